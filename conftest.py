@@ -1,0 +1,35 @@
+"""What every test and doctest runs under: float64, no silent broadcasting, and the shapes in signatures checked."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jaxtyping import config, install_import_hook
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+# Before rdtheory is imported anywhere: its annotations become checks, by beartype.
+install_import_hook("rdtheory", "beartype.beartype")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="also run the sweeps marked long (minutes)")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--long"):
+        long = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+
+
+@pytest.fixture(autouse=True)
+def _doctest_names(doctest_namespace):
+    doctest_namespace.update(jax=jax, jnp=jnp)
+
+
+@pytest.fixture
+def as_user():
+    """Without the annotation checks: what someone who passes a wrong shape sees."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)

@@ -1,0 +1,174 @@
+"""Validation at the boundary: the public function checks, the jitted core trusts.
+
+Shapes and dtypes always raise. Values raise when they are concrete; under ``jit``, ``vmap`` or ``grad`` they
+cannot be looked at, so each check also returns a flag, and `poison` turns the results of that item into NaN.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.core import Tracer
+from jax.typing import ArrayLike
+
+Result = TypeVar("Result")
+
+
+def require_x64(function: str) -> None:
+    """Raise unless JAX computes in float64, without which a certificate of 1e-9 bit means nothing."""
+    if jnp.zeros(()).dtype != jnp.float64:
+        raise RuntimeError(
+            f"{function} certifies its result and needs float64, but JAX is running in float32. "
+            'Before any other JAX call, run: jax.config.update("jax_enable_x64", True)'
+        )
+
+
+def array(name: str, value: ArrayLike, ndim: int | None = None, *, shape: tuple[int, ...] | None = None) -> Array:
+    """`value` as a floating array, with the number of axes or the exact shape asked for."""
+    try:
+        result = jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be an array of real numbers, got {type(value).__name__}") from error
+    if not (jnp.issubdtype(result.dtype, jnp.floating) or jnp.issubdtype(result.dtype, jnp.integer)):
+        raise TypeError(f"{name} must hold real numbers, got dtype {result.dtype}")
+    if shape is not None and result.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {result.shape}")
+    if ndim is not None and result.ndim != ndim:
+        expected = ["a scalar", "a vector", "a matrix", "a stack of matrices"][ndim]
+        raise ValueError(f"{name} must be {expected}, got an array of shape {result.shape}")
+    if 0 in result.shape:
+        raise ValueError(f"{name} must not be empty, got shape {result.shape}")
+    return result.astype(jnp.zeros(()).dtype)
+
+
+def holds(condition: ArrayLike, message: Callable[[], str]) -> Array:
+    """`condition` as a flag; raises ``ValueError(message())`` where it is concrete and false."""
+    if isinstance(condition, Tracer):
+        return condition
+    if not bool(condition):
+        raise ValueError(message())
+    return jnp.asarray(True)
+
+
+def nonnegative(name: str, value: ArrayLike, ndim: int = 0, *, finite: bool = True) -> tuple[Array, Array]:
+    """An array of numbers >= 0, without NaN, and finite unless said otherwise."""
+    x = array(name, value, ndim)
+    xp, v = _look(x)
+    ok = (v >= 0).all() & (xp.isfinite(v).all() if finite else True)
+    return x, holds(ok, lambda: f"{name} must be >= 0{' and finite' if finite else ''}, got {_show(x)}")
+
+
+def pmf(name: str, value: ArrayLike) -> tuple[Array, Array]:
+    """A probability mass function (n,), normalized once more so that rounding in its sum is gone."""
+    x = array(name, value, 1)
+    # The sum of a pmf stored in float32 is off by about its epsilon, whatever we compute in.
+    tolerance = float(np.sqrt(_epsilon(value)))
+    xp, v = _look(x)
+    total = v.sum()
+    ok = holds((v >= 0).all() & xp.isfinite(v).all(), lambda: f"{name} must be >= 0 and finite, got {_show(x)}")
+    ok &= holds(
+        abs(total - 1) <= tolerance,
+        lambda: f"{name} must sum to 1, but sums to {float(total):.12g}; divide it by its sum if that was meant",
+    )
+    return jnp.asarray(v / total), ok
+
+
+def stochastic_matrix(name: str, value: ArrayLike) -> tuple[Array, Array]:
+    """A channel (n, m) whose rows are probability mass functions, each normalized once more."""
+    x = array(name, value, 2)
+    tolerance = float(np.sqrt(_epsilon(value)))
+    xp, v = _look(x)
+    totals = v.sum(axis=1, keepdims=True)
+    ok = holds((v >= 0).all() & xp.isfinite(v).all(), lambda: f"{name} must be >= 0 and finite, got {_show(x)}")
+    ok &= holds(
+        (abs(totals - 1) <= tolerance).all(),
+        lambda: f"each row of {name} must sum to 1, but the sums are {_show(totals[:, 0])}",
+    )
+    return jnp.asarray(v / totals), ok
+
+
+def distortion_matrix(name: str, value: ArrayLike, source_pmf: Array) -> tuple[Array, Array]:
+    """A distortion matrix (n, m), entries in [0, inf], with a finite entry in each row that has mass."""
+    d = array(name, value, 2)
+    if d.shape[0] != source_pmf.shape[0]:
+        raise ValueError(
+            f"{name} must have one row per source letter: source_pmf has {source_pmf.shape[0]} letters, "
+            f"{name} has shape {d.shape}"
+        )
+    xp, v, p = _look(d, source_pmf)
+    ok = holds((v >= 0).all(), lambda: f"{name} must be >= 0 (infinity is allowed, NaN is not), got {_show(d)}")
+    dead = ~xp.isfinite(v).any(axis=1) & (p > 0)
+    ok &= holds(
+        ~dead.any(),
+        lambda: (
+            f"{name} must have a finite entry in every row of positive probability; "
+            f"row {int(np.argmax(np.asarray(dead)))} has none"
+        ),
+    )
+    return d, ok
+
+
+def covariance(name: str, value: ArrayLike, size: int | None = None) -> tuple[Array, Array]:
+    """A symmetric positive semidefinite matrix (m, m), symmetrized once more."""
+    x = array(name, value, 2)
+    if x.shape[0] != x.shape[1] or (size is not None and x.shape[0] != size):
+        expected = "square" if size is None else f"{(size, size)} to match the other arguments"
+        raise ValueError(f"{name} must be {expected}, got shape {x.shape}")
+    xp, v = _look(x)
+    epsilon = _epsilon(value)
+    ok = holds(xp.isfinite(v).all(), lambda: f"{name} must be finite, got {_show(x)}")
+    scale = abs(v).max()
+    asymmetry = abs(v - v.T).max()
+    ok &= holds(
+        asymmetry <= np.sqrt(epsilon) * scale,
+        lambda: f"{name} must be symmetric, but differs from its transpose by {float(asymmetry):.3g}",
+    )
+    symmetric = (v + v.T) / 2
+    # NaN would make LAPACK raise or stall, and is flagged already.
+    smallest = xp.linalg.eigvalsh(xp.where(xp.isfinite(symmetric), symmetric, 0.0))[0]
+    ok &= holds(
+        smallest >= -100 * x.shape[0] * epsilon * scale,
+        lambda: f"{name} must be positive semidefinite, but has the eigenvalue {float(smallest):.6g}",
+    )
+    return jnp.asarray(symmetric), ok
+
+
+def stopping(tol: float | Array, max_steps: int | Array) -> Array:
+    """When an iteration is to stop: a tolerance >= 0 in bits and at least one step."""
+    return holds(
+        (tol >= 0) & (max_steps >= 1),
+        lambda: f"tol must be >= 0 and max_steps >= 1, got {tol} and {max_steps}",
+    )
+
+
+def poison(result: Result, ok: ArrayLike) -> Result:
+    """`result` where `ok`; elsewhere NaN in each floating leaf and False in each boolean one."""
+
+    def leaf(x: Array) -> Array:
+        bad = False if x.dtype == jnp.bool_ else jnp.nan if jnp.issubdtype(x.dtype, jnp.floating) else 0
+        return jnp.where(ok, x, jnp.asarray(bad, x.dtype))
+
+    return jax.tree.map(leaf, result)
+
+
+def _look(*values: Array):
+    """The module to compute with, then the values: NumPy if all are concrete (no dispatch, no compilation)."""
+    if any(isinstance(value, Tracer) for value in values):
+        return jnp, *values
+    return np, *(np.asarray(value) for value in values)
+
+
+def _epsilon(value: ArrayLike) -> float:
+    dtype = jnp.result_type(value) if hasattr(value, "dtype") else jnp.zeros(()).dtype
+    return float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else float(jnp.finfo(jnp.float32).eps)
+
+
+def _show(value: ArrayLike) -> str:
+    x = np.asarray(value)
+    if x.size <= 8:
+        return np.array2string(x, precision=6, separator=", ").replace("\n", "")
+    found = f"an array of shape {x.shape} with smallest entry {np.nanmin(x):.6g} and largest {np.nanmax(x):.6g}"
+    return found + (f", and {np.isnan(x).sum()} NaN" if np.isnan(x).any() else "")

@@ -1,0 +1,1 @@
+"""What no compressor can beat."""

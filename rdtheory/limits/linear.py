@@ -1,0 +1,246 @@
+"""Linear models f_w(x) = wᵀx: what no compressor of their weights can beat.
+
+Centered inputs of covariance Σ_X and centered weights of covariance Σ_W give the distortion
+d(w, ŵ) = (w - ŵ)ᵀ Σ_X (w - ŵ). `lower_bound` is the paper's Theorem 1, `rate` the exact function of a Gaussian prior,
+`shannon_lower_bound` the converse for any other prior:
+
+    shannon_lower_bound <= R(D) of the prior <= rate, which is what a Gaussian of the same covariance needs.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import ArrayLike
+from jaxtyping import Float
+
+from rdtheory import _checks
+from rdtheory.limits.gaussian import pour, water_filling
+from rdtheory.results import LinearBound, WaterFilling
+
+__all__ = ["component_variances", "lower_bound", "rate", "shannon_lower_bound"]
+
+
+def lower_bound(
+    weight_cov: Float[ArrayLike, "m m"],
+    input_variances: Float[ArrayLike, " m"],
+    distortion: Float[ArrayLike, ""],
+) -> LinearBound:
+    r"""Rate below which no compressor of a linear model meets `distortion` (Theorem 1 of the paper).
+
+    Weighted reverse water-filling, for Gaussian weights and uncorrelated inputs,
+
+    .. math:: \underline R(D) = \tfrac12\log\det\Sigma_W - \sum_i \tfrac12\log D_i, \quad
+              D_i = \min(\mu/\lambda_i, E W_i^2), \quad \sum_i \lambda_i D_i = D .
+
+    Tight iff diag(D_i) ⪯ Σ_W in the Loewner order: always for uncorrelated weights, and below a critical distortion
+    for correlated ones. Above it the bound is loose and can be negative; it is returned as the theorem states it,
+    not clipped at zero. See `rate` for the exact function.
+
+    Parameters
+    ----------
+    weight_cov : (m, m), symmetric positive semidefinite; Σ_W. A weight of variance zero is known and left out; any
+        other singular Σ_W makes the bound -inf.
+    input_variances : (m,), >= 0; λ. A zero costs no rate.
+    distortion : D >= 0, in squared output units. D = 0 makes the bound +inf where a weight must be described.
+
+    Returns
+    -------
+    LinearBound
+        ``rate`` in bits per weight vector, ``water_level`` μ, ``weight_distortions`` (m,) D_i. Differentiable in
+        every argument where it is finite, off the kinks of the minimum.
+
+    Raises
+    ------
+    ValueError : shapes disagree, a negative variance, an indefinite covariance, D < 0.
+
+    References
+    ----------
+    Gao, Liu, Wang & Oh (2019), Theorem 1.
+
+    Examples
+    --------
+    >>> bound = lower_bound(jnp.eye(2), jnp.array([1.0, 4.0]), 1.0)
+    >>> print(f"{bound.rate:.9f}", bound.water_level, bound.weight_distortions)
+    2.000000000 0.5 [0.5   0.125]
+    """
+    cov, cov_ok = _checks.covariance("weight_cov", weight_cov)
+    inputs, inputs_ok = _checks.nonnegative("input_variances", input_variances, ndim=1)
+    _checks.array("input_variances", inputs, shape=cov.shape[:1])
+    D, D_ok = _checks.nonnegative("distortion", distortion)
+    level, errors = _allowed_errors(jnp.diagonal(cov), inputs, D)
+    known = jnp.diagonal(cov) == 0
+    log_errors = jnp.sum(jnp.where(known, 0.0, jnp.log2(jnp.where(known, 1.0, errors))))
+    log_det = _log2_det(cov + jnp.diag(jnp.where(known, 1.0, 0.0)))
+    bits = jnp.where(jnp.isneginf(log_det), -jnp.inf, 0.5 * (log_det - log_errors))
+    return _checks.poison(LinearBound(bits, level, errors), cov_ok & inputs_ok & D_ok)
+
+
+def rate(
+    weight_cov: Float[ArrayLike, "m m"],
+    input_cov: Float[ArrayLike, "m m"],
+    distortion: Float[ArrayLike, ""],
+) -> WaterFilling:
+    r"""Exact rate-distortion function of a linear model with Gaussian weights.
+
+    .. math:: R(D) = \sum_k \tfrac12\log^+(\nu_k/\theta), \quad \sum_k\min(\theta,\nu_k) = D, \quad
+              \nu = \operatorname{eig}(\Sigma_X^{1/2}\Sigma_W\Sigma_X^{1/2}).
+
+    The distortion only sees Σ_X^{1/2} W, a Gaussian vector under squared error, and the rate of W is the rate of that
+    vector: what it does not determine need not be described.
+
+    Parameters
+    ----------
+    weight_cov : (m, m), symmetric positive semidefinite; Σ_W, may be singular.
+    input_cov : (m, m), symmetric positive semidefinite; Σ_X, may be singular.
+    distortion : D >= 0, in squared output units. From tr(Σ_X Σ_W) on the rate is 0; D = 0 is infinite unless
+        nothing must be described.
+
+    Returns
+    -------
+    WaterFilling
+        ``rate`` in bits per weight vector, ``water_level`` θ, ``distortions`` (m,) of the components in descending
+        order of their variance. Differentiable in every argument for 0 < D; dR/dD = -1/(2 θ ln 2).
+
+    Raises
+    ------
+    ValueError : shapes disagree, an indefinite covariance, D < 0.
+
+    References
+    ----------
+    Kolmogorov (1956), applied to Σ_X^{1/2} W.
+
+    Examples
+    --------
+    >>> print(f"{rate(jnp.eye(2), jnp.diag(jnp.array([1.0, 4.0])), 1.0).rate:.9f}")
+    2.000000000
+    """
+    w, w_ok = _checks.covariance("weight_cov", weight_cov)
+    x, x_ok = _checks.covariance("input_cov", input_cov, size=w.shape[0])
+    D, D_ok = _checks.nonnegative("distortion", distortion)
+    return _checks.poison(water_filling(component_variances(w, x), D), w_ok & x_ok & D_ok)
+
+
+def shannon_lower_bound(
+    differential_entropy: Float[ArrayLike, ""],
+    weight_cov: Float[ArrayLike, "m m"],
+    input_cov: Float[ArrayLike, "m m"],
+    distortion: Float[ArrayLike, ""],
+) -> LinearBound:
+    r"""Lower bound for weights of any law with a density, from their differential entropy.
+
+    .. math:: \underline R(D) = h(W) - \sum_i \tfrac12\log(2\pi e D_i), \quad
+              D_i = \min(\mu/\lambda_i, E(u_i^\top W)^2), \quad \sum_i \lambda_i D_i = D,
+
+    in the eigenbasis u of Σ_X. The entropy term replaces ½ log det Σ_W of the Gaussian; a Gaussian and uncorrelated
+    inputs give `lower_bound` back.
+
+    Parameters
+    ----------
+    differential_entropy : h(W) in bits, of the whole weight vector.
+    weight_cov : (m, m), symmetric positive semidefinite; Σ_W of the same law.
+    input_cov : (m, m), symmetric positive semidefinite; Σ_X.
+    distortion : D >= 0, in squared output units.
+
+    Returns
+    -------
+    LinearBound
+        ``rate`` in bits per weight vector, not clipped; ``water_level`` μ; ``weight_distortions`` (m,) in the
+        eigenbasis of Σ_X, ascending λ. Differentiable in `differential_entropy` and `distortion`.
+
+    Raises
+    ------
+    ValueError : shapes disagree, an indefinite covariance, NaN entropy, D < 0.
+
+    References
+    ----------
+    Shannon (1959); Gao, Liu, Wang & Oh (2019), remark after Theorem 1.
+
+    Examples
+    --------
+    Two independent weights, uniform on an interval of length 2, so h(W) = 2 bits:
+
+    >>> print(f"{shannon_lower_bound(2.0, jnp.eye(2) / 3, jnp.eye(2), 0.02).rate:.6f}")
+    4.549665
+    """
+    h = _checks.array("differential_entropy", differential_entropy, 0)
+    h_ok = _checks.holds(~jnp.isnan(h), lambda: "differential_entropy must be a number of bits, got NaN")
+    w, w_ok = _checks.covariance("weight_cov", weight_cov)
+    x, x_ok = _checks.covariance("input_cov", input_cov, size=w.shape[0])
+    D, D_ok = _checks.nonnegative("distortion", distortion)
+    input_variances, basis = jnp.linalg.eigh(x)
+    weight_variances = jnp.maximum(jnp.einsum("ik,ij,jk->k", basis, w, basis), 0.0)
+    level, errors = _allowed_errors(weight_variances, jnp.maximum(input_variances, 0.0), D)
+    bits = h - 0.5 * jnp.sum(jnp.log2(2 * math.pi * math.e * errors))
+    return _checks.poison(LinearBound(bits, level, errors), h_ok & w_ok & x_ok & D_ok)
+
+
+@jax.custom_jvp
+def component_variances(weight_cov: Float[Array, "m m"], input_cov: Float[Array, "m m"]) -> Float[Array, " m"]:
+    r"""Variances of the decorrelated outputs, :math:`\operatorname{eig}(\Sigma_X^{1/2}\Sigma_W\Sigma_X^{1/2})`.
+
+    With any factors F Fᵀ = Σ these are the squared singular values of F_Xᵀ F_W, a form that keeps small ones accurate;
+    those at rounding level are set to zero, so that they cost no rate. Descending, (m,). The derivative is exact for
+    symmetric functions of the variances, repeated ones included.
+
+    Parameters
+    ----------
+    weight_cov, input_cov : (m, m), symmetric positive semidefinite, not checked.
+
+    Examples
+    --------
+    >>> print(component_variances(jnp.eye(2), jnp.diag(jnp.array([1.0, 4.0]))))
+    [4. 1.]
+    """
+    factor_w, factor_x = _factor(weight_cov), _factor(input_cov)
+    roots = jnp.linalg.svd(factor_x.T @ factor_w, compute_uv=False)
+    return jnp.where(_negligible(roots, factor_w, factor_x), 0.0, roots**2)
+
+
+@component_variances.defjvp
+def _component_variances_jvp(primals, tangents):
+    # First-order perturbation: ν are the eigenvalues of F_Xᵀ Σ_W F_X and of F_Wᵀ Σ_X F_W, so each covariance is
+    # varied with the factor of the other one held fixed, and no factor is differentiated.
+    (w, x), (dw, dx) = primals, tangents
+    factor_w, factor_x = _factor(w), _factor(x)
+    left, roots, right = jnp.linalg.svd(factor_x.T @ factor_w)
+    along_w, along_x = factor_x @ left, factor_w @ right.T
+    tangent = jnp.einsum("ik,ij,jk->k", along_w, dw, along_w) + jnp.einsum("ik,ij,jk->k", along_x, dx, along_x)
+    return jnp.where(_negligible(roots, factor_w, factor_x), 0.0, roots**2), tangent
+
+
+def _negligible(roots: Array, factor_w: Array, factor_x: Array) -> Array:
+    scale = jnp.linalg.norm(factor_w) * jnp.linalg.norm(factor_x)
+    return roots <= len(roots) * jnp.finfo(roots.dtype).eps * scale
+
+
+def _factor(cov: Array) -> Array:
+    """F with F Fᵀ = cov, through the correlation matrix: scales may differ by any factor."""
+    deviations, values, vectors = _correlation(cov)
+    return deviations[:, None] * vectors * jnp.sqrt(values)[None, :]
+
+
+def _correlation(cov: Array) -> tuple[Array, Array, Array]:
+    """Standard deviations; then eigenvalues, zero where at rounding level, and eigenvectors of the correlations."""
+    deviations = jnp.sqrt(jnp.maximum(jnp.diagonal(cov), 0.0))
+    safe = jnp.where(deviations > 0, deviations, 1.0)
+    values, vectors = jnp.linalg.eigh(cov / safe[:, None] / safe[None, :])
+    return deviations, jnp.where(values <= len(cov) * jnp.finfo(cov.dtype).eps, 0.0, values), vectors
+
+
+def _allowed_errors(weight_variances: Array, input_variances: Array, D: Array) -> tuple[Array, Array]:
+    """μ and D_i = min(μ/λ_i, E W_i²) with Σ λ_i D_i = D."""
+    level = pour(input_variances * weight_variances, D)
+    seen = input_variances > 0
+    return level, jnp.where(
+        seen, jnp.minimum(level / jnp.where(seen, input_variances, 1.0), weight_variances), weight_variances
+    )
+
+
+def _log2_det(cov: Array) -> Array:
+    """Log-determinant in bits, -inf where the correlations are singular to rounding."""
+    deviations, values, _ = _correlation(lax.stop_gradient(cov))
+    singular = (values[0] == 0) | ~jnp.all(deviations > 0)
+    safe = jnp.where(singular, jnp.eye(cov.shape[0]), cov)
+    return jnp.where(singular, -jnp.inf, jnp.linalg.slogdet(safe)[1] / math.log(2))

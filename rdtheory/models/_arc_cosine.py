@@ -1,0 +1,83 @@
+"""The arc-cosine kernel of order 1 and what follows from it, for rows of weights (h, m) under N(0, cov) inputs.
+
+notation: outer[i, j] = v_i·v_j, the inner products of the output weights; angles and norms are those of uᵀ cov v.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+def angles(u: Array, v: Array, cov: Array) -> tuple[Array, Array, Array, Array]:
+    """Inner products, norms of u and of v, and angles in [0, π], between rows of u and of v; 0 for a zero row.
+
+    Kahan's form 2 atan2(‖û - v̂‖, ‖û + v̂‖) keeps small angles accurate, where acos of the cosine loses half the digits.
+    """
+    inner = u @ cov @ v.T
+    norm_u, norm_v = norm_in(u, cov), norm_in(v, cov)
+    unit_u = u / jnp.where(norm_u > 0, norm_u, 1.0)[:, None]
+    unit_v = v / jnp.where(norm_v > 0, norm_v, 1.0)[:, None]
+    apart = norm_in(unit_u[:, None, :] - unit_v[None, :, :], cov)
+    together = norm_in(unit_u[:, None, :] + unit_v[None, :, :], cov)
+    present = (norm_u > 0)[:, None] & (norm_v > 0)[None, :]
+    return (
+        inner,
+        norm_u,
+        norm_v,
+        jnp.where(present, 2 * jnp.arctan2(apart, jnp.where(present, together, 1.0)), 0.0),
+    )
+
+
+def norm_in(x: Array, cov: Array) -> Array:
+    """‖x‖ in the inner product of cov, with derivative 0 rather than NaN at x = 0."""
+    square = jnp.sum((x @ cov) * x, axis=-1)
+    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+
+
+def bend(u: Array, v: Array, cov: Array) -> Array:
+    """‖u‖‖v‖ (sin θ - θ cos θ)/π between rows: twice what the kernel has beyond ½⟨u, v⟩."""
+    _, norm_u, norm_v, angle = angles(u, v, cov)
+    # sin θ - θ cos θ = θ³/3 - θ⁵/30 + ... cancels three orders; the series is exact to rounding below 0.02.
+    small = angle < 0.02
+    theta = jnp.where(small, 1.0, angle)
+    bent = jnp.where(
+        small, angle**3 / 3 * (1 - angle**2 / 10 + angle**4 / 280), jnp.sin(theta) - theta * jnp.cos(theta)
+    )
+    return norm_u[:, None] * norm_v[None, :] * bent / math.pi
+
+
+def kernel(u: Array, v: Array, cov: Array) -> Array:
+    """E ReLU(u_iᵀX) ReLU(v_jᵀX), (rows of u, rows of v)."""
+    return 0.5 * (u @ cov @ v.T + bend(u, v, cov))
+
+
+@jax.jit
+def distortion(w: Array, w_hat: Array, cov: Array, outer: Array) -> Array:
+    lost = w - w_hat
+    straight = 0.5 * jnp.sum(outer * (lost @ cov @ lost.T))
+    # The bend of a neuron with itself is zero, so one neuron loses nothing to cancellation.
+    curved = 0.5 * jnp.sum(outer * (bend(w, w, cov) + bend(w_hat, w_hat, cov) - 2 * bend(w, w_hat, cov)))
+    return jnp.maximum(straight + curved, 0.0)
+
+
+@jax.jit
+def importance(w: Array, cov: Array, outer: Array) -> Array:
+    h, m = w.shape
+    _, norm, _, angle = angles(w, w, cov)
+    angle = jnp.where(jnp.eye(h, dtype=bool), 0.0, angle)
+    a = (w / norm[:, None]) @ cov
+    # The numerator is σ[-(a - σb)(a - σb)ᵀ + (1 - |cos θ|)(aaᵀ + bbᵀ)] with σ the sign of cos θ, which does not cancel
+    # where a and σb are close; it vanishes there like sin²θ.
+    sign = jnp.where(angle < math.pi / 2, 1.0, -1.0)
+    near = jnp.minimum(angle, math.pi - angle)
+    step = a[:, None, :] - sign[:, :, None] * a[None, :, :]
+    squares = a[:, :, None] * a[:, None, :]
+    numerator = 2 * jnp.sin(near / 2)[:, :, None, None] ** 2 * (squares[:, None] + squares[None, :])
+    numerator = sign[:, :, None, None] * (numerator - step[:, :, :, None] * step[:, :, None, :])
+    sine = jnp.sin(near)[:, :, None, None]
+    tilt = jnp.where(sine > 0, numerator / jnp.where(sine > 0, sine, 1.0), 0.0) / (2 * math.pi)
+    flat = ((math.pi - angle) / (2 * math.pi))[:, :, None, None] * cov[None, None, :, :]
+    blocks = outer[:, :, None, None] * (flat + tilt)
+    return blocks.transpose(0, 2, 1, 3).reshape(h * m, h * m)

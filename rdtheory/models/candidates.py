@@ -1,0 +1,109 @@
+"""All compressed versions of a small set of weights: what an exhaustive optimality check chooses from."""
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Float
+
+from rdtheory import _checks
+from rdtheory.models import golden_rules
+
+__all__ = ["pruned", "quantized"]
+
+LIMIT = 1_000_000
+
+
+def pruned(
+    weights: Float[ArrayLike, "..."], keep: int, importance: Float[ArrayLike, "..."] | None = None
+) -> Float[Array, "c ..."]:
+    """Every way to keep `keep` of the k weights and set the others to zero.
+
+    Parameters
+    ----------
+    weights : w, any shape, k entries.
+    keep : number of weights kept, 0 to k.
+    importance : without it the kept weights stay as they are (a mask); with it, full (k, k) or the diagonal in the
+        shape of the weights, each support gets its projection in that metric, see `golden_rules.project`.
+
+    Returns
+    -------
+    candidates : (binomial(k, keep), *weights.shape), supports in lexicographic order.
+
+    Raises
+    ------
+    ValueError : `keep` out of range, or more than a million candidates.
+
+    Examples
+    --------
+    >>> print(pruned(jnp.array([3.0, 2.0, 1.0]), 2))
+    [[3. 2. 0.]
+     [3. 0. 1.]
+     [0. 2. 1.]]
+    """
+    w = _checks.array("weights", weights)
+    k = w.size
+    if not isinstance(keep, int) or not 0 <= keep <= k:
+        raise ValueError(f"keep must be a whole number from 0 to {k}, got {keep!r}")
+    _limit(math.comb(k, keep))
+    supports = np.array(list(itertools.combinations(range(k), keep)), int).reshape(-1, keep)
+    if importance is None or keep == 0:
+        masks = np.zeros((len(supports), k))
+        masks[np.arange(len(supports))[:, None], supports] = 1.0
+        return jnp.asarray(masks).reshape(-1, *w.shape) * w[None]
+    return _projections(w, importance, jnp.asarray(np.eye(k)[:, supports].transpose(1, 0, 2)))
+
+
+def quantized(
+    weights: Float[ArrayLike, "..."], levels: int, importance: Float[ArrayLike, "..."]
+) -> Float[Array, "c ..."]:
+    """Every way to share `levels` values among the k weights, each value the best for its cell.
+
+    Parameters
+    ----------
+    weights : w, any shape, k entries.
+    levels : number of cells the weights are divided into, 1 to k; every cell is used.
+    importance : full (k, k), or the diagonal in the shape of the weights: then each value is the weighted mean of its
+        cell.
+
+    Returns
+    -------
+    candidates : (partitions of k weights into `levels` cells, *weights.shape).
+
+    Raises
+    ------
+    ValueError : `levels` out of range, or more than a million partitions.
+
+    Examples
+    --------
+    >>> print(quantized(jnp.array([3.0, 2.0, 1.0]), 2, jnp.ones(3)))
+    [[2.5 2.5 1. ]
+     [2.  2.  2. ]
+     [3.  1.5 1.5]]
+    """
+    w = _checks.array("weights", weights)
+    k = w.size
+    if not isinstance(levels, int) or not 1 <= levels <= k:
+        raise ValueError(f"levels must be a whole number from 1 to {k}, got {levels!r}")
+    _limit(levels**k // math.factorial(levels))
+    # Label cells in order of first use: each partition once.
+    labels = np.zeros((1, 1), int)
+    for _ in range(k - 1):
+        grown = [np.column_stack([labels, np.full(len(labels), cell)]) for cell in range(levels)]
+        labels = np.concatenate([rows[rows[:, -1] <= rows[:, :-1].max(axis=1) + 1] for rows in grown])
+    labels = labels[labels.max(axis=1) == levels - 1]
+    labels = labels[np.lexsort(labels.T[::-1])]
+    return _projections(w, importance, jnp.asarray(np.eye(levels)[labels]))
+
+
+def _projections(w: Array, importance: ArrayLike, bases: Array) -> Array:
+    return jax.jit(jax.vmap(golden_rules.project, in_axes=(None, None, 0)))(w, jnp.asarray(importance), bases)
+
+
+def _limit(count: int) -> None:
+    if count > LIMIT:
+        raise ValueError(f"that makes {count:,} candidates, more than {LIMIT:,}: take fewer weights or an easier count")

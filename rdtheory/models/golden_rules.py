@@ -1,0 +1,118 @@
+"""The two golden rules of compression: orthogonality, and least weighted error.
+
+For a weight importance I_w a compressed ŵ should satisfy ŵᵀ I_w (w - ŵ) = 0 and minimize (w - ŵ)ᵀ I_w (w - ŵ). An
+importance is given in full, (k, k) for k weights, or by its diagonal, an array of the shape of the weights.
+"""
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Float
+
+from rdtheory import _checks
+from rdtheory.results import GoldenRules
+
+__all__ = ["project", "residuals"]
+
+
+def residuals(
+    weights: Float[ArrayLike, "..."],
+    weights_hat: Float[ArrayLike, "..."],
+    importance: Float[ArrayLike, "..."],
+) -> GoldenRules:
+    r"""How far a compressed model is from each golden rule.
+
+    Parameters
+    ----------
+    weights, weights_hat : w and ŵ, of one shape, with k entries.
+    importance : I_w >= 0; full (k, k), in the row-major order of the weights, or its diagonal in their shape.
+
+    Returns
+    -------
+    GoldenRules
+        ``orthogonality`` ŵᵀ I_w (w - ŵ), ``cosine`` the same normalized, ``objective`` (w - ŵ)ᵀ I_w (w - ŵ).
+        Differentiable in the weights except where the cosine's norms vanish.
+
+    Raises
+    ------
+    ValueError : shapes disagree, a negative diagonal or an indefinite matrix.
+
+    References
+    ----------
+    Gao, Liu, Wang & Oh (2019), §4.
+
+    Examples
+    --------
+    >>> print(residuals(jnp.array([3.0, 1.0]), jnp.array([3.0, 0.0]), jnp.array([1.0, 2.0])))
+    GoldenRules(orthogonality=Array(0., dtype=float64), cosine=Array(0., dtype=float64),
+                objective=Array(2., dtype=float64))
+    """
+    w = _checks.array("weights", weights)
+    w_hat = _checks.array("weights_hat", weights_hat, shape=w.shape)
+    apply, ok = _importance(importance, w.shape)
+    kept, lost = w_hat.ravel(), (w - w_hat).ravel()
+    objective = lost @ apply(lost)
+    orthogonality = kept @ apply(lost)
+    square = objective * (kept @ apply(kept))
+    cosine = jnp.where(square > 0, orthogonality / jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+    return _checks.poison(GoldenRules(orthogonality, cosine, objective), ok)
+
+
+def project(
+    weights: Float[ArrayLike, "..."], importance: Float[ArrayLike, "..."], basis: Float[ArrayLike, "k r"]
+) -> Float[Array, "..."]:
+    r"""The ŵ in the span of `basis` that satisfies both golden rules: the projection in the metric of I_w.
+
+    .. math:: \hat w = B\,(B^\top I_w B)^{+} B^\top I_w\, w .
+
+    Pruning is B = the columns of the identity that are kept (then this is the optimal brain surgeon, and for a diagonal
+    I_w it is plain masking); a quantizer's cells are B = one indicator column for each cell (then a diagonal I_w makes
+    every entry the I_w-weighted mean of its cell).
+
+    Parameters
+    ----------
+    weights : w, any shape, k entries.
+    importance : I_w; full (k, k) or its diagonal in the shape of the weights.
+    basis : B (k, r); columns that are zero or depend on others change nothing.
+
+    Returns
+    -------
+    weights_hat : in the shape of `weights`. Differentiable in `weights`.
+
+    Raises
+    ------
+    ValueError : shapes disagree, a negative diagonal or an indefinite matrix.
+
+    References
+    ----------
+    Gao, Liu, Wang & Oh (2019), §4; Hassibi & Stork (1993).
+
+    Examples
+    --------
+    >>> print(project(jnp.array([1.0, 3.0, 5.0]), jnp.array([1.0, 3.0, 1.0]), jnp.array([[1.0, 0], [1, 0], [0, 1]])))
+    [2.5 2.5 5. ]
+    """
+    w = _checks.array("weights", weights)
+    b = _checks.array("basis", basis, 2)
+    _checks.array("basis", b, shape=(w.size, b.shape[1]))
+    apply, ok = _importance(importance, w.shape)
+    weighted = apply(b)
+    gram = b.T @ weighted
+    coordinates = jnp.linalg.pinv((gram + gram.T) / 2, hermitian=True) @ (weighted.T @ w.ravel())
+    return _checks.poison((b @ coordinates).reshape(w.shape), ok)
+
+
+def _importance(importance: ArrayLike, shape: tuple[int, ...]):
+    """I_w as a function that multiplies a vector or the columns of a matrix, and its validity."""
+    k = 1
+    for n in shape:
+        k *= n
+    given = _checks.array("importance", importance)
+    if given.shape == shape:
+        diagonal, ok = _checks.nonnegative("importance", given, ndim=len(shape))
+        flat = diagonal.ravel()
+        return lambda x: (flat * x.T).T if x.ndim == 1 else flat[:, None] * x, ok
+    if given.shape == (k, k):
+        full, ok = _checks.covariance("importance", importance)
+        return lambda x: full @ x, ok
+    raise ValueError(f"importance must have shape {(k, k)} (full) or {shape} (diagonal), got {given.shape}")

@@ -1,0 +1,96 @@
+"""What the functions return: NamedTuples of arrays, so pytrees. A curve is the same tuple with a leading axis."""
+
+from typing import NamedTuple
+
+from jax import Array
+from jaxtyping import Bool, Float, Int
+
+
+class RateDistortion(NamedTuple):
+    """A point of a discrete source's rate-distortion function, with its certificate.
+
+    R(distortion) lies in [rate - gap, rate], whether or not the iteration converged.
+    """
+
+    rate: Float[Array, "..."]  #: bits per source symbol; an upper bound of R(distortion)
+    distortion: Float[Array, "..."]  #: D, in the units of the distortion matrix
+    gap: Float[Array, "..."]  #: bits, >= 0; includes an allowance for floating-point rounding
+    slope: Float[Array, "..."]  #: s = -dR/dD of the certifying line, bits per unit of distortion
+    converged: Bool[Array, "..."]  #: gap <= tol
+    steps: Int[Array, "..."]  #: iterations made
+    reproduction_pmf: Float[Array, "... m"]  #: q; the test channel is q A / z, see `discrete.test_channel`
+
+
+class Capacity(NamedTuple):
+    """The capacity of a discrete memoryless channel: it lies in [rate - gap, rate]."""
+
+    rate: Float[Array, "..."]  #: bits per channel use; an upper bound of the capacity
+    gap: Float[Array, "..."]  #: bits, >= 0; `input_pmf` attains at least rate - gap
+    converged: Bool[Array, "..."]  #: gap <= tol
+    steps: Int[Array, "..."]  #: iterations made
+    input_pmf: Float[Array, "... n"]  #: the input distribution found
+
+
+class WaterFilling(NamedTuple):
+    """Rate-distortion function of independent (or decorrelated) Gaussian components."""
+
+    rate: Float[Array, "..."]  #: bits per vector
+    water_level: Float[Array, "..."]  #: θ, the distortion of each component that is described at all
+    distortions: Float[Array, "... m"]  #: min(θ, variance) of each component; they sum to min(D, total variance)
+
+
+class LinearBound(NamedTuple):
+    """A lower bound on the rate of any compressor of a linear model."""
+
+    rate: Float[Array, "..."]  #: bits per weight vector; not clipped, so it can be negative where it is loose
+    water_level: Float[Array, "..."]  #: μ, the common level of λ_i D_i
+    weight_distortions: Float[Array, "... m"]  #: D_i, the squared error allowed to each weight
+
+
+class GaussianChannel(NamedTuple):
+    """The channel Ŵ = gain W + Z with Z ~ N(0, noise_cov) independent of W (everything centered)."""
+
+    gain: Float[Array, "m m"]  #: acts on a weight vector (m,)
+    noise_cov: Float[Array, "m m"]  #: symmetric positive semidefinite
+
+
+class ChannelPerformance(NamedTuple):
+    """What a Gaussian channel spends and attains, read off its matrices."""
+
+    rate: Float[Array, ""]  #: I(W; Ŵ), bits per weight vector
+    distortion: Float[Array, ""]  #: E (W - Ŵ)ᵀ Σ_X (W - Ŵ)
+    orthogonality: Float[Array, ""]  #: E Ŵᵀ Σ_X (W - Ŵ), the residual of the first golden rule
+
+
+class GoldenRules(NamedTuple):
+    """The two golden rules, as residual numbers."""
+
+    orthogonality: Float[Array, ""]  #: ŵᵀ I_w (w - ŵ), squared output units; rule one asks for 0
+    cosine: Float[Array, ""]  #: the same over ‖ŵ‖ ‖w - ŵ‖ in the I_w norm, in [-1, 1]; 0 where either is 0
+    objective: Float[Array, ""]  #: (w - ŵ)ᵀ I_w (w - ŵ), what rule two minimizes
+
+
+class BestScale(NamedTuple):
+    """The best multiple of a compressed ReLU model, and what not using it costs."""
+
+    scale: Float[Array, ""]  #: the factor >= 0 that minimizes the distortion of factor · ŵ
+    distortion: Float[Array, ""]  #: distortion at that factor
+    cost: Float[Array, ""]  #: distortion of ŵ itself minus that, >= 0
+
+
+class Choice(NamedTuple):
+    """The candidate that one objective picks, and how far from the best it is."""
+
+    index: Int[Array, ""]  #: position among the candidates
+    distortion: Float[Array, ""]  #: true distortion of the pick
+    excess: Float[Array, ""]  #: distortion / best distortion - 1, >= 0; 0 when the pick is optimal
+
+
+class OptimalityCheck(NamedTuple):
+    """Exhaustive comparison of objectives with the true distortion of a ReLU model."""
+
+    best_index: Int[Array, ""]  #: the candidate of least true distortion
+    best_distortion: Float[Array, ""]  #: its distortion
+    full: Choice  #: picked by the full weight importance
+    diagonal: Choice  #: picked by the diagonal of the weight importance
+    magnitude: Choice  #: picked by the unweighted squared error

@@ -1,0 +1,1 @@
+"""Each theorem as a numerical check with its error bar."""
