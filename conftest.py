@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jaxtyping import config, install_import_hook
 
@@ -24,7 +25,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(autouse=True)
 def _doctest_names(doctest_namespace):
-    doctest_namespace.update(jax=jax, jnp=jnp)
+    doctest_namespace.update(jax=jax, jnp=jnp, np=np)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 Shapes and dtypes always raise. Values raise when they are concrete; under ``jit``, ``vmap`` or ``grad`` they
 cannot be looked at, so each check also returns a flag, and `poison` turns the results of that item into NaN.
+Concrete values are looked at with NumPy: no dispatch, nothing to compile.
 """
 
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 Result = TypeVar("Result")
+Flag = Array | np.bool_
 
 
 def require_x64(function: str) -> None:
@@ -44,16 +46,16 @@ def array(name: str, value: ArrayLike, ndim: int | None = None, *, shape: tuple[
     return result.astype(jnp.zeros(()).dtype)
 
 
-def holds(condition: ArrayLike, message: Callable[[], str]) -> Array:
+def holds(condition: ArrayLike, message: Callable[[], str]) -> Flag:
     """`condition` as a flag; raises ``ValueError(message())`` where it is concrete and false."""
     if isinstance(condition, Tracer):
         return condition
     if not bool(condition):
         raise ValueError(message())
-    return jnp.asarray(True)
+    return np.True_
 
 
-def nonnegative(name: str, value: ArrayLike, ndim: int = 0, *, finite: bool = True) -> tuple[Array, Array]:
+def nonnegative(name: str, value: ArrayLike, ndim: int = 0, *, finite: bool = True) -> tuple[Array, Flag]:
     """An array of numbers >= 0, without NaN, and finite unless said otherwise."""
     x = array(name, value, ndim)
     xp, v = _look(x)
@@ -61,7 +63,7 @@ def nonnegative(name: str, value: ArrayLike, ndim: int = 0, *, finite: bool = Tr
     return x, holds(ok, lambda: f"{name} must be >= 0{' and finite' if finite else ''}, got {_show(x)}")
 
 
-def pmf(name: str, value: ArrayLike) -> tuple[Array, Array]:
+def pmf(name: str, value: ArrayLike) -> tuple[Array, Flag]:
     """A probability mass function (n,), normalized once more so that rounding in its sum is gone."""
     x = array(name, value, 1)
     # The sum of a pmf stored in float32 is off by about its epsilon, whatever we compute in.
@@ -76,7 +78,7 @@ def pmf(name: str, value: ArrayLike) -> tuple[Array, Array]:
     return jnp.asarray(v / total), ok
 
 
-def stochastic_matrix(name: str, value: ArrayLike) -> tuple[Array, Array]:
+def stochastic_matrix(name: str, value: ArrayLike) -> tuple[Array, Flag]:
     """A channel (n, m) whose rows are probability mass functions, each normalized once more."""
     x = array(name, value, 2)
     tolerance = float(np.sqrt(_epsilon(value)))
@@ -90,7 +92,7 @@ def stochastic_matrix(name: str, value: ArrayLike) -> tuple[Array, Array]:
     return jnp.asarray(v / totals), ok
 
 
-def distortion_matrix(name: str, value: ArrayLike, source_pmf: Array) -> tuple[Array, Array]:
+def distortion_matrix(name: str, value: ArrayLike, source_pmf: Array) -> tuple[Array, Flag]:
     """A distortion matrix (n, m), entries in [0, inf], with a finite entry in each row that has mass."""
     d = array(name, value, 2)
     if d.shape[0] != source_pmf.shape[0]:
@@ -111,7 +113,7 @@ def distortion_matrix(name: str, value: ArrayLike, source_pmf: Array) -> tuple[A
     return d, ok
 
 
-def covariance(name: str, value: ArrayLike, size: int | None = None) -> tuple[Array, Array]:
+def covariance(name: str, value: ArrayLike, size: int | None = None) -> tuple[Array, Flag]:
     """A symmetric positive semidefinite matrix (m, m), symmetrized once more."""
     x = array(name, value, 2)
     if x.shape[0] != x.shape[1] or (size is not None and x.shape[0] != size):
@@ -136,7 +138,19 @@ def covariance(name: str, value: ArrayLike, size: int | None = None) -> tuple[Ar
     return jnp.asarray(symmetric), ok
 
 
-def stopping(tol: float | Array, max_steps: int | Array) -> Array:
+def reachable(name: str, value: ArrayLike, source_pmf: Array, matrix: Array) -> tuple[Array, Flag]:
+    """A distortion that some channel attains: at least Σ_x p_x min_y d(x, y)."""
+    x, ok = nonnegative(name, value, finite=False)
+    xp, v, p, d = _look(x, source_pmf, matrix)
+    least = xp.where(p > 0, p * d.min(axis=1), 0.0).sum()
+    # A distortion equal to the least one up to the rounding of either sum is meant to be that.
+    return x, ok & holds(
+        v >= least * (1 - 8 * len(p) * jnp.finfo(p.dtype).eps),
+        lambda: f"{name} must be at least {least:.9g}, the cost of the best reproduction of every letter, got {v:.9g}",
+    )
+
+
+def stopping(tol: float | Array, max_steps: int | Array) -> Flag:
     """When an iteration is to stop: a tolerance >= 0 in bits and at least one step."""
     return holds(
         (tol >= 0) & (max_steps >= 1),
@@ -144,8 +158,10 @@ def stopping(tol: float | Array, max_steps: int | Array) -> Array:
     )
 
 
-def poison(result: Result, ok: ArrayLike) -> Result:
+def poison(result: Result, ok: Flag) -> Result:
     """`result` where `ok`; elsewhere NaN in each floating leaf and False in each boolean one."""
+    if isinstance(ok, np.bool_):  # every check was on a concrete value, and passed
+        return result
 
     def leaf(x: Array) -> Array:
         bad = False if x.dtype == jnp.bool_ else jnp.nan if jnp.issubdtype(x.dtype, jnp.floating) else 0

@@ -1,6 +1,7 @@
 """Distortion matrices d[x, y]: what it costs to reproduce the letter x as y."""
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
@@ -19,7 +20,7 @@ def hamming(letters: int) -> Float[Array, "n n"]:
     [[0. 1.]
      [1. 0.]]
     """
-    return 1.0 - jnp.eye(_count("letters", letters))
+    return jnp.asarray(1.0 - np.eye(_count("letters", letters)))
 
 
 def erasure(letters: int) -> Float[Array, "n n+1"]:
@@ -32,8 +33,7 @@ def erasure(letters: int) -> Float[Array, "n n+1"]:
      [inf  0.  1.]]
     """
     n = _count("letters", letters)
-    exact = jnp.where(jnp.eye(n, dtype=bool), 0.0, jnp.inf)
-    return jnp.concatenate([exact, jnp.ones((n, 1))], axis=1)
+    return jnp.asarray(np.column_stack([np.where(np.eye(n, dtype=bool), 0.0, np.inf), np.ones(n)]))
 
 
 def squared_error(source: Float[ArrayLike, " n"], reproduction: Float[ArrayLike, " m"]) -> Float[Array, "n m"]:

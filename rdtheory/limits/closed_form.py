@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import entr
@@ -9,7 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from rdtheory import _checks
-from rdtheory.limits.gaussian import pour
+from rdtheory.limits.gaussian import fill, pour
 
 __all__ = [
     "bernoulli",
@@ -49,9 +50,7 @@ def bernoulli(probability: Float[ArrayLike, ""], distortion: Float[ArrayLike, ""
     p, p_ok = _checks.nonnegative("probability", probability)
     p_ok &= _checks.holds(p <= 1, lambda: f"probability must be at most 1, got {float(p)}")
     D, D_ok = _checks.nonnegative("distortion", distortion)
-    smaller = jnp.minimum(p, 1 - p)
-    level = jnp.minimum(D, smaller)
-    return _checks.poison(_binary_entropy(smaller) - _binary_entropy(level), p_ok & D_ok)
+    return _checks.poison(_bernoulli(p, D), p_ok & D_ok)
 
 
 def uniform_hamming(letters: int, distortion: Float[ArrayLike, ""]) -> Float[Array, ""]:
@@ -111,15 +110,7 @@ def hamming(source_pmf: Float[ArrayLike, " n"], distortion: Float[ArrayLike, ""]
     """
     p, p_ok = _checks.pmf("source_pmf", source_pmf)
     D, D_ok = _checks.nonnegative("distortion", distortion)
-    p = -jnp.sort(-p)
-    n = p.shape[0]
-    # The distortion at which letter i drops out is Σ min(p, p_i) - p_i: it falls with i, so counting is enough.
-    drops_at = jnp.sum(jnp.minimum(p[None, :], p[:, None]), axis=1) - p
-    k = jnp.maximum(jnp.sum(drops_at > D), 1)
-    kept = jnp.arange(n) < k
-    tau = jnp.maximum(D - jnp.sum(jnp.where(kept, 0.0, p)), 0.0) / jnp.maximum(k - 1, 1)
-    nats = jnp.sum(jnp.where(kept, entr(p), 0.0)) - entr(jnp.maximum(1 - D, 0.0)) - (k - 1) * entr(tau)
-    return _checks.poison(jnp.where(1 - p[0] <= D, 0.0, jnp.maximum(nats / LN2, 0.0)), p_ok & D_ok)
+    return _checks.poison(_hamming(p, D), p_ok & D_ok)
 
 
 def erasure(source_pmf: Float[ArrayLike, " n"], distortion: Float[ArrayLike, ""]) -> Float[Array, ""]:
@@ -151,10 +142,7 @@ def erasure(source_pmf: Float[ArrayLike, " n"], distortion: Float[ArrayLike, ""]
     """
     p, p_ok = _checks.pmf("source_pmf", source_pmf)
     D, D_ok = _checks.nonnegative("distortion", distortion)
-    erased = jnp.minimum(D, 1.0)
-    u = jnp.minimum(p, pour(p, erased))
-    nats = jnp.sum(entr(p)) - jnp.sum(entr(u)) + entr(erased)
-    return _checks.poison(jnp.maximum(nats / LN2, 0.0), p_ok & D_ok)
+    return _checks.poison(_erasure(p, D), p_ok & D_ok)
 
 
 def gaussian(variance: Float[ArrayLike, ""], distortion: Float[ArrayLike, ""]) -> Float[Array, ""]:
@@ -256,10 +244,34 @@ def vector_gaussian(covariance: Float[ArrayLike, "m m"], distortion: Float[Array
     """
     cov, ok = _checks.covariance("covariance", covariance)
     D, D_ok = _checks.nonnegative("distortion", distortion)
-    variances = jnp.maximum(jnp.linalg.eigvalsh(cov), 0.0)
-    level = pour(variances, D)
-    terms = jnp.where(variances > level, jnp.log2(jnp.where(variances > level, variances, 1.0) / level), 0.0)
-    return _checks.poison(jnp.sum(terms) / 2, ok & D_ok)
+    return _checks.poison(fill(jnp.maximum(jnp.linalg.eigvalsh(cov), 0.0), D).rate, ok & D_ok)
+
+
+@jax.jit
+def _bernoulli(p: Array, D: Array) -> Array:
+    smaller = jnp.minimum(p, 1 - p)
+    return _binary_entropy(smaller) - _binary_entropy(jnp.minimum(D, smaller))
+
+
+@jax.jit
+def _hamming(p: Array, D: Array) -> Array:
+    p = -jnp.sort(-p)
+    n = p.shape[0]
+    # The distortion at which letter i drops out is Σ min(p, p_i) - p_i: it falls with i, so counting is enough.
+    drops_at = jnp.sum(jnp.minimum(p[None, :], p[:, None]), axis=1) - p
+    k = jnp.maximum(jnp.sum(drops_at > D), 1)
+    kept = jnp.arange(n) < k
+    tau = jnp.maximum(D - jnp.sum(jnp.where(kept, 0.0, p)), 0.0) / jnp.maximum(k - 1, 1)
+    nats = jnp.sum(jnp.where(kept, entr(p), 0.0)) - entr(jnp.maximum(1 - D, 0.0)) - (k - 1) * entr(tau)
+    return jnp.where(1 - p[0] <= D, 0.0, jnp.maximum(nats / LN2, 0.0))
+
+
+@jax.jit
+def _erasure(p: Array, D: Array) -> Array:
+    erased = jnp.minimum(D, 1.0)
+    u = jnp.minimum(p, pour(p, erased))
+    nats = jnp.sum(entr(p)) - jnp.sum(entr(u)) + entr(erased)
+    return jnp.maximum(nats / LN2, 0.0)
 
 
 def _half_line(name: str, scale: ArrayLike, distortion: ArrayLike) -> Array:

@@ -161,18 +161,9 @@ def rate_at(
     """
     _checks.require_x64("rate_at")
     p, d, ok = _source(source_pmf, distortion_matrix)
-    target, target_ok = _checks.nonnegative("distortion", distortion, finite=False)
-    least = _blahut_arimoto.least_distortion(p, d)
-    ok &= target_ok & _checks.holds(
-        # A D equal to the least one up to the rounding of either sum is meant to be that.
-        target >= least * (1 - 8 * len(p) * jnp.finfo(p.dtype).eps),
-        lambda: (
-            f"distortion must be at least {float(least):.9g}, which the best reproduction of every letter costs, "
-            f"got {float(target):.9g}"
-        ),
-    )
+    target, target_ok = _checks.reachable("distortion", distortion, p, d)
     return _checks.poison(
-        _blahut_arimoto.at_distortion(p, d, target, tol, max_steps), ok & _checks.stopping(tol, max_steps)
+        _blahut_arimoto.at_distortion(p, d, target, tol, max_steps), ok & target_ok & _checks.stopping(tol, max_steps)
     )
 
 
@@ -249,7 +240,7 @@ def test_channel(
     return _checks.poison(joint / jnp.sum(joint, axis=1, keepdims=True), q_ok & s_ok)
 
 
-def _source(source_pmf: ArrayLike, distortion_matrix: ArrayLike) -> tuple[Array, Array, Array]:
+def _source(source_pmf: ArrayLike, distortion_matrix: ArrayLike) -> tuple[Array, Array, _checks.Flag]:
     p, p_ok = _checks.pmf("source_pmf", source_pmf)
     d, d_ok = _checks.distortion_matrix("distortion_matrix", distortion_matrix, p)
     return p, d, p_ok & d_ok

@@ -1,5 +1,6 @@
 """Reverse water-filling: the rate-distortion function of independent Gaussian components."""
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -8,7 +9,7 @@ from jaxtyping import Float
 from rdtheory import _checks
 from rdtheory.results import WaterFilling
 
-__all__ = ["pour", "water_filling"]
+__all__ = ["fill", "pour", "water_filling"]
 
 
 def water_filling(variances: Float[ArrayLike, " m"], distortion: Float[ArrayLike, ""]) -> WaterFilling:
@@ -43,13 +44,22 @@ def water_filling(variances: Float[ArrayLike, " m"], distortion: Float[ArrayLike
     """
     v, v_ok = _checks.nonnegative("variances", variances, ndim=1)
     D, D_ok = _checks.nonnegative("distortion", distortion)
-    level = pour(v, D)
-    described = v > level
-    ratio = jnp.where(described, jnp.where(described, v, 1.0) / jnp.where(described, level, 1.0), 1.0)
-    return _checks.poison(
-        WaterFilling(0.5 * jnp.sum(jnp.log2(ratio)), level, jnp.minimum(level, v)),
-        v_ok & D_ok,
-    )
+    return _checks.poison(fill(v, D), v_ok & D_ok)
+
+
+@jax.jit
+def fill(variances: Float[Array, " m"], distortion: Float[Array, ""]) -> WaterFilling:
+    """`water_filling` of arguments that were checked.
+
+    Examples
+    --------
+    >>> print(fill(jnp.array([2.0, 2.0]), jnp.array(1.0)).distortions)
+    [0.5 0.5]
+    """
+    level = pour(variances, distortion)
+    described = variances > level
+    ratio = jnp.where(described, variances, 1.0) / jnp.where(described, level, 1.0)
+    return WaterFilling(0.5 * jnp.sum(jnp.log2(ratio)), level, jnp.minimum(level, variances))
 
 
 def pour(capacities: Float[Array, " m"], volume: Float[Array, ""]) -> Float[Array, ""]:

@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from rdtheory import _checks
-from rdtheory.limits.gaussian import pour, water_filling
+from rdtheory.limits.gaussian import fill, pour
 from rdtheory.results import LinearBound, WaterFilling
 
 __all__ = ["component_variances", "lower_bound", "rate", "shannon_lower_bound"]
@@ -69,12 +69,7 @@ def lower_bound(
     inputs, inputs_ok = _checks.nonnegative("input_variances", input_variances, ndim=1)
     _checks.array("input_variances", inputs, shape=cov.shape[:1])
     D, D_ok = _checks.nonnegative("distortion", distortion)
-    level, errors = _allowed_errors(jnp.diagonal(cov), inputs, D)
-    known = jnp.diagonal(cov) == 0
-    log_errors = jnp.sum(jnp.where(known, 0.0, jnp.log2(jnp.where(known, 1.0, errors))))
-    log_det = _log2_det(cov + jnp.diag(jnp.where(known, 1.0, 0.0)))
-    bits = jnp.where(jnp.isneginf(log_det), -jnp.inf, 0.5 * (log_det - log_errors))
-    return _checks.poison(LinearBound(bits, level, errors), cov_ok & inputs_ok & D_ok)
+    return _checks.poison(_lower_bound(cov, inputs, D), cov_ok & inputs_ok & D_ok)
 
 
 def rate(
@@ -119,7 +114,7 @@ def rate(
     w, w_ok = _checks.covariance("weight_cov", weight_cov)
     x, x_ok = _checks.covariance("input_cov", input_cov, size=w.shape[0])
     D, D_ok = _checks.nonnegative("distortion", distortion)
-    return _checks.poison(water_filling(component_variances(w, x), D), w_ok & x_ok & D_ok)
+    return _checks.poison(_rate(w, x, D), w_ok & x_ok & D_ok)
 
 
 def shannon_lower_bound(
@@ -169,11 +164,7 @@ def shannon_lower_bound(
     w, w_ok = _checks.covariance("weight_cov", weight_cov)
     x, x_ok = _checks.covariance("input_cov", input_cov, size=w.shape[0])
     D, D_ok = _checks.nonnegative("distortion", distortion)
-    input_variances, basis = jnp.linalg.eigh(x)
-    weight_variances = jnp.maximum(jnp.einsum("ik,ij,jk->k", basis, w, basis), 0.0)
-    level, errors = _allowed_errors(weight_variances, jnp.maximum(input_variances, 0.0), D)
-    bits = h - 0.5 * jnp.sum(jnp.log2(2 * math.pi * math.e * errors))
-    return _checks.poison(LinearBound(bits, level, errors), h_ok & w_ok & x_ok & D_ok)
+    return _checks.poison(_shannon_lower_bound(h, w, x, D), h_ok & w_ok & x_ok & D_ok)
 
 
 @jax.custom_jvp
@@ -208,6 +199,30 @@ def _component_variances_jvp(primals, tangents):
     along_w, along_x = factor_x @ left, factor_w @ right.T
     tangent = jnp.einsum("ik,ij,jk->k", along_w, dw, along_w) + jnp.einsum("ik,ij,jk->k", along_x, dx, along_x)
     return jnp.where(_negligible(roots, factor_w, factor_x), 0.0, roots**2), tangent
+
+
+@jax.jit
+def _lower_bound(weight_cov: Array, input_variances: Array, D: Array) -> LinearBound:
+    weight_variances = jnp.diagonal(weight_cov)
+    level, errors = _allowed_errors(weight_variances, input_variances, D)
+    known = weight_variances == 0
+    log_errors = jnp.sum(jnp.log2(jnp.where(known, 1.0, errors)))
+    log_det = _log2_det(weight_cov + jnp.diag(jnp.where(known, 1.0, 0.0)))
+    bits = jnp.where(jnp.isneginf(log_det), -jnp.inf, 0.5 * (log_det - log_errors))
+    return LinearBound(bits, level, errors)
+
+
+@jax.jit
+def _rate(weight_cov: Array, input_cov: Array, D: Array) -> WaterFilling:
+    return fill(component_variances(weight_cov, input_cov), D)
+
+
+@jax.jit
+def _shannon_lower_bound(entropy: Array, weight_cov: Array, input_cov: Array, D: Array) -> LinearBound:
+    input_variances, basis = jnp.linalg.eigh(input_cov)
+    weight_variances = jnp.maximum(jnp.einsum("ik,ij,jk->k", basis, weight_cov, basis), 0.0)
+    level, errors = _allowed_errors(weight_variances, jnp.maximum(input_variances, 0.0), D)
+    return LinearBound(entropy - 0.5 * jnp.sum(jnp.log2(2 * math.pi * math.e * errors)), level, errors)
 
 
 def _negligible(roots: Array, factor_w: Array, factor_x: Array) -> Array:

@@ -16,6 +16,7 @@ from rdtheory.models import golden_rules
 __all__ = ["pruned", "quantized"]
 
 LIMIT = 1_000_000
+_projections = jax.jit(jax.vmap(golden_rules.project, in_axes=(None, None, 0)))
 
 
 def pruned(
@@ -55,7 +56,7 @@ def pruned(
         masks = np.zeros((len(supports), k))
         masks[np.arange(len(supports))[:, None], supports] = 1.0
         return jnp.asarray(masks).reshape(-1, *w.shape) * w[None]
-    return _projections(w, importance, jnp.asarray(np.eye(k)[:, supports].transpose(1, 0, 2)))
+    return _projections(w, jnp.asarray(importance), jnp.asarray(np.eye(k)[:, supports].transpose(1, 0, 2)))
 
 
 def quantized(
@@ -97,11 +98,7 @@ def quantized(
         labels = np.concatenate([rows[rows[:, -1] <= rows[:, :-1].max(axis=1) + 1] for rows in grown])
     labels = labels[labels.max(axis=1) == levels - 1]
     labels = labels[np.lexsort(labels.T[::-1])]
-    return _projections(w, importance, jnp.asarray(np.eye(levels)[labels]))
-
-
-def _projections(w: Array, importance: ArrayLike, bases: Array) -> Array:
-    return jax.jit(jax.vmap(golden_rules.project, in_axes=(None, None, 0)))(w, jnp.asarray(importance), bases)
+    return _projections(w, jnp.asarray(importance), jnp.asarray(np.eye(levels)[labels]))
 
 
 def _limit(count: int) -> None:

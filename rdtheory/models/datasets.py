@@ -73,6 +73,7 @@ def _sklearn():
         from sklearn import datasets
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "the bundled data sets come with scikit-learn; install it with: pip install 'rdtheory[data]'"
+            "the bundled data sets come with scikit-learn; install it with: pip install 'rdtheory[data]'",
+            name=error.name,
         ) from error
     return datasets

@@ -142,15 +142,7 @@ def best_scale(
     1.033900 0.009193
     """
     w, w_hat, cov, outer, ok = _arguments(weights, weights_hat, input_cov, output_weights)
-    cross = jnp.sum(outer * _arc_cosine.kernel(w, w_hat, cov))
-    power = jnp.sum(outer * _arc_cosine.kernel(w_hat, w_hat, cov))
-    scale = jnp.maximum(jnp.where(power > 0, cross / jnp.where(power > 0, power, 1.0), 0.0), 0.0)
-    # d(w, a ŵ) = E f² - 2 a cross + a² power, so a = 1 costs power (1 - a*)² more than the best a*; clipped at a* = 0
-    # it costs power - 2 cross.
-    cost = jnp.where(scale > 0, power * (1 - scale) ** 2, power - 2 * cross)
-    return _checks.poison(
-        BestScale(scale, _arc_cosine.distortion(w, scale * w_hat, cov, outer), jnp.maximum(cost, 0.0)), ok
-    )
+    return _checks.poison(_best_scale(w, w_hat, cov, outer), ok)
 
 
 def optimality(
@@ -200,7 +192,7 @@ def optimality(
     return _checks.poison(_optimality(w, given.reshape(-1, *w.shape), cov, outer), ok)
 
 
-def _arguments(weights, weights_hat, input_cov, output_weights) -> tuple[Array, Array, Array, Array, Array]:
+def _arguments(weights, weights_hat, input_cov, output_weights) -> tuple[Array, Array, Array, Array, _checks.Flag]:
     """W and ŵ as (h, m), h = 1 for one neuron; Σ_X; v_i·v_j; validity."""
     w = _checks.array("weights", weights)
     if w.ndim not in (1, 2):
@@ -222,6 +214,18 @@ def _arguments(weights, weights_hat, input_cov, output_weights) -> tuple[Array, 
     ok &= _checks.holds(jnp.isfinite(v).all(), lambda: "output_weights must be finite")
     v = v.reshape(len(w), -1)
     return w, w_hat, cov, v @ v.T, ok
+
+
+@jax.jit
+def _best_scale(w: Array, w_hat: Array, cov: Array, outer: Array) -> BestScale:
+    cross = jnp.sum(outer * _arc_cosine.kernel(w, w_hat, cov))
+    power = jnp.sum(outer * _arc_cosine.kernel(w_hat, w_hat, cov))
+    scale = jnp.maximum(jnp.where(power > 0, cross / jnp.where(power > 0, power, 1.0), 0.0), 0.0)
+    # d(w, a ŵ) = E f² - 2 a cross + a² power, so a = 1 costs power (1 - a*)² more than the best a*; clipped at a* = 0
+    # it costs power - 2 cross.
+    cost = jnp.where(scale > 0, power * (1 - scale) ** 2, power - 2 * cross)
+    best = _arc_cosine.distortion(w, scale * w_hat, cov, outer)
+    return BestScale(scale, best, jnp.maximum(cost, 0.0))
 
 
 @jax.jit

@@ -58,15 +58,7 @@ def optimal(
     w, w_ok = _checks.covariance("weight_cov", weight_cov)
     x, x_ok = _checks.covariance("input_cov", input_cov, size=w.shape[0])
     D, D_ok = _checks.nonnegative("distortion", distortion)
-    root, inverse_root = _roots(x)
-    variances, vectors = jnp.linalg.eigh(root @ w @ root)
-    variances = jnp.maximum(variances, 0.0)
-    errors = _shrink_loudest(variances, D)
-    kept = jnp.where(variances > 0, 1 - errors / jnp.where(variances > 0, variances, 1.0), 0.0)
-    forward, back = vectors.T @ root, inverse_root @ vectors
-    gain = (back * kept[None, :]) @ forward
-    noise_cov = (back * (errors * kept)[None, :]) @ back.T
-    return _checks.poison(GaussianChannel(gain, noise_cov), w_ok & x_ok & D_ok)
+    return _checks.poison(_optimal(w, x, D), w_ok & x_ok & D_ok)
 
 
 def performance(
@@ -105,19 +97,7 @@ def performance(
     x, x_ok = _checks.covariance("input_cov", input_cov, size=w.shape[0])
     gain = _checks.array("channel.gain", channel.gain, shape=w.shape)
     noise, noise_ok = _checks.covariance("channel.noise_cov", channel.noise_cov, size=w.shape[0])
-    passed = gain @ w
-    output = passed @ gain.T + noise
-    output = (output + output.T) / 2
-    scale, vectors = jnp.linalg.eigh(output)
-    present = scale > len(w) * jnp.finfo(w.dtype).eps * scale[-1]
-    whiten = vectors / jnp.sqrt(jnp.where(present, scale, 1.0))[None, :] * jnp.where(present, 1.0, 0.0)[None, :]
-    remaining = jnp.linalg.eigvalsh(whiten.T @ noise @ whiten + jnp.diag(jnp.where(present, 0.0, 1.0)))
-    noiseless = remaining <= len(w) * jnp.finfo(w.dtype).eps
-    bits = -0.5 * jnp.sum(jnp.log2(jnp.where(noiseless, 0.0, jnp.minimum(remaining, 1.0))))
-    error = (jnp.eye(len(w)) - gain) @ w
-    distortion = jnp.sum(x * (error - error @ gain.T + noise))
-    orthogonality = jnp.sum(x * (gain @ error.T - noise))
-    return _checks.poison(ChannelPerformance(bits, distortion, orthogonality), w_ok & x_ok & noise_ok)
+    return _checks.poison(_performance(gain, noise, w, x), w_ok & x_ok & noise_ok)
 
 
 def sample(key: PRNGKeyArray, channel: GaussianChannel, weights: Float[ArrayLike, "... m"]) -> Float[Array, "... m"]:
@@ -148,6 +128,36 @@ def sample(key: PRNGKeyArray, channel: GaussianChannel, weights: Float[ArrayLike
     _checks.array("weights", w, shape=(*w.shape[:-1], len(noise)))
     white = jax.random.normal(key, w.shape, w.dtype)
     return _checks.poison(w @ jnp.asarray(channel.gain).T + white @ _roots(noise)[0], ok)
+
+
+@jax.jit
+def _optimal(w: Array, x: Array, D: Array) -> GaussianChannel:
+    root, inverse_root = _roots(x)
+    variances, vectors = jnp.linalg.eigh(root @ w @ root)
+    variances = jnp.maximum(variances, 0.0)
+    errors = _shrink_loudest(variances, D)
+    kept = jnp.where(variances > 0, 1 - errors / jnp.where(variances > 0, variances, 1.0), 0.0)
+    forward, back = vectors.T @ root, inverse_root @ vectors
+    gain = (back * kept[None, :]) @ forward
+    noise_cov = (back * (errors * kept)[None, :]) @ back.T
+    return GaussianChannel(gain, noise_cov)
+
+
+@jax.jit
+def _performance(gain: Array, noise: Array, w: Array, x: Array) -> ChannelPerformance:
+    passed = gain @ w
+    output = passed @ gain.T + noise
+    output = (output + output.T) / 2
+    scale, vectors = jnp.linalg.eigh(output)
+    present = scale > len(w) * jnp.finfo(w.dtype).eps * scale[-1]
+    whiten = vectors / jnp.sqrt(jnp.where(present, scale, 1.0))[None, :] * jnp.where(present, 1.0, 0.0)[None, :]
+    remaining = jnp.linalg.eigvalsh(whiten.T @ noise @ whiten + jnp.diag(jnp.where(present, 0.0, 1.0)))
+    noiseless = remaining <= len(w) * jnp.finfo(w.dtype).eps
+    bits = -0.5 * jnp.sum(jnp.log2(jnp.where(noiseless, 0.0, jnp.minimum(remaining, 1.0))))
+    error = (jnp.eye(len(w)) - gain) @ w
+    distortion = jnp.sum(x * (error - error @ gain.T + noise))
+    orthogonality = jnp.sum(x * (gain @ error.T - noise))
+    return ChannelPerformance(bits, distortion, orthogonality)
 
 
 def _roots(cov: Array) -> tuple[Array, Array]:

@@ -1,1 +1,117 @@
-"""Each theorem as a numerical check with its error bar."""
+"""Each theorem as a numerical check with its error bar.
+
+A check is a function of a random key and of whether to be quick; it returns rows of evidence. `run` runs them, `report`
+writes what they found.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from types import FunctionType
+from typing import NamedTuple
+
+import jax
+from jax import Array
+
+from rdtheory.verify import discrete, linear, real_data, relu
+from rdtheory.verify.rows import Row
+
+__all__ = ["CHECKS", "Outcome", "name", "run", "title"]
+
+
+Check = FunctionType  # (key, quick) -> list[Row]
+
+CHECKS: tuple[Check, ...] = (
+    discrete.coin,
+    discrete.critical_slope,
+    discrete.hamming,
+    discrete.erasure,
+    discrete.inverse,
+    discrete.capacity,
+    discrete.gaussian,
+    discrete.laplacian,
+    discrete.exponential,
+    linear.vector_gaussian,
+    linear.linear_rate,
+    linear.linear_bound,
+    linear.linear_channel,
+    linear.shannon_bound,
+    relu.golden,
+    relu.relu_distortion,
+    relu.relu_importance,
+    relu.relu_theorem,
+    relu.relu_optimality,
+    relu.relu_layer,
+    real_data.digits_linear,
+    real_data.diabetes_linear,
+    real_data.breast_cancer_linear,
+    real_data.digits_relu,
+)
+
+
+class Outcome(NamedTuple):
+    """What came of one check."""
+
+    check: str
+    rows: list[Row]
+    not_run: str  #: why it could not be run, with the remedy; empty if it was
+
+
+def name(check: Check) -> str:
+    """The name of a check on the command line.
+
+    Examples
+    --------
+    >>> name(linear.linear_bound)
+    'linear-bound'
+    """
+    return check.__name__.replace("_", "-")
+
+
+def title(check: Check) -> str:
+    """What a check shows, in one line.
+
+    Examples
+    --------
+    >>> title(linear.linear_bound)
+    "The paper's lower bound: tight, then loose, then negative."
+    """
+    return (check.__doc__ or "").splitlines()[0]
+
+
+def run(checks: Sequence[Check], *, seed: int = 0, quick: bool = False) -> Iterator[Outcome]:
+    """Run checks on all processors and yield their outcomes as they come.
+
+    A check's random numbers depend on the seed and on its place in `CHECKS`, not on what else is run.
+
+    Parameters
+    ----------
+    checks : taken from `CHECKS`.
+    seed : of the random keys.
+    quick : fewer samples and fewer repetitions of the same checks.
+
+    Examples
+    --------
+    >>> [outcome] = run([discrete.coin], quick=True)
+    >>> all(row.holds for row in outcome.rows)
+    True
+    """
+    key = jax.random.key(seed)
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        futures = [
+            pool.submit(_outcome, check, jax.random.fold_in(key, CHECKS.index(check)), quick) for check in checks
+        ]
+        for future in as_completed(futures):
+            yield future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _outcome(check: Check, key: Array, quick: bool) -> Outcome:
+    try:
+        return Outcome(name(check), check(key, quick), "")
+    except ModuleNotFoundError as missing:
+        if not (missing.name or "").startswith("sklearn"):
+            raise
+        return Outcome(name(check), [], "needs scikit-learn: pip install 'rdtheory[data]'")

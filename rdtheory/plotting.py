@@ -1,0 +1,140 @@
+"""Pictures of results. Each function draws on given axes (or makes them) and returns them; units are on the axes.
+
+The only module that imports matplotlib. Colors are from the Okabe-Ito palette, and differ in lightness and line style
+too, so that they survive color blindness and gray print.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jax.typing import ArrayLike
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from rdtheory.limits import linear
+from rdtheory.models import relu
+from rdtheory.results import OptimalityCheck, RateDistortion
+
+__all__ = ["evidence", "linear_bound", "optimality", "rate_distortion", "relu_theorem"]
+
+BLUE, ORANGE, GREEN, RED, GRAY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
+
+
+def rate_distortion(points: RateDistortion, ax: Axes | None = None, *, label: str = "certified", exact=None) -> Axes:
+    """R(D) with its certificate as a band from rate - gap to rate.
+
+    Parameters
+    ----------
+    points : a curve, every field with a leading axis.
+    ax : where to draw.
+    label : of the band.
+    exact : R(D) as a function of an array of distortions, drawn as a line.
+    """
+    ax = _axes(ax)
+    order = np.argsort(np.asarray(points.distortion))
+    D, rate, gap = (np.asarray(field)[order] for field in (points.distortion, points.rate, points.gap))
+    ax.fill_between(D, rate - gap, rate, color=ORANGE, alpha=0.5, linewidth=0, label=f"{label}: rate - gap to rate")
+    ax.plot(D, rate, ".", color=RED, markersize=4, label=f"{label}: rate")
+    if exact is not None:
+        fine = np.linspace(D.min(), D.max(), 400)
+        ax.plot(fine, np.asarray(exact(fine)), color=BLUE, linewidth=1.2, label="closed form")
+    ax.set(xlabel="distortion D", ylabel="rate (bits per symbol)")
+    ax.set_ylim(bottom=min(0.0, float(np.min(rate - gap))))
+    ax.legend(frameon=False)
+    return ax
+
+
+def linear_bound(weight_cov: ArrayLike, input_variances: ArrayLike, critical: float, ax: Axes | None = None) -> Axes:
+    """The paper's bound and the exact rate of a linear model: tight, then loose, then negative.
+
+    Parameters
+    ----------
+    weight_cov : (m, m); Σ_W.
+    input_variances : (m,); λ.
+    critical : the distortion up to which the bound is tight.
+    ax : where to draw.
+    """
+    ax = _axes(ax)
+    weight_cov, input_variances = np.asarray(weight_cov), np.asarray(input_variances)
+    total = float(np.sum(input_variances * np.diagonal(weight_cov)))
+    D = np.geomspace(0.1 * critical, total, 200)
+    exact = [float(linear.rate(weight_cov, np.diag(input_variances), d).rate) for d in D]
+    bound = [float(linear.lower_bound(weight_cov, input_variances, d).rate) for d in D]
+    ax.fill_between(D, bound, exact, color=GRAY, alpha=0.25, linewidth=0, label="what the bound leaves open")
+    ax.plot(D, exact, color=BLUE, linewidth=2.5, label="exact R(D)")
+    ax.plot(D, bound, color=RED, linestyle="--", linewidth=1.5, label="lower bound of Theorem 1")
+    ax.axhline(0.0, color="black", linewidth=0.6)
+    ax.axvline(critical, color=GRAY, linestyle=":", label="critical D")
+    ax.set(xscale="log", xlabel="distortion D (squared output units)", ylabel="rate (bits per weight vector)")
+    negative = np.flatnonzero(np.asarray(bound) < 0)
+    spans = [("tight", D[0], critical), ("loose", critical, D[negative[0]] if len(negative) else total)]
+    if len(negative):
+        spans.append(("negative", D[negative[0]], total))
+    for word, left, right in spans:
+        ax.text(np.sqrt(left * right), 0.92, word, ha="center", transform=ax.get_xaxis_transform())
+    ax.legend(frameon=False, loc="lower left")
+    return ax
+
+
+def relu_theorem(ax: Axes | None = None) -> Axes:
+    """One ReLU neuron: objective and distortion against the angle, on orthogonal candidates and at the best scale."""
+    ax = _axes(ax)
+    w, cov = np.array([1.0, 0.0]), np.eye(2)
+    angles = np.linspace(0, np.pi / 2, 100)
+    orthogonal = np.cos(angles)[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    true = [float(relu.distortion(w, w_hat, cov)) for w_hat in orthogonal]
+    best = [float(relu.best_scale(w, w_hat, cov).distortion) for w_hat in orthogonal]
+    degrees = np.degrees(angles)
+    ax.plot(degrees, np.sin(angles) ** 2 / 2, color=RED, linestyle="--", label="objective (w - ŵ)ᵀ I_w (w - ŵ)")
+    ax.plot(degrees, true, color=BLUE, linewidth=2, label="distortion, ‖ŵ‖ = ‖w‖ cos θ")
+    ax.plot(degrees, best, color=GREEN, linestyle=":", linewidth=2, label="distortion at the best scale")
+    ax.set(xlabel="angle between w and ŵ (degrees)", ylabel="distortion / ‖w‖²")
+    ax.legend(frameon=False)
+    return ax
+
+
+def optimality(checks: Sequence[OptimalityCheck], ax: Axes | None = None) -> Axes:
+    """How far the choice of each objective is from the best candidate: one distribution function each.
+
+    Parameters
+    ----------
+    checks : results of `relu.optimality`.
+    ax : where to draw.
+    """
+    ax = _axes(ax)
+    styles = (("full", "-", BLUE), ("diagonal", "--", ORANGE), ("magnitude", ":", RED))
+    for name, style, color in styles:
+        ratio = np.sort([1 + float(getattr(check, name).excess) for check in checks])
+        share = np.mean(ratio < 1 + 1e-9)
+        steps = np.concatenate([[1.0], ratio]), np.arange(len(ratio) + 1) / len(ratio)
+        text = "magnitude" if name == "magnitude" else f"{name} I_w"
+        ax.step(*steps, where="post", linestyle=style, color=color, linewidth=2, label=f"{text}: optimal {share:.0%}")
+    ax.set(xscale="log", xlabel="distortion of the choice / least distortion", ylabel="share of layers", ylim=(0, 1.02))
+    ax.legend(frameon=False, loc="lower right")
+    return ax
+
+
+def evidence(errors: Sequence[float], error_bars: Sequence[float], ax: Axes | None = None) -> Axes:
+    """Every comparison: its error against its error bar; what lies above the diagonal fails.
+
+    Parameters
+    ----------
+    errors, error_bars : of the rows.
+    ax : where to draw.
+    """
+    ax = _axes(ax)
+    floor = 1e-17
+    error, bar = np.maximum(errors, floor), np.maximum(error_bars, floor)
+    bad = ~(np.asarray(errors) <= np.asarray(error_bars))
+    ax.loglog(bar[~bad], error[~bad], "o", color=BLUE, alpha=0.6, label="holds")
+    if bad.any():
+        ax.loglog(bar[bad], error[bad], "X", color=RED, markersize=10, label="fails")
+    line = np.array([floor, 1e1])
+    ax.plot(line, line, color="black", linewidth=0.8, label="error = error bar")
+    ax.set(xlabel=f"error bar (zero drawn at {floor:.0e})", ylabel="error", xlim=(floor / 2, 20), ylim=(floor / 2, 20))
+    ax.legend(frameon=False, loc="upper left")
+    return ax
+
+
+def _axes(ax: Axes | None) -> Axes:
+    return plt.subplots(figsize=(6.4, 4.2), layout="constrained")[1] if ax is None else ax

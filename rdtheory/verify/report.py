@@ -1,0 +1,152 @@
+"""The report: a JSON file for programs, an HTML page that holds its own pictures for people."""
+
+import base64
+import io
+import json
+import math
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+import jinja2
+import matplotlib as mpl
+import numpy as np
+from matplotlib import pyplot as plt
+
+import rdtheory
+from rdtheory import distortion, plotting
+from rdtheory.limits import closed_form
+from rdtheory.verify import CHECKS, Outcome, name, title
+from rdtheory.verify.linear import correlated, critical_distortion
+from rdtheory.verify.relu import layer_choices
+from rdtheory.verify.rows import Row, generator
+
+__all__ = ["as_json", "figures", "verdict", "write"]
+
+
+def verdict(row: Row) -> str:
+    """Say whether a row holds, or by how much it does not.
+
+    Examples
+    --------
+    >>> verdict(Row("", "", 1.0, 1.5, 0.5, 0.1, False))
+    'FAILS by 0.4'
+    """
+    return "holds" if row.holds else f"FAILS by {row.error - row.error_bar:.3g}"
+
+
+def as_json(outcomes: Sequence[Outcome], *, seed: int, quick: bool) -> dict[str, Any]:
+    """What was found, as JSON values; infinities and NaN become strings."""
+
+    def plain(value: Any) -> Any:
+        return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+    rows = [
+        {
+            "check": outcome.check,
+            **{field: plain(value) for field, value in row._asdict().items()},
+            "verdict": verdict(row),
+        }
+        for outcome in outcomes
+        for row in outcome.rows
+    ]
+    return {
+        "rdtheory": rdtheory.__version__,
+        "jax": jax.__version__,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": seed,
+        "quick": quick,
+        "holds": all(row["holds"] for row in rows) and not any(outcome.not_run for outcome in outcomes),
+        "not_run": {outcome.check: outcome.not_run for outcome in outcomes if outcome.not_run},
+        "rows": rows,
+    }
+
+
+def figures(outcomes: Sequence[Outcome], *, seed: int, quick: bool) -> list[tuple[str, str, str]]:
+    """Title, caption and SVG of each picture in the report."""
+    rng = generator(jax.random.key(seed))
+    weight_cov, _ = correlated(rng, 5)
+    inputs = np.exp(rng.normal(size=5))
+    source = np.array([0.3, 0.7])
+    points = rdtheory.curve(source, distortion.hamming(2), np.geomspace(0.7, 8.0, 60), max_steps=3)
+    rows = [row for outcome in outcomes for row in outcome.rows]
+    layers = 40 if quick else 240
+
+    def coin(D: np.ndarray) -> list[float]:
+        return [float(closed_form.bernoulli(0.3, d)) for d in D]
+
+    pictures = (
+        (
+            "A curve with its certificate",
+            "A coin of bias 0.3 after only 3 Blahut-Arimoto steps. Toward the critical slope, at D = 0.3, the "
+            "iteration is slow, and the band says so: the truth lies inside it everywhere.",
+            lambda ax: plotting.rate_distortion(points, ax, label="3 steps", exact=coin),
+        ),
+        (
+            "The paper's lower bound",
+            "Five correlated weights. The bound is exact up to the critical distortion, then loose, then negative.",
+            lambda ax: plotting.linear_bound(weight_cov, inputs, critical_distortion(weight_cov, inputs), ax),
+        ),
+        (
+            "One ReLU neuron",
+            "Objective and distortion increase with the angle, so minimizing one minimizes the other (Theorem 3). The "
+            "orthogonal scale is not the best one: the dotted curve is lower.",
+            plotting.relu_theorem,
+        ),
+        (
+            "Small layers, all masks",
+            f"{layers} layers of 2 neurons and 5 inputs, half of the weights pruned. Share of layers in which the "
+            "choice of each objective is within a factor of the least distortion.",
+            lambda ax: plotting.optimality(layer_choices(jax.random.key(seed), layers), ax),
+        ),
+        (
+            "All comparisons of this run",
+            "Errors at zero are drawn at the lower edge.",
+            lambda ax: plotting.evidence([row.error for row in rows], [row.error_bar for row in rows], ax),
+        ),
+    )
+    return [(title, caption, _picture(draw)) for title, caption, draw in pictures]
+
+
+def write(folder: Path, outcomes: Sequence[Outcome], *, seed: int, quick: bool) -> tuple[Path, Path]:
+    """Write ``report.json`` and ``report.html`` into `folder`, both or neither.
+
+    Returns
+    -------
+    The two paths.
+    """
+    found = as_json(outcomes, seed=seed, quick=quick)
+    template = jinja2.Environment(
+        loader=jinja2.PackageLoader("rdtheory.verify"), autoescape=True, undefined=jinja2.StrictUndefined
+    ).get_template("report.html")
+    titles = {name(check): title(check) for check in CHECKS}
+    page = template.render(
+        found=found,
+        figures=figures(outcomes, seed=seed, quick=quick),
+        tables=[(outcome.check, titles[outcome.check], outcome.rows) for outcome in outcomes if outcome.rows],
+        verdict=verdict,
+    )
+    files = {
+        folder / "report.json": json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+        folder / "report.html": page,
+    }
+    # Both are complete on disk before either takes its name.
+    with tempfile.TemporaryDirectory(prefix=".report-", dir=folder) as unfinished:
+        for path, text in files.items():
+            Path(unfinished, path.name).write_text(text, encoding="utf-8")
+        for path in files:
+            Path(unfinished, path.name).replace(path)
+    return folder / "report.json", folder / "report.html"
+
+
+def _picture(draw) -> str:
+    with mpl.rc_context({"svg.hashsalt": "rdtheory", "svg.fonttype": "path", "font.size": 10}):
+        figure, ax = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+        draw(ax)
+        stream = io.BytesIO()
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+        plt.close(figure)
+    return base64.b64encode(stream.getvalue()).decode("ascii")

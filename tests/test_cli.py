@@ -1,0 +1,96 @@
+"""The command as a user runs it: in a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "rdtheory.cli"]
+
+
+def run(*arguments, code=None, **environment):
+    command = [sys.executable, "-c", code, *arguments] if code else [*COMMAND, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, **environment})
+
+
+def test_only_writes_both_reports_and_exits_0(tmp_path):
+    done = run("verify", "--quick", "--only", "coin", "--only", "capacity", "--out", str(tmp_path / "new" / "folder"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "9 of 9 comparisons hold" in done.stdout
+    found = json.loads((tmp_path / "new" / "folder" / "report.json").read_text())
+    assert {row["check"] for row in found["rows"]} == {"coin", "capacity"} and found["holds"]
+    assert (tmp_path / "new" / "folder" / "report.html").stat().st_size > 10_000
+
+
+def test_a_failing_check_exits_1_and_says_by_how_much(tmp_path):
+    code = """
+import sys
+from rdtheory import cli
+from rdtheory.limits import closed_form
+true = closed_form.bernoulli
+closed_form.bernoulli = lambda p, D: true(p, D) + 0.125
+cli.main()
+"""
+    done = run("verify", "--only", "coin", "--out", str(tmp_path), code=code)
+    assert done.returncode == 1
+    assert "FAILS by 0.125" in done.stdout and "0 of 6 comparisons hold" in done.stdout
+
+
+def test_without_scikit_learn_the_rest_runs_and_exits_3(tmp_path):
+    code = "import sys; sys.modules['sklearn'] = None; from rdtheory import cli; cli.main()"
+    done = run("verify", "--quick", "--only", "coin", "--only", "diabetes-linear", "--out", str(tmp_path), code=code)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "6 of 6 comparisons hold" in done.stdout
+    assert "diabetes-linear" in done.stdout and "pip install 'rdtheory[data]'" in done.stdout
+    assert not json.loads((tmp_path / "report.json").read_text())["holds"]
+
+
+def test_unknown_check_names_it_and_the_choices():
+    done = run("verify", "--only", "koin")
+    assert done.returncode == 2
+    assert "koin" in done.stderr and "linear-bound" in done.stderr
+
+
+def test_unwritable_folder_is_refused_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    start = time.monotonic()
+    done = run("verify", "--out", str(tmp_path / "file"))
+    assert done.returncode == 2 and "cannot write" in done.stderr and "choose another folder" in done.stderr
+    assert time.monotonic() - start < 15
+
+
+@pytest.mark.parametrize("seed", ["-1", "x", "99999999999"])
+def test_a_bad_seed_is_a_usage_error(seed):
+    assert run("verify", "--seed", seed).returncode == 2
+
+
+def test_list_names_every_check():
+    from rdtheory import verify
+
+    done = run("verify", "--list")
+    assert done.returncode == 0
+    for check in verify.CHECKS:
+        assert verify.name(check) in done.stdout and verify.title(check)[:30] in done.stdout
+
+
+def test_help_teaches_and_version_is_the_package_s():
+    import rdtheory
+
+    assert "exit status" in run("verify", "--help").stdout.lower()
+    assert rdtheory.__version__ in run("--version").stdout
+
+
+def test_ctrl_c_leaves_no_report(tmp_path):
+    process = subprocess.Popen(
+        [*COMMAND, "verify", "--out", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(5)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "no report was written" in output
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,59 @@
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+import rdtheory as rd
+from rdtheory import plotting
+from rdtheory.verify.linear import critical_distortion
+
+mpl.use("agg")
+
+
+@pytest.fixture
+def ax():
+    figure, ax = mpl.pyplot.subplots()
+    yield ax
+    mpl.pyplot.close(figure)
+
+
+def test_rate_distortion_band_is_the_certificate(ax):
+    points = rd.curve(np.array([0.3, 0.7]), rd.distortion.hamming(2), np.array([1.0, 2.0, 4.0]), max_steps=3)
+    assert plotting.rate_distortion(points, ax, exact=lambda D: 0 * D) is ax
+    band = ax.collections[0].get_paths()[0].vertices
+    for D, rate, gap in zip(points.distortion, points.rate, points.gap, strict=True):
+        edges = band[np.isclose(band[:, 0], D), 1]
+        assert edges.min() == pytest.approx(float(rate - gap)) and edges.max() == pytest.approx(float(rate))
+    assert "bits" in ax.get_ylabel()
+
+
+def test_linear_bound_draws_bound_below_exact(ax):
+    cov, inputs = np.array([[1.0, 0.8], [0.8, 1.0]]), np.array([1.0, 2.0])
+    plotting.linear_bound(cov, inputs, critical_distortion(cov, inputs), ax)
+    exact, bound = (line.get_ydata() for line in ax.lines[:2])
+    assert np.all(bound <= exact + 1e-9) and bound[-1] < 0
+    assert {"tight", "loose", "negative"} == {text.get_text() for text in ax.texts}
+
+
+def test_relu_theorem_curves_increase(ax):
+    plotting.relu_theorem(ax)
+    objective, true, best = (line.get_ydata() for line in ax.lines)
+    assert np.all(np.diff(true) > 0) and np.all(true <= objective + 1e-12) and np.all(best <= true + 1e-12)
+
+
+def test_optimality_shares_reach_one(ax):
+    w = np.random.default_rng(0).normal(size=(2, 3))
+    check = rd.relu.optimality(w, rd.candidates.pruned(w, 3), np.eye(3), np.ones(2))
+    plotting.optimality([check, check], ax)
+    assert all(line.get_ydata()[-1] == 1.0 for line in ax.lines)
+
+
+def test_evidence_marks_failures(ax):
+    plotting.evidence([0.0, 1.0, np.nan], [1e-9, 0.5, 1.0], ax)
+    assert [line.get_label() for line in ax.lines] == ["holds", "fails", "error = error bar"]
+    assert len(ax.lines[1].get_xdata()) == 2
+
+
+def test_axes_are_made_when_none_are_given():
+    axes = plotting.relu_theorem()
+    assert axes.get_xlabel()
+    mpl.pyplot.close(axes.figure)

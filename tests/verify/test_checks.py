@@ -1,0 +1,107 @@
+"""Every check holds, and fails when a formula behind it is corrupted."""
+
+import jax
+import pytest
+
+from rdtheory import closed_form, gaussian_channel, golden_rules, linear, relu, verify
+from rdtheory.limits import channel, discrete, gaussian
+
+
+def scaled(field, factor):
+    return lambda result: result._replace(**{field: getattr(result, field) * factor})
+
+
+def shifted(field, amount):
+    return lambda result: result._replace(**{field: getattr(result, field) + amount})
+
+
+def times(factor):
+    return lambda result: result * factor
+
+
+def chosen_by_magnitude(check):
+    return check._replace(full=check.magnitude)
+
+
+def swapped(check):
+    return check._replace(full=check.magnitude, magnitude=check.full)
+
+
+# For each check: where a formula lives, its name, and what is done to its result.
+CORRUPTIONS = {
+    "coin": [(closed_form, "bernoulli", times(1 + 1e-6)), (discrete, "rate_at", scaled("rate", 1 + 1e-6))],
+    "critical-slope": [
+        (discrete, "blahut_arimoto", scaled("gap", 0.1)),  # an error bar that understates
+        (discrete, "blahut_arimoto", scaled("rate", 0.9)),
+    ],
+    "hamming": [(closed_form, "hamming", times(1 + 1e-6)), (closed_form, "uniform_hamming", times(1 + 1e-6))],
+    "erasure": [(closed_form, "erasure", times(1 + 1e-6))],
+    "inverse": [(discrete, "distortion_at", scaled("distortion", 1 + 1e-6))],
+    "capacity": [(channel, "capacity", scaled("rate", 1 + 1e-6))],
+    "gaussian": [(closed_form, "gaussian", times(1.05))],
+    "laplacian": [(closed_form, "laplacian", times(1.05))],
+    "exponential": [(closed_form, "exponential", times(1.05))],
+    "vector-gaussian": [
+        (gaussian, "water_filling", scaled("water_level", 1 + 1e-6)),
+        (closed_form, "vector_gaussian", times(1 + 1e-6)),
+    ],
+    "linear-rate": [(linear, "rate", scaled("rate", 1 + 1e-6)), (linear, "rate", scaled("water_level", 1.01))],
+    "linear-bound": [(linear, "lower_bound", shifted("rate", 1e-6)), (linear, "rate", scaled("rate", 1 - 1e-6))],
+    "linear-channel": [
+        (gaussian_channel, "optimal", scaled("gain", 0.99)),
+        (gaussian_channel, "optimal", scaled("noise_cov", 1.01)),
+        (linear, "rate", scaled("rate", 1 + 1e-6)),
+        (gaussian_channel, "sample", times(1.1)),
+    ],
+    "shannon-bound": [
+        (linear, "shannon_lower_bound", shifted("rate", 0.5)),
+        (linear, "rate", shifted("rate", -0.5)),
+    ],
+    "golden": [(golden_rules, "project", times(0.99))],
+    "relu-distortion": [(relu, "distortion", times(1.1)), (relu, "best_scale", scaled("scale", 1.2))],
+    "relu-importance": [(relu, "importance", times(1.1))],
+    "relu-theorem": [
+        (relu, "distortion", times(1 + 1e-6)),
+        (relu, "best_scale", scaled("scale", 1 + 1e-6)),
+        (relu, "importance", times(1 + 1e-6)),
+    ],
+    "relu-optimality": [(relu, "optimality", chosen_by_magnitude)],
+    "relu-layer": [(relu, "optimality", swapped)],
+    "digits-linear": [(gaussian_channel, "optimal", scaled("noise_cov", 1.01)), (linear, "rate", scaled("rate", 0.99))],
+    "diabetes-linear": [(linear, "lower_bound", shifted("rate", 0.01)), (gaussian_channel, "sample", times(1.2))],
+    "breast-cancer-linear": [(gaussian_channel, "optimal", scaled("gain", 0.99))],
+    "digits-relu": [(relu, "distortion", times(1.1)), (relu, "optimality", chosen_by_magnitude)],
+}
+
+
+def failures(check):
+    return [row for row in check(jax.random.key(0), True) if not row.holds]
+
+
+@pytest.mark.parametrize("check", verify.CHECKS, ids=verify.name)
+def test_check_holds_and_a_corrupted_formula_makes_it_fail(check, monkeypatch):
+    assert failures(check) == []
+    for module, function, corrupt in CORRUPTIONS[verify.name(check)]:
+        true = getattr(module, function)
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                module, function, lambda *args, _true=true, _corrupt=corrupt, **kw: _corrupt(_true(*args, **kw))
+            )
+            assert failures(check), f"{module.__name__}.{function} is wrong and {verify.name(check)} does not notice"
+
+
+def test_every_check_has_a_corruption():
+    assert set(CORRUPTIONS) == {verify.name(check) for check in verify.CHECKS}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(1, 21))
+def test_checks_hold_for_other_seeds(seed):
+    outcomes = list(verify.run(verify.CHECKS, seed=seed, quick=True))
+    assert [(o.check, row) for o in outcomes for row in o.rows if not row.holds] == []
+
+
+def test_a_check_gives_the_same_numbers_alone_and_among_others():
+    together = {outcome.check: outcome.rows for outcome in verify.run(verify.CHECKS[6:9], quick=True)}
+    [alone] = verify.run(verify.CHECKS[8:9], quick=True)
+    assert alone.rows == together[alone.check]
