@@ -79,7 +79,7 @@ def uniform_hamming(letters: int, distortion: Float[ArrayLike, ""]) -> Float[Arr
     D, ok = _checks.nonnegative("distortion", distortion)
     level = jnp.minimum(D, 1 - 1 / letters)
     rate = math.log2(letters) - _binary_entropy(level) - level * math.log2(max(letters - 1, 1))
-    return _checks.poison(jnp.maximum(rate, 0), ok)
+    return _checks.poison(jnp.where(D < 1 - 1 / letters, jnp.maximum(rate, 0.0), 0.0), ok)
 
 
 def hamming(source_pmf: Float[ArrayLike, " n"], distortion: Float[ArrayLike, ""]) -> Float[Array, ""]:
@@ -183,7 +183,7 @@ def laplacian(scale: Float[ArrayLike, ""], distortion: Float[ArrayLike, ""]) -> 
 
     References
     ----------
-    Berger (1971), §4.3.
+    Berger (1971).
 
     Examples
     --------
@@ -250,7 +250,7 @@ def vector_gaussian(covariance: Float[ArrayLike, "m m"], distortion: Float[Array
 @jax.jit
 def _bernoulli(p: Array, D: Array) -> Array:
     smaller = jnp.minimum(p, 1 - p)
-    return _binary_entropy(smaller) - _binary_entropy(jnp.minimum(D, smaller))
+    return jnp.where(D < smaller, _binary_entropy(smaller) - _binary_entropy(jnp.minimum(D, smaller)), 0.0)
 
 
 @jax.jit
@@ -271,7 +271,7 @@ def _erasure(p: Array, D: Array) -> Array:
     erased = jnp.minimum(D, 1.0)
     u = jnp.minimum(p, pour(p, erased))
     nats = jnp.sum(entr(p)) - jnp.sum(entr(u)) + entr(erased)
-    return jnp.maximum(nats / LN2, 0.0)
+    return jnp.where(D < 1, jnp.maximum(nats / LN2, 0.0), 0.0)
 
 
 def _half_line(name: str, scale: ArrayLike, distortion: ArrayLike) -> Array:

@@ -151,7 +151,7 @@ def rate_at(
 
     References
     ----------
-    Berger (1971), §2.5 for the dual; Chen et al. (2023), arXiv 2305.02650, for moving the slope along.
+    Berger (1971) for the dual; Chen et al. (2023), arXiv 2305.02650, for moving the slope along.
 
     Examples
     --------

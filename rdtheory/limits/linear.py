@@ -150,7 +150,7 @@ def shannon_lower_bound(
 
     References
     ----------
-    Shannon (1959); Gao, Liu, Wang & Oh (2019), remark after Theorem 1.
+    Shannon (1959); Gao, Liu, Wang & Oh (2019), Theorem 1 for other priors.
 
     Examples
     --------

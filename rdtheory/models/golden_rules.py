@@ -39,7 +39,7 @@ def residuals(
 
     References
     ----------
-    Gao, Liu, Wang & Oh (2019), §4.
+    Gao, Liu, Wang & Oh (2019).
 
     Examples
     --------
@@ -85,7 +85,7 @@ def project(
 
     References
     ----------
-    Gao, Liu, Wang & Oh (2019), §4; Hassibi & Stork (1993).
+    Gao, Liu, Wang & Oh (2019); Hassibi & Stork (1993).
 
     Examples
     --------

@@ -53,7 +53,7 @@ def distortion(
 
     References
     ----------
-    Cho & Saul (2009) for the kernel; Gao, Liu, Wang & Oh (2019), Theorem 3.
+    Cho & Saul (2009) for the kernel; Gao, Liu, Wang & Oh (2019), the theorem on one-hidden-layer ReLU networks.
 
     Examples
     --------
@@ -94,7 +94,7 @@ def importance(
 
     References
     ----------
-    Derived from Gaussian orthant moments; Gao, Liu, Wang & Oh (2019), §4, for the definition.
+    Derived from Gaussian orthant moments; Gao, Liu, Wang & Oh (2019) for the definition.
 
     Examples
     --------
@@ -176,7 +176,7 @@ def optimality(
 
     References
     ----------
-    Gao, Liu, Wang & Oh (2019), Theorem 3.
+    Gao, Liu, Wang & Oh (2019), the theorem on one-hidden-layer ReLU networks.
 
     Examples
     --------

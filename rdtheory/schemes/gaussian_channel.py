@@ -46,7 +46,7 @@ def optimal(
 
     References
     ----------
-    Gao, Liu, Wang & Oh (2019), Theorem 2; Berger (1971), §4.5.
+    Gao, Liu, Wang & Oh (2019), Theorem 2; Berger (1971).
 
     Examples
     --------

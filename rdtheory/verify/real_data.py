@@ -60,7 +60,7 @@ def digits_relu(key: Array, quick: bool) -> list[Row]:
         objective = golden_rules.residuals(w[j], masks[masked.full.index], importance).objective
         silent = f"masks: excess {masked.full.excess:.2g}, by magnitude {masked.magnitude.excess:.2g}"
         rows += [
-            agree("Theorem 3, trained neuron", f"neuron {j + 1}, 12,870 projections: excess", 0.0,
+            agree("ReLU theorem, trained neuron", f"neuron {j + 1}, 12,870 projections: excess", 0.0,
                   projected.full.excess, 1e-9),
             at_most("distortion <= objective, trained neuron", f"neuron {j + 1}, {silent}",
                     masked.full.distortion, objective),

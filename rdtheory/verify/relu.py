@@ -76,7 +76,7 @@ def relu_importance(key: Array, quick: bool) -> list[Row]:
 
 
 def relu_theorem(key: Array, quick: bool) -> list[Row]:
-    """Theorem 3: on orthogonal candidates the objective and the distortion both grow with the angle."""
+    """The ReLU theorem: on orthogonal candidates the objective and the distortion both grow with the angle."""
     rng = generator(key)
     cov, _ = correlated(rng, 6)
     w, aside = rng.normal(size=(2, 6))
@@ -110,7 +110,7 @@ def relu_theorem(key: Array, quick: bool) -> list[Row]:
 
 
 def relu_optimality(key: Array, quick: bool) -> list[Row]:
-    """Theorem 3 exhaustively: who minimizes the objective minimizes the distortion, for one neuron."""
+    """The ReLU theorem exhaustively: who minimizes the objective minimizes the distortion, for one neuron."""
     m, keep, levels = 8, 4, 3
     neurons = 50 if quick else 200
     rng = generator(key)
@@ -125,7 +125,7 @@ def relu_optimality(key: Array, quick: bool) -> list[Row]:
     cells = [relu.optimality(w, candidates.quantized(w, levels, np.ones(m)), white) for w in weights[: neurons // 10]]
     projected = [relu.optimality(w, candidates.pruned(w, keep, cov / 2), cov) for w in weights[: neurons // 2]]
     return [
-        agree("Theorem 3, one neuron", f"largest excess of {len(checks)} choices: {name}", 0, worst(checks), 1e-9)
+        agree("ReLU theorem, one neuron", f"largest excess of {len(checks)} choices: {name}", 0, worst(checks), 1e-9)
         for name, checks in (
             ("isotropic inputs, 4-of-8 masks", masks),
             ("isotropic inputs, 8 weights on 3 levels", cells),
