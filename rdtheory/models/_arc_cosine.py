@@ -41,7 +41,7 @@ def norm_in(x: Array, cov: Array) -> Array:
 def bend(u: Array, v: Array, cov: Array) -> Array:
     """‖u‖‖v‖ (sin θ - θ cos θ)/π between rows: twice what the kernel has beyond ½⟨u, v⟩."""
     _, norm_u, norm_v, angle = angles(u, v, cov)
-    # sin θ - θ cos θ = θ³/3 · Σ_k (-θ²)^k 6 (k + 1)/(2k + 3)! cancels; below 0.3 six terms of the series reach rounding.
+    # sin θ - θ cos θ = θ³/3 · Σ_k (-θ²)^k 6 (k + 1)/(2k + 3)! cancels; below 0.3 six terms reach rounding.
     small = angle < 0.3
     theta = jnp.where(small, 1.0, angle)
     series = angle**3 / 3 * jnp.polyval(jnp.asarray(SERIES, angle.dtype), -(angle**2))

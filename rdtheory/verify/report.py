@@ -92,8 +92,8 @@ def figures(outcomes: Sequence[Outcome], *, seed: int, quick: bool) -> list[tupl
         ),
         (
             "One ReLU neuron",
-            "Objective and distortion increase with the angle, so minimizing one minimizes the other (the ReLU theorem). The "
-            "orthogonal scale is not the best one: the dotted curve is lower.",
+            "Objective and distortion increase with the angle, so minimizing one minimizes the other. The orthogonal "
+            "scale is not the best one: the dotted curve is lower.",
             plotting.relu_theorem,
         ),
         (
