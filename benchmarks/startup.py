@@ -1,4 +1,4 @@
-"""How long a user waits: importing, the first certified answer, and `rdtheory verify`. Run: python benchmarks/startup.py
+"""How long a user waits: importing, the first certified answer, `rdtheory verify`. Run: python benchmarks/startup.py
 
 Each figure is the median of fresh processes, run in turn so that a drift of the machine's speed falls on all of them.
 """

@@ -63,6 +63,15 @@ def nonnegative(name: str, value: ArrayLike, ndim: int = 0, *, finite: bool = Tr
     return x, holds(ok, lambda: f"{name} must be >= 0{' and finite' if finite else ''}, got {_show(x)}")
 
 
+def finite(
+    name: str, value: ArrayLike, ndim: int | None = None, *, shape: tuple[int, ...] | None = None
+) -> tuple[Array, Flag]:
+    """An array of real numbers without NaN or infinity."""
+    x = array(name, value, ndim, shape=shape)
+    xp, v = _look(x)
+    return x, holds(xp.isfinite(v).all(), lambda: f"{name} must be finite, got {_show(x)}")
+
+
 def pmf(name: str, value: ArrayLike) -> tuple[Array, Flag]:
     """A probability mass function (n,), normalized once more so that rounding in its sum is gone."""
     x = array(name, value, 1)
@@ -142,7 +151,7 @@ def reachable(name: str, value: ArrayLike, source_pmf: Array, matrix: Array) -> 
     """A distortion that some channel attains: at least Σ_x p_x min_y d(x, y)."""
     x, ok = nonnegative(name, value, finite=False)
     xp, v, p, d = _look(x, source_pmf, matrix)
-    least = xp.where(p > 0, p * d.min(axis=1), 0.0).sum()
+    least = (p * xp.where(p > 0, d.min(axis=1), 0.0)).sum()
     # A distortion equal to the least one up to the rounding of either sum is meant to be that.
     return x, ok & holds(
         v >= least * (1 - 8 * len(p) * jnp.finfo(p.dtype).eps),
@@ -186,5 +195,7 @@ def _show(value: ArrayLike) -> str:
     x = np.asarray(value)
     if x.size <= 8:
         return np.array2string(x, precision=6, separator=", ").replace("\n", "")
+    if np.isnan(x).all():
+        return f"an array of shape {x.shape} that is all NaN"
     found = f"an array of shape {x.shape} with smallest entry {np.nanmin(x):.6g} and largest {np.nanmax(x):.6g}"
     return found + (f", and {np.isnan(x).sum()} NaN" if np.isnan(x).any() else "")

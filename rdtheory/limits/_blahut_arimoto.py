@@ -39,7 +39,7 @@ class _Moments(NamedTuple):
 
 
 def least_distortion(p: Array, d: Array) -> Array:
-    return jnp.sum(jnp.where(p > 0, p * jnp.min(d, axis=1), 0.0))
+    return p @ jnp.where(p > 0, jnp.min(d, axis=1), 0.0)
 
 
 def excess_over_row(p: Array, d: Array) -> Array:
@@ -92,7 +92,7 @@ def _iterate(evaluate: Callable[[Array, Array], _Iterate], q: Array, s: Array, t
         point, steps = state
         return evaluate(point.q * point.c, point.s), steps + 1
 
-    point, steps = lax.while_loop(go_on, step, (evaluate(q, s), jnp.asarray(0)))
+    point, steps = lax.while_loop(go_on, step, (evaluate(q, s), jnp.zeros((), jnp.int32)))
     return RateDistortion(point.upper, point.distortion, point.gap, point.s, point.gap <= tol, steps, point.q)
 
 
@@ -148,7 +148,7 @@ def at_distortion(p: Array, d: Array, target: Array, tol: Array, max_steps: Arra
         return _Iterate(q, s, now.c, upper, gap, target)
 
     first = _first_slope(p, excess)
-    s = jnp.where(zero_rate, 0.0, jnp.where(allowed > 0, first, jnp.inf))
+    s = jnp.where(zero_rate | jnp.isinf(target), 0.0, jnp.where(allowed > 0, first, jnp.inf))
     return _iterate(evaluate, _start(p, d, zero_rate), s, tol, max_steps)
 
 

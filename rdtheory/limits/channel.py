@@ -18,7 +18,9 @@ __all__ = ["capacity"]
 LN2 = math.log(2)
 
 
-def capacity(channel_matrix: Float[ArrayLike, "n m"], *, tol: float = TOL, max_steps: int = MAX_STEPS) -> Capacity:
+def capacity(
+    channel_matrix: Float[ArrayLike, "n m"], *, tol: float | Array = TOL, max_steps: int | Array = MAX_STEPS
+) -> Capacity:
     r"""Capacity of a discrete memoryless channel, certified.
 
     Solves :math:`\max_p I(X;Y)` by :math:`p_x \leftarrow p_x 2^{D_x} / \sum p 2^D` with
@@ -65,7 +67,8 @@ def _capacity(w: Array, tol: Array, max_steps: Array) -> Capacity:
         divergences = negentropy - w @ log_output
         rounding = jnp.finfo(w.dtype).eps * (n + m + 8) * (1 + jnp.max(-w @ log_output))
         upper = jnp.max(divergences)
-        return p, divergences, upper + rounding, jnp.maximum(upper - p @ divergences, 0) + 2 * rounding
+        gap = jnp.maximum(upper - p @ divergences, 0) + 2 * rounding
+        return p, divergences, upper + rounding, jnp.minimum(gap, upper + rounding)
 
     def step(state):
         (p, divergences, *_), steps = state
@@ -76,5 +79,5 @@ def _capacity(w: Array, tol: Array, max_steps: Array) -> Capacity:
         (*_, gap), steps = state
         return (gap > tol) & (steps < max_steps)
 
-    (p, _, upper, gap), steps = lax.while_loop(go_on, step, (evaluate(jnp.full(n, 1 / n)), jnp.asarray(0)))
-    return Capacity(upper, jnp.minimum(gap, upper), gap <= tol, steps, p)
+    (p, _, upper, gap), steps = lax.while_loop(go_on, step, (evaluate(jnp.full(n, 1 / n)), jnp.zeros((), jnp.int32)))
+    return Capacity(upper, gap, gap <= tol, steps, p)

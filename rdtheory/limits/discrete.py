@@ -29,8 +29,8 @@ def blahut_arimoto(
     distortion_matrix: Float[ArrayLike, "n m"],
     slope: Float[ArrayLike, ""],
     *,
-    tol: float = TOL,
-    max_steps: int = MAX_STEPS,
+    tol: float | Array = TOL,
+    max_steps: int | Array = MAX_STEPS,
 ) -> RateDistortion:
     r"""Point of R(D) at a given slope, by Blahut-Arimoto, with its certificate.
 
@@ -86,8 +86,8 @@ def curve(
     distortion_matrix: Float[ArrayLike, "n m"],
     slopes: Float[ArrayLike, " k"],
     *,
-    tol: float = TOL,
-    max_steps: int = MAX_STEPS,
+    tol: float | Array = TOL,
+    max_steps: int | Array = MAX_STEPS,
 ) -> RateDistortion:
     """Points of R(D) at many slopes: `blahut_arimoto` with a leading axis.
 
@@ -123,8 +123,8 @@ def rate_at(
     distortion_matrix: Float[ArrayLike, "n m"],
     distortion: Float[ArrayLike, ""],
     *,
-    tol: float = TOL,
-    max_steps: int = MAX_STEPS,
+    tol: float | Array = TOL,
+    max_steps: int | Array = MAX_STEPS,
 ) -> RateDistortion:
     r"""Rate R(D) at a given distortion, certified.
 
@@ -172,8 +172,8 @@ def distortion_at(
     distortion_matrix: Float[ArrayLike, "n m"],
     rate: Float[ArrayLike, ""],
     *,
-    tol: float = TOL,
-    max_steps: int = MAX_STEPS,
+    tol: float | Array = TOL,
+    max_steps: int | Array = MAX_STEPS,
 ) -> RateDistortion:
     r"""Least distortion D(R) at a given rate, certified.
 
@@ -190,7 +190,9 @@ def distortion_at(
     RateDistortion
         ``distortion`` of a channel of rate ``rate``, with R(distortion) in [rate - gap, rate]. While the rate
         differs from the one asked for, by more than is needed for the least distortion, the difference is part of
-        the gap: the result has converged only if both are within `tol`.
+        the gap: the result has converged only if both are within `tol`. ``gap / slope`` bounds how far the distortion
+        is above D(R). Where forbidden letters make every finite distortion cost more than R, the rate returned is
+        above the one asked for, and ``converged`` is False.
 
     Raises
     ------

@@ -80,5 +80,6 @@ def pour(capacities: Float[Array, " m"], volume: Float[Array, ""]) -> Float[Arra
     0.5
     """
     c = jnp.sort(capacities)
-    below = jnp.cumsum(c) - c
+    # Not cumsum(c) - c, in which small capacities drown beside a large one.
+    below = jnp.concatenate([jnp.zeros(1, c.dtype), jnp.cumsum(c)[:-1]])
     return jnp.minimum(jnp.max((volume - below) / jnp.arange(len(c), 0, -1)), c[-1])

@@ -46,16 +46,17 @@ def pruned(
      [3. 0. 1.]
      [0. 2. 1.]]
     """
-    w = _checks.array("weights", weights)
+    w, _ = _checks.finite("weights", weights)
     k = w.size
     if not isinstance(keep, int) or not 0 <= keep <= k:
         raise ValueError(f"keep must be a whole number from 0 to {k}, got {keep!r}")
     _limit(math.comb(k, keep))
-    supports = np.array(list(itertools.combinations(range(k), keep)), int).reshape(-1, keep)
+    supports = np.array(list(itertools.combinations(range(k), keep)), int).reshape(math.comb(k, keep), keep)
     if importance is None or keep == 0:
         masks = np.zeros((len(supports), k))
         masks[np.arange(len(supports))[:, None], supports] = 1.0
         return jnp.asarray(masks).reshape(-1, *w.shape) * w[None]
+    golden_rules.metric(importance, w.shape)
     return _projections(w, jnp.asarray(importance), jnp.asarray(np.eye(k)[:, supports].transpose(1, 0, 2)))
 
 
@@ -86,7 +87,7 @@ def quantized(
      [2.  2.  2. ]
      [3.  1.5 1.5]]
     """
-    w = _checks.array("weights", weights)
+    w, _ = _checks.finite("weights", weights)
     k = w.size
     if not isinstance(levels, int) or not 1 <= levels <= k:
         raise ValueError(f"levels must be a whole number from 1 to {k}, got {levels!r}")
@@ -98,6 +99,7 @@ def quantized(
         labels = np.concatenate([rows[rows[:, -1] <= rows[:, :-1].max(axis=1) + 1] for rows in grown])
     labels = labels[labels.max(axis=1) == levels - 1]
     labels = labels[np.lexsort(labels.T[::-1])]
+    golden_rules.metric(importance, w.shape)
     return _projections(w, jnp.asarray(importance), jnp.asarray(np.eye(levels)[labels]))
 
 

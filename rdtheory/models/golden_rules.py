@@ -47,15 +47,15 @@ def residuals(
     GoldenRules(orthogonality=Array(0., dtype=float64), cosine=Array(0., dtype=float64),
                 objective=Array(2., dtype=float64))
     """
-    w = _checks.array("weights", weights)
-    w_hat = _checks.array("weights_hat", weights_hat, shape=w.shape)
-    apply, ok = _importance(importance, w.shape)
+    w, w_ok = _checks.finite("weights", weights)
+    w_hat, w_hat_ok = _checks.finite("weights_hat", weights_hat, shape=w.shape)
+    apply, ok = metric(importance, w.shape)
     kept, lost = w_hat.ravel(), (w - w_hat).ravel()
     objective = lost @ apply(lost)
     orthogonality = kept @ apply(lost)
     square = objective * (kept @ apply(kept))
     cosine = jnp.where(square > 0, orthogonality / jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
-    return _checks.poison(GoldenRules(orthogonality, cosine, objective), ok)
+    return _checks.poison(GoldenRules(orthogonality, cosine, objective), w_ok & w_hat_ok & ok)
 
 
 def project(
@@ -92,17 +92,17 @@ def project(
     >>> print(project(jnp.array([1.0, 3.0, 5.0]), jnp.array([1.0, 3.0, 1.0]), jnp.array([[1.0, 0], [1, 0], [0, 1]])))
     [2.5 2.5 5. ]
     """
-    w = _checks.array("weights", weights)
-    b = _checks.array("basis", basis, 2)
+    w, w_ok = _checks.finite("weights", weights)
+    b, b_ok = _checks.finite("basis", basis, 2)
     _checks.array("basis", b, shape=(w.size, b.shape[1]))
-    apply, ok = _importance(importance, w.shape)
+    apply, ok = metric(importance, w.shape)
     weighted = apply(b)
     gram = b.T @ weighted
     coordinates = jnp.linalg.pinv((gram + gram.T) / 2, hermitian=True) @ (weighted.T @ w.ravel())
-    return _checks.poison((b @ coordinates).reshape(w.shape), ok)
+    return _checks.poison((b @ coordinates).reshape(w.shape), w_ok & b_ok & ok)
 
 
-def _importance(importance: ArrayLike, shape: tuple[int, ...]):
+def metric(importance: ArrayLike, shape: tuple[int, ...]):
     """I_w as a function that multiplies a vector or the columns of a matrix, and its validity."""
     k = 1
     for n in shape:

@@ -103,12 +103,7 @@ def importance(
      [0.  0.5]]
     """
     w, _, cov, outer, ok = _arguments(weights, weights, input_cov, output_weights)
-    norms = jnp.sum((w @ cov) * w, axis=1)
-    ok &= _checks.holds(
-        (norms > 0).all(),
-        lambda: "weights must not hold a neuron that is zero for these inputs: f has no gradient there",
-    )
-    return _checks.poison(_arc_cosine.importance(w, cov, outer), ok)
+    return _checks.poison(_arc_cosine.importance(w, cov, outer), ok & _has_gradient(w, cov))
 
 
 def best_scale(
@@ -185,35 +180,39 @@ def optimality(
     >>> print(check.best_index, check.full.index, check.full.excess)
     0 0 0.0
     """
-    given = _checks.array("candidates", candidates)
+    given, given_ok = _checks.finite("candidates", candidates)
     w, _, cov, outer, ok = _arguments(weights, weights, input_cov, output_weights)
-    _checks.array("candidates", given, shape=(given.shape[0], *jnp.shape(weights)))
-    ok &= _checks.holds(jnp.isfinite(given).all(), lambda: "candidates must be finite")
+    _checks.array("candidates", given, shape=(*given.shape[:1], *jnp.shape(weights)))
+    ok &= given_ok & _has_gradient(w, cov)
     return _checks.poison(_optimality(w, given.reshape(-1, *w.shape), cov, outer), ok)
+
+
+def _has_gradient(w: Array, cov: Array) -> _checks.Flag:
+    return _checks.holds(
+        (jnp.sum((w @ cov) * w, axis=1) > 0).all(),
+        lambda: "weights must not hold a neuron that is zero for these inputs: f has no gradient there",
+    )
 
 
 def _arguments(weights, weights_hat, input_cov, output_weights) -> tuple[Array, Array, Array, Array, _checks.Flag]:
     """W and ŵ as (h, m), h = 1 for one neuron; Σ_X; v_i·v_j; validity."""
-    w = _checks.array("weights", weights)
+    w, w_ok = _checks.finite("weights", weights)
     if w.ndim not in (1, 2):
         raise ValueError(f"weights must have shape (m,) for one neuron or (h, m) for a layer, got {w.shape}")
-    w_hat = _checks.array("weights_hat", weights_hat, shape=w.shape)
+    w_hat, w_hat_ok = _checks.finite("weights_hat", weights_hat, shape=w.shape)
     cov, ok = _checks.covariance("input_cov", input_cov, size=w.shape[-1])
-    ok &= _checks.holds(
-        jnp.isfinite(w).all() & jnp.isfinite(w_hat).all(), lambda: "weights and weights_hat must be finite"
-    )
+    ok &= w_ok & w_hat_ok
     if w.ndim == 1:
         if output_weights is not None:
             raise ValueError("output_weights belong to a layer, weights of shape (h, m); got one neuron, shape (m,)")
         return w[None, :], w_hat[None, :], cov, jnp.ones((1, 1)), ok
     if output_weights is None:
         raise ValueError(f"weights of shape {w.shape} are a layer: give its output_weights, shape ({w.shape[0]},)")
-    v = _checks.array("output_weights", output_weights)
+    v, v_ok = _checks.finite("output_weights", output_weights)
     if v.ndim not in (1, 2) or v.shape[0] != w.shape[0]:
         raise ValueError(f"output_weights must have shape ({w.shape[0]},) or ({w.shape[0]}, k), got {v.shape}")
-    ok &= _checks.holds(jnp.isfinite(v).all(), lambda: "output_weights must be finite")
     v = v.reshape(len(w), -1)
-    return w, w_hat, cov, v @ v.T, ok
+    return w, w_hat, cov, v @ v.T, ok & v_ok
 
 
 @jax.jit

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array, lax
 from jax.typing import ArrayLike
@@ -59,7 +60,7 @@ def train(
 
     Raises
     ------
-    ValueError : labels that are not one class number per input.
+    ValueError : inputs that are not finite, labels that are not one class number per input, no hidden unit.
 
     Examples
     --------
@@ -69,13 +70,15 @@ def train(
     >>> bool(jnp.mean(logits(network, inputs).argmax(axis=1) == labels) > 0.95)
     True
     """
-    x = _checks.array("inputs", inputs, 2)
-    y = jnp.asarray(labels)
-    if y.shape != x.shape[:1] or not jnp.issubdtype(y.dtype, jnp.integer) or int(y.min()) < 0:
+    x, ok = _checks.finite("inputs", inputs, 2)
+    y = np.asarray(labels)
+    if y.shape != x.shape[:1] or not np.issubdtype(y.dtype, np.integer) or y.min() < 0:
         raise ValueError(
             f"labels must be {len(x)} class numbers >= 0, one per input, got shape {y.shape}, dtype {y.dtype}"
         )
-    return _train(key, x, y, hidden, int(y.max()) + 1, steps, learning_rate)
+    if hidden < 1 or steps < 0:
+        raise ValueError(f"hidden must be at least 1 and steps at least 0, got {hidden} and {steps}")
+    return _checks.poison(_train(key, x, jnp.asarray(y), hidden, int(y.max()) + 1, steps, learning_rate), ok)
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4, 5))

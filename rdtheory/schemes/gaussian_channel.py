@@ -9,6 +9,8 @@ errors are found here by shrinking from the loudest component down, and `perform
 matrices of any such channel, optimal or not.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
@@ -19,6 +21,8 @@ from rdtheory import _checks
 from rdtheory.results import ChannelPerformance, GaussianChannel
 
 __all__ = ["optimal", "performance", "sample"]
+
+LN2 = math.log(2)
 
 
 def optimal(
@@ -66,11 +70,11 @@ def performance(
 ) -> ChannelPerformance:
     r"""Exact rate, distortion and orthogonality residual of any linear Gaussian channel.
 
-    .. math:: I(W;\hat W) = \tfrac12\log\frac{\det(G\Sigma_W G^\top + N)}{\det N}, \quad
+    .. math:: I(W;\hat W) = \tfrac12\log\det(1 + N^{-1} G\Sigma_W G^\top), \quad
               E\,d = \operatorname{tr}\Sigma_X[(I-G)\Sigma_W(I-G)^\top + N], \quad
               E\,\hat W^\top\Sigma_X(W-\hat W) = \operatorname{tr}\Sigma_X[G\Sigma_W(I-G)^\top - N],
 
-    with the determinants on the range of the output covariance.
+    the first infinite where a combination of the weights passes without noise.
 
     Parameters
     ----------
@@ -80,8 +84,8 @@ def performance(
     Returns
     -------
     ChannelPerformance
-        ``rate`` in bits per weight vector, infinite where a combination of the weights passes without noise;
-        ``distortion``; ``orthogonality``, 0 for the optimal channel. No derivative is promised.
+        ``rate`` in bits per weight vector, ``distortion``, ``orthogonality``, 0 for the optimal channel. No derivative
+        is promised.
 
     Raises
     ------
@@ -95,9 +99,9 @@ def performance(
     """
     w, w_ok = _checks.covariance("weight_cov", weight_cov)
     x, x_ok = _checks.covariance("input_cov", input_cov, size=w.shape[0])
-    gain = _checks.array("channel.gain", channel.gain, shape=w.shape)
+    gain, gain_ok = _checks.finite("channel.gain", channel.gain, shape=w.shape)
     noise, noise_ok = _checks.covariance("channel.noise_cov", channel.noise_cov, size=w.shape[0])
-    return _checks.poison(_performance(gain, noise, w, x), w_ok & x_ok & noise_ok)
+    return _checks.poison(_performance(gain, noise, w, x), w_ok & x_ok & gain_ok & noise_ok)
 
 
 def sample(key: PRNGKeyArray, channel: GaussianChannel, weights: Float[ArrayLike, "... m"]) -> Float[Array, "... m"]:
@@ -123,15 +127,21 @@ def sample(key: PRNGKeyArray, channel: GaussianChannel, weights: Float[ArrayLike
     >>> sample(jax.random.key(0), channel, jnp.ones((5, 3))).shape
     (5, 3)
     """
-    noise, ok = _checks.covariance("channel.noise_cov", channel.noise_cov)
+    noise, noise_ok = _checks.covariance("channel.noise_cov", channel.noise_cov)
+    gain, gain_ok = _checks.finite("channel.gain", channel.gain, shape=noise.shape)
     w = _checks.array("weights", weights)
     _checks.array("weights", w, shape=(*w.shape[:-1], len(noise)))
     white = jax.random.normal(key, w.shape, w.dtype)
-    return _checks.poison(w @ jnp.asarray(channel.gain).T + white @ _roots(noise)[0], ok)
+    return _checks.poison(w @ gain.T + white @ _roots(noise)[0], noise_ok & gain_ok)
 
 
 @jax.jit
 def _optimal(w: Array, x: Array, D: Array) -> GaussianChannel:
+    # In units of each input's deviation, so that inputs of very different scales are all seen.
+    deviations = jnp.sqrt(jnp.maximum(jnp.diagonal(x), 0.0))
+    inverse = _safe_inverse(deviations)
+    w = deviations[:, None] * w * deviations[None, :]
+    x = inverse[:, None] * x * inverse[None, :]
     root, inverse_root = _roots(x)
     variances, vectors = jnp.linalg.eigh(root @ w @ root)
     variances = jnp.maximum(variances, 0.0)
@@ -140,20 +150,25 @@ def _optimal(w: Array, x: Array, D: Array) -> GaussianChannel:
     forward, back = vectors.T @ root, inverse_root @ vectors
     gain = (back * kept[None, :]) @ forward
     noise_cov = (back * (errors * kept)[None, :]) @ back.T
-    return GaussianChannel(gain, noise_cov)
+    return GaussianChannel(
+        inverse[:, None] * gain * deviations[None, :], inverse[:, None] * noise_cov * inverse[None, :]
+    )
 
 
 @jax.jit
 def _performance(gain: Array, noise: Array, w: Array, x: Array) -> ChannelPerformance:
-    passed = gain @ w
-    output = passed @ gain.T + noise
-    output = (output + output.T) / 2
-    scale, vectors = jnp.linalg.eigh(output)
-    present = scale > len(w) * jnp.finfo(w.dtype).eps * scale[-1]
-    whiten = vectors / jnp.sqrt(jnp.where(present, scale, 1.0))[None, :] * jnp.where(present, 1.0, 0.0)[None, :]
-    remaining = jnp.linalg.eigvalsh(whiten.T @ noise @ whiten + jnp.diag(jnp.where(present, 0.0, 1.0)))
-    noiseless = remaining <= len(w) * jnp.finfo(w.dtype).eps
-    bits = -0.5 * jnp.sum(jnp.log2(jnp.where(noiseless, 0.0, jnp.minimum(remaining, 1.0))))
+    # Signal over noise needs no decision on the rank of the output: where both are at rounding level, the noise is of
+    # first order in it and the signal of second, if its amplitude is computed. In units of each output's deviation.
+    amplitude = gain @ _factor(w)
+    deviations = jnp.sqrt(jnp.sum(amplitude**2, axis=1) + jnp.maximum(jnp.diagonal(noise), 0.0))
+    inverse = _safe_inverse(deviations)
+    powers, axes = jnp.linalg.eigh(inverse[:, None] * noise * inverse[None, :])
+    along = axes.T @ (inverse[:, None] * amplitude)
+    rounding = 8 * len(w) * jnp.finfo(w.dtype).eps
+    noisy = powers > rounding
+    over_noise = along * _safe_inverse(jnp.sqrt(jnp.where(noisy, powers, 0.0)))[:, None]
+    clean = jnp.any(~noisy & (jnp.sum(along**2, axis=1) > rounding))
+    bits = jnp.where(clean, jnp.inf, 0.5 * jnp.sum(jnp.log1p(jnp.linalg.svd(over_noise, compute_uv=False) ** 2)) / LN2)
     error = (jnp.eye(len(w)) - gain) @ w
     distortion = jnp.sum(x * (error - error @ gain.T + noise))
     orthogonality = jnp.sum(x * (gain @ error.T - noise))
@@ -167,6 +182,18 @@ def _roots(cov: Array) -> tuple[Array, Array]:
     root = jnp.sqrt(jnp.where(present, values, 1.0))
     seen = vectors * jnp.where(present, 1.0, 0.0)[None, :]
     return (seen * root[None, :]) @ seen.T, (seen / root[None, :]) @ seen.T
+
+
+def _safe_inverse(x: Array) -> Array:
+    """1/x, and 0 where x is 0."""
+    return jnp.where(x > 0, 1 / jnp.where(x > 0, x, 1.0), 0.0)
+
+
+def _factor(cov: Array) -> Array:
+    """F with F Fᵀ = cov, through the correlation matrix."""
+    deviations = jnp.sqrt(jnp.maximum(jnp.diagonal(cov), 0.0))
+    inverse = _safe_inverse(deviations)
+    return deviations[:, None] * _roots(inverse[:, None] * cov * inverse[None, :])[0]
 
 
 def _shrink_loudest(variances: Array, D: Array) -> Array:

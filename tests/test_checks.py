@@ -1,0 +1,134 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rdtheory import _checks
+from rdtheory.results import WaterFilling
+
+
+def flag_under_jit(check, value):
+    return bool(jax.jit(lambda x: check("it", x)[1])(jnp.asarray(value)))
+
+
+PAIR = [0.25, 0.75]
+CASES = [
+    (_checks.pmf, PAIR, True),
+    (_checks.pmf, [0.5, 0.5 + 1e-9], True),
+    (_checks.pmf, [0.5, 0.5 + 1e-6], False),
+    (_checks.pmf, [-1e-300, 1.0], False),
+    (_checks.pmf, [np.inf, 1.0], False),
+    (_checks.pmf, [np.nan, 1.0], False),
+    (_checks.stochastic_matrix, [PAIR, [1.0, 0.0]], True),
+    (_checks.stochastic_matrix, [PAIR, [1.0, 0.1]], False),
+    (_checks.stochastic_matrix, [PAIR, [np.nan, 1.0]], False),
+    (_checks.nonnegative, 0.0, True),
+    (_checks.nonnegative, -0.0, True),
+    (_checks.nonnegative, -1e-300, False),
+    (_checks.nonnegative, np.inf, False),
+    (_checks.nonnegative, np.nan, False),
+    (_checks.covariance, [[1.0, 0.5], [0.5, 1.0]], True),
+    (_checks.covariance, [[1.0, 1.0], [1.0, 1.0]], True),
+    (_checks.covariance, [[0.0, 0.0], [0.0, 0.0]], True),
+    (_checks.covariance, [[1.0, 1e-12], [0.0, 1.0]], True),
+    (_checks.covariance, [[1.0, 2.0], [2.0, 1.0]], False),
+    (_checks.covariance, [[1.0, 0.5], [0.4, 1.0]], False),
+    (_checks.covariance, [[-1.0, 0.0], [0.0, 1.0]], False),
+    (_checks.covariance, [[np.nan, 0.0], [0.0, 1.0]], False),
+    (_checks.covariance, [[np.inf, 0.0], [0.0, 1.0]], False),
+]
+
+
+@pytest.mark.parametrize(("check", "value", "valid"), CASES)
+def test_a_check_decides_alike_eagerly_and_under_jit(check, value, valid):
+    assert flag_under_jit(check, value) == valid
+    if valid:
+        assert bool(check("it", np.array(value))[1])
+    else:
+        with pytest.raises(ValueError, match="it must|row of it"):
+            check("it", np.array(value))
+
+
+@pytest.mark.parametrize(("check", "value", "valid"), CASES)
+def test_a_check_decides_item_by_item_under_vmap(check, value, valid):
+    values = jnp.stack([jnp.asarray(value), jnp.asarray(value)])
+    np.testing.assert_array_equal(jax.vmap(lambda x: jnp.asarray(check("it", x)[1]))(values), [valid, valid])
+
+
+def test_a_pmf_comes_back_normalized():
+    p, _ = _checks.pmf("it", np.array([0.1, 0.2, 0.7], np.float32))
+    assert p.dtype == jnp.float64
+    np.testing.assert_allclose(p.sum(), 1, rtol=0, atol=1e-16)
+
+
+def test_a_covariance_comes_back_symmetric():
+    cov, _ = _checks.covariance("it", np.array([[1.0, 0.5 + 1e-12], [0.5, 1.0]]))
+    np.testing.assert_array_equal(cov, cov.T)
+
+
+def test_a_covariance_off_by_rounding_passes_at_any_scale():
+    vectors = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 6)))[0]
+    for scale in [1e-200, 1.0, 1e200]:
+        cov = (vectors * np.array([0, 0, 0, 1.0, 2.0, 3.0])) @ vectors.T * scale
+        assert bool(_checks.covariance("it", cov)[1])
+
+
+@pytest.mark.parametrize(
+    ("distortion", "D", "valid"),
+    [
+        ([[1.0, 2.0], [0.5, 0.25]], 0.625, True),
+        ([[1.0, 2.0], [0.5, 0.25]], 0.625 * (1 - 1e-15), True),
+        ([[1.0, 2.0], [0.5, 0.25]], 0.62, False),
+        ([[0.0, 1.0], [1.0, 0.0]], 0.0, True),
+        ([[0.0, 1.0], [1.0, 0.0]], np.inf, True),
+        ([[0.0, 1.0], [1.0, 0.0]], -1e-9, False),
+        ([[0.0, 1.0], [1.0, 0.0]], np.nan, False),
+    ],
+)
+def test_a_distortion_is_reachable_from_the_least_on(distortion, D, valid):
+    p, d = jnp.array([0.5, 0.5]), jnp.array(distortion)
+    assert bool(jax.jit(lambda D: _checks.reachable("D", D, p, d)[1])(D)) == valid
+    if not valid:
+        with pytest.raises(ValueError, match="D must be"):
+            _checks.reachable("D", D, p, d)
+
+
+def test_reachable_does_not_look_at_rows_without_mass():
+    p, d = jnp.array([1.0, 0.0]), jnp.array([[0.0, 1.0], [jnp.inf, jnp.inf]])
+    assert bool(_checks.reachable("D", 0.0, p, d)[1])
+
+
+def test_poison_spoils_floats_with_nan_and_flags_with_false():
+    result = WaterFilling(jnp.array(1.0), jnp.array(True), jnp.array([1.0, 2.0]))
+    clean = jax.jit(_checks.poison)(result, jnp.array(True))
+    np.testing.assert_array_equal(clean.distortions, result.distortions)
+    spoiled = jax.jit(_checks.poison)(result, jnp.array(False))
+    assert jnp.isnan(spoiled.rate)
+    assert jnp.isnan(spoiled.distortions).all()
+    assert not spoiled.water_level
+
+
+@pytest.mark.parametrize("value", ["text", None, [1.0, "text"], np.array([1j]), np.array([True]), object()])
+def test_what_is_not_real_is_a_type_error(as_user, value):
+    with pytest.raises(TypeError, match="it must"):
+        _checks.array("it", value)
+
+
+def test_long_arrays_are_summarized_in_messages():
+    p = np.full(100, 0.01)
+    p[3] = -1.0
+    with pytest.raises(ValueError, match=r"got an array of shape \(100,\) with smallest entry -1 and largest 0.01"):
+        _checks.pmf("it", p)
+    with pytest.raises(ValueError, match="and 1 NaN"):
+        _checks.pmf("it", np.where(p < 0, np.nan, p))
+
+
+def test_a_long_array_of_nan_gets_its_message():
+    with pytest.raises(ValueError, match="all NaN"):
+        _checks.pmf("it", np.full(100, np.nan))
+
+
+def test_a_matrix_that_is_all_infinite_in_a_row_names_the_row():
+    p, d = jnp.array([0.5, 0.0, 0.5]), jnp.full((3, 2), jnp.inf).at[0].set(0.0)
+    with pytest.raises(ValueError, match="row 2 has none"):
+        _checks.distortion_matrix("d", d, p)

@@ -1,0 +1,111 @@
+import importlib
+import os
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rdtheory as rd
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(rd.__path__, "rdtheory.")
+    if not module.name.startswith(("rdtheory.cli", "rdtheory.plotting", "rdtheory.verify"))
+]
+
+
+def run(code, **environment):
+    """What a fresh interpreter prints."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("name", ["rdtheory", *MODULES])
+def test_every_name_in_all_exists(name):
+    module = importlib.import_module(name)
+    names = getattr(module, "__all__", [])
+    assert [public for public in names if not hasattr(module, public)] == []
+    assert names == sorted(set(names))
+
+
+@pytest.mark.parametrize("name", rd.__all__)
+def test_every_public_thing_is_documented(name):
+    thing = getattr(rd, name)
+    assert thing.__doc__
+    for public in getattr(thing, "__all__", []):
+        assert getattr(thing, public).__doc__, f"{name}.{public}"
+
+
+def test_importing_the_package_imports_no_plotting_no_data_and_no_command_line():
+    loaded = run("import sys, rdtheory; print(*sys.modules)").split()
+    assert "rdtheory.limits.discrete" in loaded
+    assert not {"matplotlib", "sklearn", "typer", "rich", "rdtheory.cli", "rdtheory.plotting"} & set(loaded)
+
+
+def test_importing_the_package_adds_little_to_importing_jax():
+    code = "import time, jax, jax.numpy; t = time.perf_counter(); import rdtheory; print(time.perf_counter() - t)"
+    assert min(float(run(code)) for _ in range(4)) < 0.3  # seconds
+
+
+def test_without_float64_a_solver_refuses_and_says_what_to_run():
+    code = """
+import jax.numpy as jnp, rdtheory as rd
+p, d = jnp.array([0.5, 0.5]), 1 - jnp.eye(2)
+for call in [
+    lambda: rd.blahut_arimoto(p, d, 1.0),
+    lambda: rd.curve(p, d, jnp.array([1.0])),
+    lambda: rd.rate_at(p, d, 0.1),
+    lambda: rd.distortion_at(p, d, 0.1),
+    lambda: rd.capacity(jnp.eye(2)),
+]:
+    try:
+        call()
+    except RuntimeError as error:
+        print('jax.config.update("jax_enable_x64", True)' in str(error))
+    else:
+        print("no error")
+"""
+    assert run(code, JAX_ENABLE_X64="0").split() == ["True"] * 5
+
+
+def test_closed_forms_and_models_work_in_float32_too():
+    code = """
+import jax.numpy as jnp, rdtheory as rd
+print(rd.closed_form.bernoulli(0.5, 0.11), rd.linear.rate(jnp.eye(2), jnp.eye(2), 0.5).rate.dtype)
+"""
+    rate, dtype = run(code, JAX_ENABLE_X64="0").split()
+    assert abs(float(rate) - 0.5) < 1e-3
+    assert dtype == "float32"
+
+
+def test_the_global_configuration_of_jax_is_left_alone():
+    code = """
+import jax
+before = dict(jax.config.values)
+import rdtheory as rd
+import jax.numpy as jnp
+print(dict(jax.config.values) == before, jnp.zeros(()).dtype)
+jax.config.update("jax_enable_x64", True)
+before = dict(jax.config.values)
+rd.rate_at(jnp.array([0.5, 0.5]), rd.distortion.hamming(2), 0.1)
+rd.linear.rate(jnp.eye(2), jnp.eye(2), 0.5)
+rd.relu.distortion(jnp.ones(2), jnp.zeros(2), jnp.eye(2))
+print(dict(jax.config.values) == before)
+"""
+    assert run(code, JAX_ENABLE_X64="0").split() == ["True", "float32", "True"]
+
+
+def test_limits_and_schemes_do_not_import_each_other():
+    for folder, other in [("limits", "schemes"), ("schemes", "limits")]:
+        for source in (ROOT / "rdtheory" / folder).glob("*.py"):
+            assert f"rdtheory.{other}" not in source.read_text(), source
