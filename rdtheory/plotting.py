@@ -57,7 +57,7 @@ def linear_bound(weight_cov: ArrayLike, input_variances: ArrayLike, critical: fl
     ax = _axes(ax)
     weight_cov, input_variances = np.asarray(weight_cov), np.asarray(input_variances)
     total = float(np.sum(input_variances * np.diagonal(weight_cov)))
-    D = np.geomspace(0.1 * critical, total, 200)
+    D = np.geomspace(0.1 * critical, total, 100)
     exact = [float(linear.rate(weight_cov, np.diag(input_variances), d).rate) for d in D]
     bound = [float(linear.lower_bound(weight_cov, input_variances, d).rate) for d in D]
     ax.fill_between(D, bound, exact, color=GRAY, alpha=0.25, linewidth=0, label="what the bound leaves open")
@@ -80,7 +80,7 @@ def relu_theorem(ax: Axes | None = None) -> Axes:
     """One ReLU neuron: objective and distortion against the angle, on orthogonal candidates and at the best scale."""
     ax = _axes(ax)
     w, cov = np.array([1.0, 0.0]), np.eye(2)
-    angles = np.linspace(0, np.pi / 2, 100)
+    angles = np.linspace(0, np.pi / 2, 46)
     orthogonal = np.cos(angles)[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     true = [float(relu.distortion(w, w_hat, cov)) for w_hat in orthogonal]
     best = [float(relu.best_scale(w, w_hat, cov).distortion) for w_hat in orthogonal]

@@ -92,7 +92,10 @@ def _iterate(evaluate: Callable[[Array, Array], _Iterate], q: Array, s: Array, t
         point, steps = state
         return evaluate(point.q * point.c, point.s), steps + 1
 
-    point, steps = lax.while_loop(go_on, step, (evaluate(q, s), jnp.zeros((), jnp.int32)))
+    # The loop makes the first evaluation too, as step 0: one copy of it to compile.
+    unknown = jnp.full_like(s, jnp.inf)
+    before = _Iterate(q, s, jnp.ones_like(q), unknown, unknown, unknown)
+    point, steps = lax.while_loop(go_on, step, (before, jnp.full((), -1, jnp.int32)))
     return RateDistortion(point.upper, point.distortion, point.gap, point.s, point.gap <= tol, steps, point.q)
 
 
@@ -192,22 +195,27 @@ def _matched_slope(
     floor, ceiling = first * 1e-30, first * 1e30  # beyond these a slope acts like 0 and like infinity
 
     def go_on(state):
-        low, high, s, now, passes = state
-        bits, _ = off(s, now)
-        stuck = jnp.where(bits > 0, s >= high, s <= low)
-        return (jnp.abs(bits) > 0.01 * tol) & ~stuck & (s > 0) & (s < jnp.inf) & (passes < 100)
+        *_, matched, passes = state
+        return ~matched & (passes < 100)
 
     def step(state):
-        low, high, s, now, passes = state
+        low, high, _, s, _, _, passes = state
+        now = moments(s)
         bits, newton = off(s, now)
+        stuck = jnp.where(bits > 0, s >= high, s <= low) | (s == 0) | (s == jnp.inf)
         low, high = jnp.where(bits > 0, s, low), jnp.where(bits > 0, high, s)
         proposal = s * jnp.exp(jnp.clip(newton, -math.log(16), math.log(16)))
         inside = (proposal > low) & (proposal < high)
         halved = jnp.where(low == floor, s / 4, jnp.where(high == ceiling, s * 4, jnp.sqrt(low) * jnp.sqrt(high)))
-        s = jnp.clip(jnp.where(inside, proposal, halved), floor, ceiling)
-        return low, high, s, moments(s), passes + 1
+        following = jnp.clip(jnp.where(inside, proposal, halved), floor, ceiling)
+        # Written so that a NaN counts as matched: an invalid item must not hold up its batch.
+        matched = ~(jnp.abs(bits) > 0.01 * tol) | stuck
+        return low, high, s, following, now, matched, passes + 1
 
-    _, _, s, now, _ = lax.while_loop(go_on, step, (floor, ceiling, s, moments(s), jnp.asarray(0)))
+    # The loop makes the first pass too: one copy of the moments to compile.
+    unknown = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(moments, s))
+    start = (floor, ceiling, s, s, unknown, jnp.asarray(False), 0)
+    _, _, s, _, now, _, _ = lax.while_loop(go_on, step, start)
     return s, now
 
 

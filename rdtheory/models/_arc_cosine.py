@@ -1,6 +1,7 @@
-"""The arc-cosine kernel of order 1 and what follows from it, for rows of weights (h, m) under N(0, cov) inputs.
+"""The arc-cosine kernel of order 1 and what follows from it, under N(0, cov) inputs.
 
-notation: outer[i, j] = v_i·v_j, the inner products of the output weights; angles and norms are those of uᵀ cov v.
+notation: w is (m,) for one neuron, which has v = None, or (h, m) for a layer with output weights v, (h,) or (h, k);
+outer[i, j] = v_i·v_j; angles and norms are those of the inner product uᵀ cov v.
 """
 
 import math
@@ -10,6 +11,18 @@ import jax.numpy as jnp
 from jax import Array
 
 SERIES = [6 * (k + 1) / math.factorial(2 * k + 3) for k in range(5, -1, -1)]
+
+
+def inner_products(v: Array | None) -> Array:
+    """v_i·v_j, (h, h); 1 for one neuron."""
+    rows = jnp.ones((1, 1)) if v is None else v.reshape(len(v), -1)
+    return rows @ rows.T
+
+
+@jax.jit
+def norms(w: Array, cov: Array) -> Array:
+    """‖w_j‖ of each neuron, (h,)."""
+    return norm_in(jnp.atleast_2d(w), cov)
 
 
 def angles(u: Array, v: Array, cov: Array) -> tuple[Array, Array, Array, Array]:
@@ -51,11 +64,14 @@ def bend(u: Array, v: Array, cov: Array) -> Array:
 
 def kernel(u: Array, v: Array, cov: Array) -> Array:
     """E ReLU(u_iᵀX) ReLU(v_jᵀX), (rows of u, rows of v)."""
+    u, v = jnp.atleast_2d(u), jnp.atleast_2d(v)
     return 0.5 * (u @ cov @ v.T + bend(u, v, cov))
 
 
 @jax.jit
-def distortion(w: Array, w_hat: Array, cov: Array, outer: Array) -> Array:
+def distortion(w: Array, w_hat: Array, cov: Array, v: Array | None) -> Array:
+    """E‖f_w(X) - f_ŵ(X)‖²."""
+    w, w_hat, outer = jnp.atleast_2d(w), jnp.atleast_2d(w_hat), inner_products(v)
     lost = w - w_hat
     straight = 0.5 * jnp.sum(outer * (lost @ cov @ lost.T))
     # The bend of a neuron with itself is zero, so one neuron loses nothing to cancellation.
@@ -64,7 +80,9 @@ def distortion(w: Array, w_hat: Array, cov: Array, outer: Array) -> Array:
 
 
 @jax.jit
-def importance(w: Array, cov: Array, outer: Array) -> Array:
+def importance(w: Array, cov: Array, v: Array | None) -> Array:
+    """E ∇f ∇fᵀ, (h m, h m)."""
+    w, outer = jnp.atleast_2d(w), inner_products(v)
     h, m = w.shape
     _, norm, _, angle = angles(w, w, cov)
     angle = jnp.where(jnp.eye(h, dtype=bool), 0.0, angle)

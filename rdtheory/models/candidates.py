@@ -55,7 +55,7 @@ def pruned(
     if importance is None or keep == 0:
         masks = np.zeros((len(supports), k))
         masks[np.arange(len(supports))[:, None], supports] = 1.0
-        return jnp.asarray(masks).reshape(-1, *w.shape) * w[None]
+        return jnp.asarray(masks.reshape(-1, *w.shape)) * w[None]
     golden_rules.metric(importance, w.shape)
     return _projections(w, jnp.asarray(importance), jnp.asarray(np.eye(k)[:, supports].transpose(1, 0, 2)))
 

@@ -4,6 +4,9 @@ For a weight importance I_w a compressed ŵ should satisfy ŵᵀ I_w (w - ŵ) = 
 importance is given in full, (k, k) for k weights, or by its diagonal, an array of the shape of the weights.
 """
 
+import math
+
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -49,13 +52,8 @@ def residuals(
     """
     w, w_ok = _checks.finite("weights", weights)
     w_hat, w_hat_ok = _checks.finite("weights_hat", weights_hat, shape=w.shape)
-    apply, ok = metric(importance, w.shape)
-    kept, lost = w_hat.ravel(), (w - w_hat).ravel()
-    objective = lost @ apply(lost)
-    orthogonality = kept @ apply(lost)
-    square = objective * (kept @ apply(kept))
-    cosine = jnp.where(square > 0, orthogonality / jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
-    return _checks.poison(GoldenRules(orthogonality, cosine, objective), w_ok & w_hat_ok & ok)
+    matrix, ok = metric(importance, w.shape)
+    return _checks.poison(_residuals(w, w_hat, matrix), w_ok & w_hat_ok & ok)
 
 
 def project(
@@ -95,24 +93,39 @@ def project(
     w, w_ok = _checks.finite("weights", weights)
     b, b_ok = _checks.finite("basis", basis, 2)
     _checks.array("basis", b, shape=(w.size, b.shape[1]))
-    apply, ok = metric(importance, w.shape)
-    weighted = apply(b)
-    gram = b.T @ weighted
-    coordinates = jnp.linalg.pinv((gram + gram.T) / 2, hermitian=True) @ (weighted.T @ w.ravel())
-    return _checks.poison((b @ coordinates).reshape(w.shape), w_ok & b_ok & ok)
+    matrix, ok = metric(importance, w.shape)
+    return _checks.poison(_project(w, matrix, b), w_ok & b_ok & ok)
 
 
-def metric(importance: ArrayLike, shape: tuple[int, ...]):
-    """I_w as a function that multiplies a vector or the columns of a matrix, and its validity."""
-    k = 1
-    for n in shape:
-        k *= n
+def metric(importance: ArrayLike, shape: tuple[int, ...]) -> tuple[Array, _checks.Flag]:
+    """I_w as it was given, full (k, k) or the diagonal in the shape of the weights, and its validity."""
+    k = math.prod(shape)
     given = _checks.array("importance", importance)
     if given.shape == shape:
-        diagonal, ok = _checks.nonnegative("importance", given, ndim=len(shape))
-        flat = diagonal.ravel()
-        return lambda x: (flat * x.T).T if x.ndim == 1 else flat[:, None] * x, ok
+        return _checks.nonnegative("importance", given, ndim=len(shape))
     if given.shape == (k, k):
-        full, ok = _checks.covariance("importance", importance)
-        return lambda x: full @ x, ok
+        return _checks.covariance("importance", importance)
     raise ValueError(f"importance must have shape {(k, k)} (full) or {shape} (diagonal), got {given.shape}")
+
+
+@jax.jit
+def _residuals(w: Array, w_hat: Array, importance: Array) -> GoldenRules:
+    kept, lost = w_hat.ravel(), (w - w_hat).ravel()
+    weighted = _times(importance, w.shape, lost[:, None])[:, 0]
+    objective, orthogonality = lost @ weighted, kept @ weighted
+    square = objective * (kept @ _times(importance, w.shape, kept[:, None])[:, 0])
+    cosine = jnp.where(square > 0, orthogonality / jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+    return GoldenRules(orthogonality, cosine, objective)
+
+
+@jax.jit
+def _project(w: Array, importance: Array, b: Array) -> Array:
+    weighted = _times(importance, w.shape, b)
+    gram = b.T @ weighted
+    coordinates = jnp.linalg.pinv((gram + gram.T) / 2, hermitian=True) @ (weighted.T @ w.ravel())
+    return (b @ coordinates).reshape(w.shape)
+
+
+def _times(importance: Array, shape: tuple[int, ...], columns: Array) -> Array:
+    """I_w times each column; a diagonal has the shape of the weights."""
+    return importance.ravel()[:, None] * columns if importance.shape == shape else importance @ columns

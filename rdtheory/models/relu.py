@@ -61,8 +61,8 @@ def distortion(
     >>> print(f"{distortion(w, w_hat, jnp.eye(2)):.6f}")
     3.957606
     """
-    w, w_hat, cov, outer, ok = _arguments(weights, weights_hat, input_cov, output_weights)
-    return _checks.poison(_arc_cosine.distortion(w, w_hat, cov, outer), ok)
+    w, w_hat, cov, v, ok = _arguments(weights, weights_hat, input_cov, output_weights)
+    return _checks.poison(_arc_cosine.distortion(w, w_hat, cov, v), ok)
 
 
 def importance(
@@ -102,8 +102,8 @@ def importance(
     [[0.5 0. ]
      [0.  0.5]]
     """
-    w, _, cov, outer, ok = _arguments(weights, weights, input_cov, output_weights)
-    return _checks.poison(_arc_cosine.importance(w, cov, outer), ok & _has_gradient(w, cov))
+    w, _, cov, v, ok = _arguments(weights, weights, input_cov, output_weights)
+    return _checks.poison(_arc_cosine.importance(w, cov, v), ok & _has_gradient(w, cov))
 
 
 def best_scale(
@@ -136,8 +136,8 @@ def best_scale(
     >>> print(f"{best.scale:.6f} {best.cost:.6f}")
     1.033900 0.009193
     """
-    w, w_hat, cov, outer, ok = _arguments(weights, weights_hat, input_cov, output_weights)
-    return _checks.poison(_best_scale(w, w_hat, cov, outer), ok)
+    w, w_hat, cov, v, ok = _arguments(weights, weights_hat, input_cov, output_weights)
+    return _checks.poison(_best_scale(w, w_hat, cov, v), ok)
 
 
 def optimality(
@@ -181,21 +181,23 @@ def optimality(
     0 0 0.0
     """
     given, given_ok = _checks.finite("candidates", candidates)
-    w, _, cov, outer, ok = _arguments(weights, weights, input_cov, output_weights)
+    w, _, cov, v, ok = _arguments(weights, weights, input_cov, output_weights)
     _checks.array("candidates", given, shape=(*given.shape[:1], *jnp.shape(weights)))
     ok &= given_ok & _has_gradient(w, cov)
-    return _checks.poison(_optimality(w, given.reshape(-1, *w.shape), cov, outer), ok)
+    return _checks.poison(_optimality(w, given, cov, v), ok)
 
 
 def _has_gradient(w: Array, cov: Array) -> _checks.Flag:
     return _checks.holds(
-        (jnp.sum((w @ cov) * w, axis=1) > 0).all(),
+        (_arc_cosine.norms(w, cov) > 0).all(),
         lambda: "weights must not hold a neuron that is zero for these inputs: f has no gradient there",
     )
 
 
-def _arguments(weights, weights_hat, input_cov, output_weights) -> tuple[Array, Array, Array, Array, _checks.Flag]:
-    """W and ŵ as (h, m), h = 1 for one neuron; Σ_X; v_i·v_j; validity."""
+def _arguments(
+    weights, weights_hat, input_cov, output_weights
+) -> tuple[Array, Array, Array, Array | None, _checks.Flag]:
+    """The weights, both sets; Σ_X; output weights, None for one neuron; validity."""
     w, w_ok = _checks.finite("weights", weights)
     if w.ndim not in (1, 2):
         raise ValueError(f"weights must have shape (m,) for one neuron or (h, m) for a layer, got {w.shape}")
@@ -205,33 +207,33 @@ def _arguments(weights, weights_hat, input_cov, output_weights) -> tuple[Array, 
     if w.ndim == 1:
         if output_weights is not None:
             raise ValueError("output_weights belong to a layer, weights of shape (h, m); got one neuron, shape (m,)")
-        return w[None, :], w_hat[None, :], cov, jnp.ones((1, 1)), ok
+        return w, w_hat, cov, None, ok
     if output_weights is None:
         raise ValueError(f"weights of shape {w.shape} are a layer: give its output_weights, shape ({w.shape[0]},)")
     v, v_ok = _checks.finite("output_weights", output_weights)
     if v.ndim not in (1, 2) or v.shape[0] != w.shape[0]:
         raise ValueError(f"output_weights must have shape ({w.shape[0]},) or ({w.shape[0]}, k), got {v.shape}")
-    v = v.reshape(len(w), -1)
-    return w, w_hat, cov, v @ v.T, ok & v_ok
+    return w, w_hat, cov, v, ok & v_ok
 
 
 @jax.jit
-def _best_scale(w: Array, w_hat: Array, cov: Array, outer: Array) -> BestScale:
+def _best_scale(w: Array, w_hat: Array, cov: Array, v: Array | None) -> BestScale:
+    outer = _arc_cosine.inner_products(v)
     cross = jnp.sum(outer * _arc_cosine.kernel(w, w_hat, cov))
     power = jnp.sum(outer * _arc_cosine.kernel(w_hat, w_hat, cov))
     scale = jnp.maximum(jnp.where(power > 0, cross / jnp.where(power > 0, power, 1.0), 0.0), 0.0)
     # d(w, a ŵ) = E f² - 2 a cross + a² power, so a = 1 costs power (1 - a*)² more than the best a*; clipped at a* = 0
     # it costs power - 2 cross.
     cost = jnp.where(scale > 0, power * (1 - scale) ** 2, power - 2 * cross)
-    best = _arc_cosine.distortion(w, scale * w_hat, cov, outer)
+    best = _arc_cosine.distortion(w, scale * w_hat, cov, v)
     return BestScale(scale, best, jnp.maximum(cost, 0.0))
 
 
 @jax.jit
-def _optimality(w: Array, candidates: Array, cov: Array, outer: Array) -> OptimalityCheck:
-    true = jax.vmap(lambda w_hat: _arc_cosine.distortion(w, w_hat, cov, outer))(candidates)
+def _optimality(w: Array, candidates: Array, cov: Array, v: Array | None) -> OptimalityCheck:
+    true = jax.vmap(lambda w_hat: _arc_cosine.distortion(w, w_hat, cov, v))(candidates)
     best = jnp.argmin(true)
-    full = _arc_cosine.importance(w, cov, outer)
+    full = _arc_cosine.importance(w, cov, v)
     lost = (w[None] - candidates).reshape(len(candidates), -1)
 
     def choose(objective: Array) -> Choice:

@@ -23,6 +23,7 @@ class Network(NamedTuple):
     output: Float[Array, "h k"]  #: v_j
 
 
+@jax.jit
 def logits(network: Network, inputs: Float[ArrayLike, "n m"]) -> Float[Array, "n k"]:
     """Outputs Σ_j v_j ReLU(w_jᵀ x) of the network.
 

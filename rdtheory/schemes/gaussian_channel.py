@@ -131,8 +131,7 @@ def sample(key: PRNGKeyArray, channel: GaussianChannel, weights: Float[ArrayLike
     gain, gain_ok = _checks.finite("channel.gain", channel.gain, shape=noise.shape)
     w = _checks.array("weights", weights)
     _checks.array("weights", w, shape=(*w.shape[:-1], len(noise)))
-    white = jax.random.normal(key, w.shape, w.dtype)
-    return _checks.poison(w @ gain.T + white @ _roots(noise)[0], noise_ok & gain_ok)
+    return _checks.poison(_sample(key, gain, noise, w), noise_ok & gain_ok)
 
 
 @jax.jit
@@ -173,6 +172,11 @@ def _performance(gain: Array, noise: Array, w: Array, x: Array) -> ChannelPerfor
     distortion = jnp.sum(x * (error - error @ gain.T + noise))
     orthogonality = jnp.sum(x * (gain @ error.T - noise))
     return ChannelPerformance(bits, distortion, orthogonality)
+
+
+@jax.jit
+def _sample(key: Array, gain: Array, noise: Array, weights: Array) -> Array:
+    return weights @ gain.T + jax.random.normal(key, weights.shape, weights.dtype) @ _roots(noise)[0]
 
 
 def _roots(cov: Array) -> tuple[Array, Array]:

@@ -100,7 +100,7 @@ def linear_channel(key: Array, quick: bool) -> list[Row]:
         agree("Theorem 2, distortion", f"{n:,} samples through the channel", D, spent, spent_bar),
         agree("Theorem 2, orthogonality", f"{n:,} samples through the channel", 0.0, residual, residual_bar),
     ]
-    variances, inputs = np.array([2.0, 1.0, 0.1]), np.array([1.0, 3.0, 0.5])
+    variances, inputs = np.array([2.0, 1.0, 0.1, 0.5, 4.0]), np.array([1.0, 3.0, 0.5, 2.0, 0.1])
     errors = linear.lower_bound(np.diag(variances), inputs, 1.0).weight_distortions
     channel = gaussian_channel.optimal(np.diag(variances), np.diag(inputs), 1.0)
     off = np.max(np.abs(channel.gain - np.diag(1 - errors / variances)))

@@ -45,7 +45,7 @@ def digits_relu(key: Array, quick: bool) -> list[Row]:
     inputs = pixels - pixels.mean(axis=0)
     cov = inputs.T @ inputs / len(inputs)
     network = training.train(key_train, inputs, labels, 8)
-    accuracy = np.mean(np.argmax(training.logits(network, inputs), axis=1) == labels)
+    accuracy = np.mean(np.argmax(training.logits(network, inputs), axis=1) == np.asarray(labels))
     w, v = map(np.asarray, network)
     w_hat = np.where(np.abs(w) >= np.median(np.abs(w)), w, 0.0)
     x = generator(key_x).normal(size=(100_000 if quick else 1_000_000, 16)) @ np.linalg.cholesky(cov).T
@@ -90,7 +90,10 @@ def _linear_model(key: Array, name: str, inputs: np.ndarray, draws: np.ndarray, 
     # The draws have exactly this covariance, so the mean over them is exact and only the channel's noise is sampled.
     channel = gaussian_channel.optimal(weight_cov, input_cov, D)
     trials = 50 if quick else 500
-    sent = np.asarray(gaussian_channel.sample(key, channel, np.broadcast_to(centered, (trials, *centered.shape))))
+    noise = generator(key).multivariate_normal(
+        np.zeros(len(weight_cov)), channel.noise_cov, size=(trials, len(centered)), method="eigh"
+    )
+    sent = centered @ np.asarray(channel.gain).T + noise
     # Through an orthogonal factor of the inputs: the same sums over all of them, from m rows instead of n.
     factor = np.linalg.qr(inputs).R
     found, bar = estimate(np.mean(np.sum(((centered - sent) @ factor.T) ** 2, axis=2), axis=1) / len(inputs))

@@ -68,7 +68,10 @@ CORRUPTIONS = {
     "relu-optimality": [(relu, "optimality", chosen_by_magnitude)],
     "relu-layer": [(relu, "optimality", swapped)],
     "digits-linear": [(gaussian_channel, "optimal", scaled("noise_cov", 1.01)), (linear, "rate", scaled("rate", 0.99))],
-    "diabetes-linear": [(linear, "lower_bound", shifted("rate", 0.01)), (gaussian_channel, "sample", times(1.2))],
+    "diabetes-linear": [
+        (linear, "lower_bound", shifted("rate", 0.01)),
+        (gaussian_channel, "optimal", scaled("noise_cov", 1.2)),
+    ],
     "breast-cancer-linear": [(gaussian_channel, "optimal", scaled("gain", 0.99))],
     "digits-relu": [(relu, "distortion", times(1.1)), (relu, "optimality", chosen_by_magnitude)],
 }
