@@ -5,6 +5,7 @@ cannot be looked at, so each check also returns a flag, and `poison` turns the r
 Concrete values are looked at with NumPy: no dispatch, nothing to compile.
 """
 
+import operator
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -34,12 +35,14 @@ def array(name: str, value: ArrayLike, ndim: int | None = None, *, shape: tuple[
         result = jnp.asarray(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be an array of real numbers, got {type(value).__name__}") from error
-    if not (jnp.issubdtype(result.dtype, jnp.floating) or jnp.issubdtype(result.dtype, jnp.integer)):
+    if not any(jnp.issubdtype(result.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
         raise TypeError(f"{name} must hold real numbers, got dtype {result.dtype}")
     if shape is not None and result.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {result.shape}")
     if ndim is not None and result.ndim != ndim:
-        expected = ["a scalar", "a vector", "a matrix", "a stack of matrices"][ndim]
+        expected = ("a scalar (for several at once, use jax.vmap)", "a vector", "a matrix")[ndim]
+        if {ndim, result.ndim} == {1, 2}:
+            expected += " (np.diag turns one into the other)"
         raise ValueError(f"{name} must be {expected}, got an array of shape {result.shape}")
     if 0 in result.shape:
         raise ValueError(f"{name} must not be empty, got shape {result.shape}")
@@ -58,7 +61,7 @@ def holds(condition: ArrayLike, message: Callable[[], str]) -> Flag:
 def nonnegative(name: str, value: ArrayLike, ndim: int = 0, *, finite: bool = True) -> tuple[Array, Flag]:
     """An array of numbers >= 0, without NaN, and finite unless said otherwise."""
     x = array(name, value, ndim)
-    xp, v = _look(x)
+    xp, v = look(x)
     ok = (v >= 0).all() & (xp.isfinite(v).all() if finite else True)
     return x, holds(ok, lambda: f"{name} must be >= 0{' and finite' if finite else ''}, got {_show(x)}")
 
@@ -68,7 +71,7 @@ def finite(
 ) -> tuple[Array, Flag]:
     """An array of real numbers without NaN or infinity."""
     x = array(name, value, ndim, shape=shape)
-    xp, v = _look(x)
+    xp, v = look(x)
     return x, holds(xp.isfinite(v).all(), lambda: f"{name} must be finite, got {_show(x)}")
 
 
@@ -77,7 +80,7 @@ def pmf(name: str, value: ArrayLike) -> tuple[Array, Flag]:
     x = array(name, value, 1)
     # The sum of a pmf stored in float32 is off by about its epsilon, whatever we compute in.
     tolerance = float(np.sqrt(_epsilon(value)))
-    xp, v = _look(x)
+    xp, v = look(x)
     total = v.sum()
     ok = holds((v >= 0).all() & xp.isfinite(v).all(), lambda: f"{name} must be >= 0 and finite, got {_show(x)}")
     ok &= holds(
@@ -91,7 +94,7 @@ def stochastic_matrix(name: str, value: ArrayLike) -> tuple[Array, Flag]:
     """A channel (n, m) whose rows are probability mass functions, each normalized once more."""
     x = array(name, value, 2)
     tolerance = float(np.sqrt(_epsilon(value)))
-    xp, v = _look(x)
+    xp, v = look(x)
     totals = v.sum(axis=1, keepdims=True)
     ok = holds((v >= 0).all() & xp.isfinite(v).all(), lambda: f"{name} must be >= 0 and finite, got {_show(x)}")
     ok &= holds(
@@ -109,8 +112,14 @@ def distortion_matrix(name: str, value: ArrayLike, source_pmf: Array) -> tuple[A
             f"{name} must have one row per source letter: source_pmf has {source_pmf.shape[0]} letters, "
             f"{name} has shape {d.shape}"
         )
-    xp, v, p = _look(d, source_pmf)
+    xp, v, p = look(d, source_pmf)
     ok = holds((v >= 0).all(), lambda: f"{name} must be >= 0 (infinity is allowed, NaN is not), got {_show(d)}")
+    # Arithmetic flushes numbers below 2e-308 to zero: no harm beside entries of ordinary size, but not if all are such.
+    largest = xp.where(xp.isfinite(v), v, 0.0).max()
+    ok &= holds(
+        (largest == 0) | (largest >= 1e-290),
+        lambda: f"the finite entries of {name} are at most {float(largest):.1e}; measure it in a smaller unit",
+    )
     dead = ~xp.isfinite(v).any(axis=1) & (p > 0)
     ok &= holds(
         ~dead.any(),
@@ -128,7 +137,7 @@ def covariance(name: str, value: ArrayLike, size: int | None = None) -> tuple[Ar
     if x.shape[0] != x.shape[1] or (size is not None and x.shape[0] != size):
         expected = "square" if size is None else f"{(size, size)} to match the other arguments"
         raise ValueError(f"{name} must be {expected}, got shape {x.shape}")
-    xp, v = _look(x)
+    xp, v = look(x)
     epsilon = _epsilon(value)
     ok = holds(xp.isfinite(v).all(), lambda: f"{name} must be finite, got {_show(x)}")
     scale = abs(v).max()
@@ -150,21 +159,34 @@ def covariance(name: str, value: ArrayLike, size: int | None = None) -> tuple[Ar
 def reachable(name: str, value: ArrayLike, source_pmf: Array, matrix: Array) -> tuple[Array, Flag]:
     """A distortion that some channel attains: at least Σ_x p_x min_y d(x, y)."""
     x, ok = nonnegative(name, value, finite=False)
-    xp, v, p, d = _look(x, source_pmf, matrix)
+    xp, v, p, d = look(x, source_pmf, matrix)
     least = (p * xp.where(p > 0, d.min(axis=1), 0.0)).sum()
     # A distortion equal to the least one up to the rounding of either sum is meant to be that.
     return x, ok & holds(
         v >= least * (1 - 8 * len(p) * jnp.finfo(p.dtype).eps),
-        lambda: f"{name} must be at least {least:.9g}, the cost of the best reproduction of every letter, got {v:.9g}",
+        lambda: f"{name} must be at least {least!s}, the cost of the best reproduction of every letter, got {v!s}",
     )
 
 
-def stopping(tol: float | Array, max_steps: int | Array) -> Flag:
+def stopping(tol: ArrayLike, max_steps: ArrayLike) -> Flag:
     """When an iteration is to stop: a tolerance >= 0 in bits and at least one step."""
-    return holds(
-        (tol >= 0) & (max_steps >= 1),
-        lambda: f"tol must be >= 0 and max_steps >= 1, got {tol} and {max_steps}",
-    )
+    _, ok = nonnegative("tol", tol)
+    if not jnp.issubdtype(jnp.result_type(max_steps), jnp.integer):
+        raise TypeError(f"max_steps must be a whole number, got {max_steps!r}")
+    steps, steps_ok = nonnegative("max_steps", max_steps)
+    return ok & steps_ok & holds(steps >= 1, lambda: f"max_steps must be at least 1, got {max_steps}")
+
+
+def count(name: str, value: int, low: int, high: int | None = None) -> int:
+    """A whole number that is known before anything is compiled: it decides shapes."""
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or number < low or (high is not None and number > high):
+        upper = "" if high is None else f" and at most {high}"
+        raise ValueError(f"{name} must be a whole number, at least {low}{upper} (static under jit), got {value!r}")
+    return number
 
 
 def poison(result: Result, ok: Flag) -> Result:
@@ -179,7 +201,7 @@ def poison(result: Result, ok: Flag) -> Result:
     return jax.tree.map(leaf, result)
 
 
-def _look(*values: Array):
+def look(*values: Array):
     """The module to compute with, then the values: NumPy if all are concrete (no dispatch, no compilation)."""
     if any(isinstance(value, Tracer) for value in values):
         return jnp, *values

@@ -20,7 +20,7 @@ def hamming(letters: int) -> Float[Array, "n n"]:
     [[0. 1.]
      [1. 0.]]
     """
-    return jnp.asarray(1.0 - np.eye(_count("letters", letters)))
+    return jnp.asarray(1.0 - np.eye(_checks.count("letters", letters, 1)))
 
 
 def erasure(letters: int) -> Float[Array, "n n+1"]:
@@ -32,7 +32,7 @@ def erasure(letters: int) -> Float[Array, "n n+1"]:
     [[ 0. inf  1.]
      [inf  0.  1.]]
     """
-    n = _count("letters", letters)
+    n = _checks.count("letters", letters, 1)
     return jnp.asarray(np.column_stack([np.where(np.eye(n, dtype=bool), 0.0, np.inf), np.ones(n)]))
 
 
@@ -60,9 +60,3 @@ def absolute_error(source: Float[ArrayLike, " n"], reproduction: Float[ArrayLike
     return jnp.abs(
         _checks.array("source", source, 1)[:, None] - _checks.array("reproduction", reproduction, 1)[None, :]
     )
-
-
-def _count(name: str, value: int) -> int:
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be a positive whole number, got {value!r}")
-    return value

@@ -108,7 +108,7 @@ def test_poison_spoils_floats_with_nan_and_flags_with_false():
     assert not spoiled.water_level
 
 
-@pytest.mark.parametrize("value", ["text", None, [1.0, "text"], np.array([1j]), np.array([True]), object()])
+@pytest.mark.parametrize("value", ["text", None, [1.0, "text"], np.array([1j]), object()])
 def test_what_is_not_real_is_a_type_error(as_user, value):
     with pytest.raises(TypeError, match="it must"):
         _checks.array("it", value)

@@ -20,7 +20,7 @@ def run(*arguments, code=None, **environment):
 def test_only_writes_both_reports_and_exits_0(tmp_path):
     done = run("verify", "--quick", "--only", "coin", "--only", "capacity", "--out", str(tmp_path / "new" / "folder"))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "9 of 9 comparisons hold" in done.stdout
+    assert "11 of 11 comparisons hold" in done.stdout
     found = json.loads((tmp_path / "new" / "folder" / "report.json").read_text())
     assert {row["check"] for row in found["rows"]} == {"coin", "capacity"} and found["holds"]
     assert (tmp_path / "new" / "folder" / "report.html").stat().st_size > 10_000
@@ -37,14 +37,14 @@ cli.main()
 """
     done = run("verify", "--only", "coin", "--out", str(tmp_path), code=code)
     assert done.returncode == 1
-    assert "FAILS by 0.125" in done.stdout and "0 of 6 comparisons hold" in done.stdout
+    assert "FAILS by 0.125" in done.stdout and "1 of 8 comparisons hold" in done.stdout
 
 
 def test_without_scikit_learn_the_rest_runs_and_exits_3(tmp_path):
     code = "import sys; sys.modules['sklearn'] = None; from rdtheory import cli; cli.main()"
     done = run("verify", "--quick", "--only", "coin", "--only", "diabetes-linear", "--out", str(tmp_path), code=code)
     assert done.returncode == 3, done.stdout + done.stderr
-    assert "6 of 6 comparisons hold" in done.stdout
+    assert "8 of 8 comparisons hold" in done.stdout
     assert "diabetes-linear" in done.stdout and "pip install 'rdtheory[data]'" in done.stdout
     assert not json.loads((tmp_path / "report.json").read_text())["holds"]
 
@@ -52,14 +52,25 @@ def test_without_scikit_learn_the_rest_runs_and_exits_3(tmp_path):
 def test_unknown_check_names_it_and_the_choices():
     done = run("verify", "--only", "koin")
     assert done.returncode == 2
-    assert "koin" in done.stderr and "linear-bound" in done.stderr
+    assert "koin" in done.stderr and "did you mean coin?" in done.stderr
+    assert "linear-bound" in run("verify", "--only", "xyz").stderr
+
+
+def test_a_narrow_terminal_still_says_what_was_compared(tmp_path):
+    done = run("verify", "--quick", "--only", "capacity", "--out", str(tmp_path), COLUMNS="80")
+    assert "capacity, Z channel" in done.stdout and max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_a_terminal_without_greek_is_no_failure(tmp_path):
+    done = run("verify", "--quick", "--only", "vector-gaussian", "--out", str(tmp_path), PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
 
 
 def test_unwritable_folder_is_refused_before_the_work(tmp_path):
     (tmp_path / "file").write_text("")
     start = time.monotonic()
     done = run("verify", "--out", str(tmp_path / "file"))
-    assert done.returncode == 2 and "cannot write" in done.stderr and "choose another folder" in done.stderr
+    assert done.returncode == 2 and "is not a folder" in done.stderr and "choose another" in done.stderr
     assert time.monotonic() - start < 15
 
 
@@ -86,11 +97,11 @@ def test_help_teaches_and_version_is_the_package_s():
 
 def test_ctrl_c_leaves_no_report(tmp_path):
     process = subprocess.Popen(
-        [*COMMAND, "verify", "--out", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*COMMAND, "verify", "--out", str(tmp_path / "new")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     time.sleep(5)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
+    _, message = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "no report was written" in output
-    assert list(tmp_path.iterdir()) == []
+    assert "no report was written" in message
+    assert not (tmp_path / "new").exists()

@@ -43,7 +43,7 @@ def test_squared_error_has_its_derivative():
 @pytest.mark.parametrize("measure", [distortion.hamming, distortion.erasure])
 @pytest.mark.parametrize("letters", [0, -1, 2.0, "two", None])
 def test_a_count_of_letters_is_a_positive_whole_number(as_user, measure, letters):
-    with pytest.raises(ValueError, match="letters must be a positive whole number"):
+    with pytest.raises(ValueError, match="letters must be a whole number, at least 1"):
         measure(letters)
 
 

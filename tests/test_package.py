@@ -53,8 +53,8 @@ def test_importing_the_package_imports_no_plotting_no_data_and_no_command_line()
 
 
 def test_importing_the_package_adds_little_to_importing_jax():
-    code = "import time, jax, jax.numpy; t = time.perf_counter(); import rdtheory; print(time.perf_counter() - t)"
-    assert min(float(run(code)) for _ in range(4)) < 0.3  # seconds
+    code = "import time, jax, jax.numpy; t = time.process_time(); import rdtheory; print(time.process_time() - t)"
+    assert min(float(run(code)) for _ in range(4)) < 0.3  # seconds of processor time, whatever else the machine does
 
 
 def test_without_float64_a_solver_refuses_and_says_what_to_run():

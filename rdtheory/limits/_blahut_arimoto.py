@@ -1,7 +1,9 @@
 """The iterations behind `discrete`: jitted, trusting their arguments.
 
 notation: p, q source and reproduction pmf; d distortion; s slope; A kernel; z = A q; c = Aᵀ(p/z). Rows are scaled,
-A = 2^(-s (d - min_y d)): that leaves c as it is and keeps z from underflowing. The excess distortion is d - min_y d.
+A = 2^(-s (d - min_y d)): that leaves c as it is and keeps z from underflowing. The excess distortion is d - min_y d,
+here in units of a power of two near its largest finite entry, so that squares of it neither overflow nor underflow; the
+slope is in bits per that unit.
 """
 
 import math
@@ -38,7 +40,26 @@ class _Moments(NamedTuple):
     rounding: Array
 
 
+class _Problem(NamedTuple):
+    p: Array
+    excess: Array  # d - min_y d, in units of `unit`
+    least: Array  # Σ p min_y d, in the same units
+    span: Array  # D_max - least, likewise; infinite if every letter is forbidden for some source letter
+    best: Array  # the letter that attains D_max
+    unit: Array
+
+
+def _problem(p: Array, d: Array) -> _Problem:
+    excess, least = excess_over_row(p, d), least_distortion(p, d)
+    largest = jnp.max(jnp.where(jnp.isfinite(excess), excess, 0.0))
+    unit = jnp.where(largest > 0, jnp.ldexp(1.0, jnp.frexp(largest)[1] - 1), 1.0)
+    excess = excess / unit
+    means = jnp.sum(jnp.where((p > 0)[:, None], p[:, None] * excess, 0.0), axis=0)
+    return _Problem(p, excess, least / unit, jnp.min(means), jnp.argmin(means), unit)
+
+
 def least_distortion(p: Array, d: Array) -> Array:
+    """Σ_x p_x min_y d(x, y)."""
     return p @ jnp.where(p > 0, jnp.min(d, axis=1), 0.0)
 
 
@@ -58,27 +79,33 @@ def _times(s: Array, x: Array) -> Array:
     return jnp.where(x == 0, 0.0, s * x)
 
 
-def _start(p: Array, d: Array, at_zero_rate: Array) -> Array:
+def _start(problem: _Problem, at_zero_rate: Array) -> Array:
     """Uniform q; all mass on the best single letter where the rate is to be zero."""
-    m = d.shape[1]
-    mean = jnp.sum(jnp.where((p > 0)[:, None], p[:, None] * d, 0.0), axis=0)
-    best = jax.nn.one_hot(jnp.argmin(mean), m, dtype=p.dtype)
-    return jnp.where(at_zero_rate & jnp.isfinite(jnp.min(mean)), best, jnp.full(m, 1 / m))
+    m = problem.excess.shape[1]
+    best = jax.nn.one_hot(problem.best, m, dtype=problem.p.dtype)
+    return jnp.where(at_zero_rate & jnp.isfinite(problem.span), best, jnp.full(m, 1 / m))
 
 
-def _certificate(p: Array, z: Array, q: Array, c: Array, s: Array, least: Array) -> tuple[Array, Array, Array, Array]:
-    """-Σ p log z, log max c, Σ q c log c and a bound on the rounding error of rates made from them, in bits.
-
-    Every sum is over at most n + m terms; the largest term is s times the excess distortion, which is itself at
-    most -Σ p log z. `least`, subtracted from the distortion at the start, was rounded too.
-    """
-    log_z = jnp.log2(z)
-    free_energy = -jnp.sum(jnp.where(p > 0, p * log_z, 0.0))
+def _certificate(problem: _Problem, z: Array, q: Array, c: Array, s: Array) -> tuple[Array, Array, Array, Array]:
+    """-Σ p log z, log max c, Σ q c log c and a bound on the rounding error of rates made from them, in bits."""
+    log_z = jnp.where(problem.p > 0, jnp.log2(z), 0.0)
     drift = jnp.sum(xlogy(q * c, c)) / LN2
-    eps = jnp.finfo(p.dtype).eps
-    magnitude = 1 + 2 * jnp.sum(jnp.where(p > 0, p * jnp.abs(log_z), 0.0))
-    rounding = eps * (len(p) + len(q) + 8) * (magnitude + jnp.where(jnp.isfinite(s), s * least, 0.0))
-    return free_energy, jnp.log2(jnp.max(c)), drift, rounding
+    # The largest term of a rate is s times the excess distortion, itself at most -Σ p log z.
+    rounding = _rounding(problem, problem.p @ jnp.abs(log_z), s)
+    return -(problem.p @ log_z), jnp.log2(jnp.max(c)), drift, rounding
+
+
+def _rounding(problem: _Problem, magnitude: Array, s: Array) -> Array:
+    """Bound on the rounding error of a rate, in bits: every sum is over at most n + m terms.
+
+    The least distortion, subtracted at the start, was rounded too. At slope zero it is D_max that was rounded, and R is
+    below its chord from the least distortion to there.
+    """
+    n, m = problem.excess.shape
+    terms = jnp.finfo(problem.p.dtype).eps * (n + m + 8)
+    relative = jnp.minimum(terms * (problem.least + problem.span) / problem.span, 1.0)
+    chord = jnp.where((s == 0) & (problem.span > 0) & jnp.isfinite(problem.span), relative * math.log2(min(n, m)), 0.0)
+    return terms * (1 + 2 * magnitude + jnp.where(jnp.isfinite(s), s * problem.least, 0.0)) + chord
 
 
 def _iterate(evaluate: Callable[[Array, Array], _Iterate], q: Array, s: Array, tol: Array, max_steps: Array):
@@ -95,34 +122,38 @@ def _iterate(evaluate: Callable[[Array, Array], _Iterate], q: Array, s: Array, t
     # The loop makes the first evaluation too, as step 0: one copy of it to compile.
     unknown = jnp.full_like(s, jnp.inf)
     before = _Iterate(q, s, jnp.ones_like(q), unknown, unknown, unknown)
-    point, steps = lax.while_loop(go_on, step, (before, jnp.full((), -1, jnp.int32)))
+    point, steps = lax.while_loop(go_on, step, (before, jnp.full((), -1)))
     return RateDistortion(point.upper, point.distortion, point.gap, point.s, point.gap <= tol, steps, point.q)
 
 
 @jax.jit
-def at_slope(p: Array, d: Array, s: Array, tol: Array, max_steps: Array) -> RateDistortion:
-    excess, least = excess_over_row(p, d), least_distortion(p, d)
-    kernel = scaled_kernel(excess, s)
+def at_slope(p: Array, d: Array, slope: Array, tol: Array, max_steps: Array) -> RateDistortion:
+    """The point of R(D) with that slope."""
+    problem = _problem(p, d)
+    kernel = scaled_kernel(problem.excess, slope * problem.unit)
 
     def evaluate(q: Array, s: Array) -> _Iterate:
         z = kernel @ q
         c = kernel.T @ (p / z)
-        free_energy, log_max, drift, rounding = _certificate(p, z, q, c, s, least)
+        free_energy, log_max, drift, rounding = _certificate(problem, z, q, c, s)
         gap = jnp.maximum(log_max - drift, 0) + 2 * rounding
         # Rate and distortion wait for the end: they would cost a third pass over the kernel.
-        return _Iterate(q, s, c, free_energy - drift + rounding, gap, least)
+        return _Iterate(q, s, c, free_energy - drift + rounding, gap, problem.least)
 
-    q = _start(p, d, s == 0)
-    result = _iterate(evaluate, q, s, tol, max_steps)
+    q = _start(problem, slope == 0)
+    result = _iterate(evaluate, q, slope * problem.unit, tol, max_steps)
     z = kernel @ result.reproduction_pmf
-    excess_distortion = (p / z) @ (_finite(excess * kernel) @ result.reproduction_pmf)
-    rate = result.rate - _times(s, excess_distortion)
+    spent = (p / z) @ (_finite(problem.excess * kernel) @ result.reproduction_pmf)
+    rate = result.rate - _times(result.slope, spent)
     gap = jnp.minimum(result.gap, rate)  # R >= 0 is a lower bound too
-    return result._replace(rate=rate, gap=gap, converged=gap <= tol, distortion=least + excess_distortion)
+    distortion = (problem.least + spent) * problem.unit
+    return result._replace(rate=rate, gap=gap, converged=gap <= tol, distortion=distortion, slope=slope)
 
 
 @jax.jit
 def along_curve(p: Array, d: Array, slopes: Array, tol: Array, max_steps: Array) -> RateDistortion:
+    """The points of R(D) with those slopes."""
+
     def solve(s: Array) -> RateDistortion:
         return at_slope(p, d, s, tol, max_steps)
 
@@ -131,10 +162,13 @@ def along_curve(p: Array, d: Array, slopes: Array, tol: Array, max_steps: Array)
 
 @jax.jit
 def at_distortion(p: Array, d: Array, target: Array, tol: Array, max_steps: Array) -> RateDistortion:
-    excess, least = excess_over_row(p, d), least_distortion(p, d)
-    zero_rate = target >= jnp.min(jnp.sum(jnp.where((p > 0)[:, None], p[:, None] * d, 0.0), axis=0))
-    allowed = jnp.where(zero_rate, jnp.inf, jnp.maximum(target - least, 0.0))
+    """The point of R(D) at distortion `target`."""
+    problem = _problem(p, d)
+    excess_target = target / problem.unit - problem.least
+    zero_rate = excess_target >= problem.span
+    allowed = jnp.where(zero_rate, jnp.inf, jnp.maximum(excess_target, 0.0))
     log_letters = math.log2(min(d.shape))  # no channel of least distortion needs more
+    slopes = _slope_range(problem.excess)
 
     def evaluate(q: Array, s: Array) -> _Iterate:
         def off(s: Array, now: _Moments) -> tuple[Array, Array]:
@@ -142,7 +176,7 @@ def at_distortion(p: Array, d: Array, target: Array, tol: Array, max_steps: Arra
             over = jnp.where(now.spent > allowed, (1 - allowed / now.spent) * log_letters, -jnp.inf)
             return jnp.maximum(_times(s, now.spent - allowed), over), newton
 
-        s, now = _matched_slope(lambda s: _moments(p, excess, least, q, s), off, s, first, tol)
+        s, now = _matched_slope(lambda s: _moments(problem, q, s), off, s, slopes, tol)
         lower = now.free_energy - now.log_max - _times(s, jnp.where(s == 0, 0.0, allowed))
         mixed = jnp.where(now.spent > allowed, 1 - allowed / now.spent, 0.0)
         rate = now.free_energy - now.drift - _times(s, now.spent)
@@ -150,40 +184,52 @@ def at_distortion(p: Array, d: Array, target: Array, tol: Array, max_steps: Arra
         gap = jnp.minimum(jnp.maximum(upper - lower, 0) + now.rounding, upper)  # R >= 0 is a lower bound too
         return _Iterate(q, s, now.c, upper, gap, target)
 
-    first = _first_slope(p, excess)
-    s = jnp.where(zero_rate | jnp.isinf(target), 0.0, jnp.where(allowed > 0, first, jnp.inf))
-    return _iterate(evaluate, _start(p, d, zero_rate), s, tol, max_steps)
+    s = jnp.where(zero_rate | jnp.isinf(target), 0.0, jnp.where(allowed > 0, slopes[0], jnp.inf))
+    found = _iterate(evaluate, _start(problem, zero_rate), s, tol, max_steps)
+    return found._replace(slope=found.slope / problem.unit)
 
 
 @jax.jit
 def at_rate(p: Array, d: Array, target: Array, tol: Array, max_steps: Array) -> RateDistortion:
-    excess, least = excess_over_row(p, d), least_distortion(p, d)
+    """The point of R(D) at rate `target`."""
+    problem = _problem(p, d)
+    slopes = _slope_range(problem.excess)
 
     def evaluate(q: Array, s: Array) -> _Iterate:
         def off(s: Array, now: _Moments) -> tuple[Array, Array]:
-            before = now.free_energy - _times(s, now.spent)  # Σ p D(Q‖q), the rate before q is updated
+            before = jnp.maximum(now.free_energy - _times(s, now.spent), 0.0)  # Σ p D(Q‖q), before q is updated
             newton = before * jnp.log(target / before) / (LN2 * s**2 * now.spread)
             return jnp.where((now.spent == 0) & (before <= target), 0.0, target - before), newton
 
-        s, now = _matched_slope(lambda s: _moments(p, excess, least, q, s), off, s, first, tol)
+        s, now = _matched_slope(lambda s: _moments(problem, q, s), off, s, slopes, tol)
         upper = now.free_energy - now.drift - _times(s, now.spent) + now.rounding
         gap = jnp.minimum(jnp.maximum(now.log_max - now.drift, 0) + 2 * now.rounding, upper)
         missed = jnp.where((now.spent == 0) & (upper <= target), 0.0, jnp.abs(upper - target))
-        return _Iterate(q, s, now.c, upper, gap + missed, least + now.spent)
+        return _Iterate(q, s, now.c, upper, gap + missed, (problem.least + now.spent) * problem.unit)
 
-    first = _first_slope(p, excess)
-    found = _iterate(evaluate, _start(p, d, jnp.asarray(False)), first, tol, max_steps)
-    free = _iterate(evaluate, _start(p, d, jnp.asarray(True)), jnp.zeros_like(first), tol, jnp.asarray(0))
+    found = _iterate(evaluate, _start(problem, jnp.asarray(False)), slopes[0], tol, max_steps)
     # A target within tol of zero is met by channels worse than no channel at all.
-    use_free = (target == 0) | (free.distortion <= found.distortion)
-    return jax.tree.map(lambda a, b: jnp.where(use_free, a, b), free, found)
+    none = _rounding(problem, jnp.zeros_like(target), jnp.zeros_like(target))
+    gap = jnp.maximum(none, jnp.abs(none - target))
+    free = RateDistortion(
+        rate=none,
+        distortion=(problem.least + problem.span) * problem.unit,
+        gap=gap,
+        slope=jnp.zeros_like(target),
+        converged=gap <= tol,
+        steps=found.steps,
+        reproduction_pmf=_start(problem, jnp.asarray(True)),
+    )
+    use_free = jnp.isfinite(problem.span) & ((target == 0) | (free.distortion <= found.distortion))
+    best = jax.tree.map(lambda a, b: jnp.where(use_free, a, b), free, found)
+    return best._replace(slope=best.slope / problem.unit)
 
 
 def _matched_slope(
     moments: Callable[[Array], _Moments],
     off: Callable[[Array, _Moments], tuple[Array, Array]],
     s: Array,
-    first: Array,
+    slopes: tuple[Array, Array, Array],
     tol: Array,
 ) -> tuple[Array, _Moments]:
     """The slope at which the channel of a given q meets the constraint, and the moments there.
@@ -192,7 +238,7 @@ def _matched_slope(
     A bracket keeps Newton honest. A library's bisection would need 15 times the passes over the kernel; what is
     left of the mismatch is part of the certificate, so this search need not be trusted.
     """
-    floor, ceiling = first * 1e-30, first * 1e30  # beyond these a slope acts like 0 and like infinity
+    first, floor, ceiling = slopes
 
     def go_on(state):
         *_, matched, passes = state
@@ -206,7 +252,10 @@ def _matched_slope(
         low, high = jnp.where(bits > 0, s, low), jnp.where(bits > 0, high, s)
         proposal = s * jnp.exp(jnp.clip(newton, -math.log(16), math.log(16)))
         inside = (proposal > low) & (proposal < high)
-        halved = jnp.where(low == floor, s / 4, jnp.where(high == ceiling, s * 4, jnp.sqrt(low) * jnp.sqrt(high)))
+        # Until both ends are known, from where the search began or further out; then the middle.
+        up, down = jnp.maximum(4 * s, first), jnp.minimum(s / 4, first)
+        middle = jnp.sqrt(low) * jnp.sqrt(high)
+        halved = jnp.where(bits > 0, jnp.where(high == ceiling, up, middle), jnp.where(low == floor, down, middle))
         following = jnp.clip(jnp.where(inside, proposal, halved), floor, ceiling)
         # Written so that a NaN counts as matched: an invalid item must not hold up its batch.
         matched = ~(jnp.abs(bits) > 0.01 * tol) | stuck
@@ -219,19 +268,26 @@ def _matched_slope(
     return s, now
 
 
-def _moments(p: Array, excess: Array, least: Array, q: Array, s: Array) -> _Moments:
+def _moments(problem: _Problem, q: Array, s: Array) -> _Moments:
+    p, excess = problem.p, problem.excess
     kernel = scaled_kernel(excess, s)
     z = kernel @ q
     posterior = (kernel * q[None, :]) / z[:, None]
     mean = jnp.sum(_finite(excess * posterior), axis=1)
     variance = jnp.sum(_finite((excess - mean[:, None]) ** 2 * posterior), axis=1)
     c = kernel.T @ (p / z)
-    return _Moments(c, p @ mean, p @ variance, *_certificate(p, z, q, c, s, least))
+    return _Moments(c, p @ mean, p @ variance, *_certificate(problem, z, q, c, s))
 
 
-def _first_slope(p: Array, excess: Array) -> Array:
-    mean = p @ jnp.mean(_finite(excess), axis=1)
-    return jnp.where(mean > 0, 1 / mean, 1.0)
+def _slope_range(excess: Array) -> tuple[Array, Array, Array]:
+    """A slope to begin with, one that acts like zero and one that acts like infinity."""
+    positive = (excess > 0) & jnp.isfinite(excess)
+    some = jnp.any(positive)
+    log = jnp.log(jnp.where(positive, excess, 1.0))
+    middle = jnp.exp(-jnp.sum(log) / jnp.maximum(jnp.sum(positive), 1))
+    largest = jnp.max(jnp.where(positive, excess, 0.0))
+    smallest = jnp.min(jnp.where(positive, excess, jnp.inf))
+    return middle, jnp.where(some, 1e-30 / largest, 1e-30), jnp.where(some, 1e4 / smallest, 1e4)
 
 
 def _finite(x: Array) -> Array:

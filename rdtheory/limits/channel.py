@@ -36,6 +36,7 @@ def capacity(
     -------
     Capacity
         ``rate`` in bits per use with C in [rate - gap, rate], ``gap``, ``converged``, ``steps``, ``input_pmf`` (n,).
+        No derivative is promised.
 
     Raises
     ------
@@ -79,5 +80,5 @@ def _capacity(w: Array, tol: Array, max_steps: Array) -> Capacity:
         (*_, gap), steps = state
         return (gap > tol) & (steps < max_steps)
 
-    (p, _, upper, gap), steps = lax.while_loop(go_on, step, (evaluate(jnp.full(n, 1 / n)), jnp.zeros((), jnp.int32)))
+    (p, _, upper, gap), steps = lax.while_loop(go_on, step, (evaluate(jnp.full(n, 1 / n)), jnp.zeros((), int)))
     return Capacity(upper, gap, gap <= tol, steps, p)

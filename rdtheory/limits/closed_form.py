@@ -1,5 +1,6 @@
 """Rate-distortion functions that have a formula. No solver is used here, so each is an independent oracle for one."""
 
+import functools
 import math
 
 import jax
@@ -74,12 +75,9 @@ def uniform_hamming(letters: int, distortion: Float[ArrayLike, ""]) -> Float[Arr
     >>> print(f"{uniform_hamming(6, 0.1):.9f}")
     1.883774098
     """
-    if not isinstance(letters, int) or letters < 1:
-        raise ValueError(f"letters must be a positive whole number, got {letters!r}")
+    letters = _checks.count("letters", letters, 1)
     D, ok = _checks.nonnegative("distortion", distortion)
-    level = jnp.minimum(D, 1 - 1 / letters)
-    rate = math.log2(letters) - _binary_entropy(level) - level * math.log2(max(letters - 1, 1))
-    return _checks.poison(jnp.where(D < 1 - 1 / letters, jnp.maximum(rate, 0.0), 0.0), ok)
+    return _checks.poison(_uniform_hamming(letters, D), ok)
 
 
 def hamming(source_pmf: Float[ArrayLike, " n"], distortion: Float[ArrayLike, ""]) -> Float[Array, ""]:
@@ -253,17 +251,26 @@ def _bernoulli(p: Array, D: Array) -> Array:
     return jnp.where(D < smaller, _binary_entropy(smaller) - _binary_entropy(jnp.minimum(D, smaller)), 0.0)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _uniform_hamming(letters: int, D: Array) -> Array:
+    level = jnp.minimum(D, 1 - 1 / letters)
+    rate = math.log2(letters) - _binary_entropy(level) - level * math.log2(max(letters - 1, 1))
+    return jnp.where(D < 1 - 1 / letters, jnp.maximum(rate, 0.0), 0.0)
+
+
 @jax.jit
-def _hamming(p: Array, D: Array) -> Array:
+def _hamming(p: Array, distortion: Array) -> Array:
     p = -jnp.sort(-p)
     n = p.shape[0]
+    positive = distortion < 1 - p[0]
+    D = jnp.where(positive, distortion, 0.0)  # where the rate is zero, so is its derivative
     # The distortion at which letter i drops out is Σ min(p, p_i) - p_i: it falls with i, so counting is enough.
     drops_at = jnp.sum(jnp.minimum(p[None, :], p[:, None]), axis=1) - p
     k = jnp.maximum(jnp.sum(drops_at > D), 1)
     kept = jnp.arange(n) < k
     tau = jnp.maximum(D - jnp.sum(jnp.where(kept, 0.0, p)), 0.0) / jnp.maximum(k - 1, 1)
     nats = jnp.sum(jnp.where(kept, entr(p), 0.0)) - entr(jnp.maximum(1 - D, 0.0)) - (k - 1) * entr(tau)
-    return jnp.where(1 - p[0] <= D, 0.0, jnp.maximum(nats / LN2, 0.0))
+    return jnp.where(positive, jnp.maximum(nats / LN2, 0.0), 0.0)
 
 
 @jax.jit

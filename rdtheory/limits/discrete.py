@@ -10,6 +10,7 @@ is the `gap`. It needs no convergence, so it is both the stopping rule and the e
 """
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
@@ -56,7 +57,7 @@ def blahut_arimoto(
         ``rate`` in bits per symbol, ``distortion``, ``gap``, ``slope``, ``converged``, ``steps``, and
         ``reproduction_pmf`` (m,). By Danskin's theorem ``rate + slope * distortion`` has the derivatives
         ``distortion`` in the slope and the partial derivatives at fixed q in the other arguments; differentiating
-        through the iteration is not supported.
+        through the iteration is not supported, here and in the functions below.
 
     Raises
     ------
@@ -235,11 +236,12 @@ def test_channel(
      [0.2 0.8]]
     """
     q, q_ok = _checks.pmf("reproduction_pmf", reproduction_pmf)
-    d = _checks.array("distortion_matrix", distortion_matrix, 2)
+    rows = jnp.ones(np.shape(distortion_matrix)[:1])
+    d, d_ok = _checks.distortion_matrix("distortion_matrix", distortion_matrix, rows)
     _checks.array("distortion_matrix", d, shape=(d.shape[0], q.shape[0]))
     s, s_ok = _checks.nonnegative("slope", slope, finite=False)
-    joint = q[None, :] * _blahut_arimoto.scaled_kernel(_blahut_arimoto.excess_over_row(jnp.ones(d.shape[0]), d), s)
-    return _checks.poison(joint / jnp.sum(joint, axis=1, keepdims=True), q_ok & s_ok)
+    joint = q[None, :] * _blahut_arimoto.scaled_kernel(_blahut_arimoto.excess_over_row(rows, d), s)
+    return _checks.poison(joint / jnp.sum(joint, axis=1, keepdims=True), q_ok & d_ok & s_ok)
 
 
 def _source(source_pmf: ArrayLike, distortion_matrix: ArrayLike) -> tuple[Array, Array, _checks.Flag]:

@@ -58,8 +58,8 @@ def fill(variances: Float[Array, " m"], distortion: Float[Array, ""]) -> WaterFi
     """
     level = pour(variances, distortion)
     described = variances > level
-    ratio = jnp.where(described, variances, 1.0) / jnp.where(described, level, 1.0)
-    return WaterFilling(0.5 * jnp.sum(jnp.log2(ratio)), level, jnp.minimum(level, variances))
+    terms = jnp.log2(jnp.where(described, variances, 1.0)) - jnp.log2(jnp.where(described, level, 1.0))
+    return WaterFilling(0.5 * jnp.sum(terms), level, jnp.minimum(level, variances))
 
 
 def pour(capacities: Float[Array, " m"], volume: Float[Array, ""]) -> Float[Array, ""]:

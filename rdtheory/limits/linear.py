@@ -21,6 +21,8 @@ from rdtheory.results import LinearBound, WaterFilling
 
 __all__ = ["component_variances", "lower_bound", "rate", "shannon_lower_bound"]
 
+LN2 = math.log(2)
+
 
 def lower_bound(
     weight_cov: Float[ArrayLike, "m m"],
@@ -96,7 +98,9 @@ def rate(
     -------
     WaterFilling
         ``rate`` in bits per weight vector, ``water_level`` θ, ``distortions`` (m,) of the components in descending
-        order of their variance. Differentiable in every argument for 0 < D; dR/dD = -1/(2 θ ln 2).
+        order of their variance. Differentiable in every argument for 0 < D; dR/dD = -1/(2 θ ln 2). A component
+        whose variance is below about (m · 2e-16)² of the product of the largest scales cannot be told from zero,
+        and counts as zero.
 
     Raises
     ------
@@ -133,7 +137,7 @@ def shannon_lower_bound(
 
     Parameters
     ----------
-    differential_entropy : h(W) in bits, of the whole weight vector.
+    differential_entropy : h(W) in bits, of the whole weight vector; -inf, if it has no density, gives -inf.
     weight_cov : (m, m), symmetric positive semidefinite; Σ_W of the same law.
     input_cov : (m, m), symmetric positive semidefinite; Σ_X.
     distortion : D >= 0, in squared output units.
@@ -222,7 +226,8 @@ def _shannon_lower_bound(entropy: Array, weight_cov: Array, input_cov: Array, D:
     input_variances, basis = jnp.linalg.eigh(input_cov)
     weight_variances = jnp.maximum(jnp.einsum("ik,ij,jk->k", basis, weight_cov, basis), 0.0)
     level, errors = _allowed_errors(weight_variances, jnp.maximum(input_variances, 0.0), D)
-    return LinearBound(entropy - 0.5 * jnp.sum(jnp.log2(2 * math.pi * math.e * errors)), level, errors)
+    bits = entropy - 0.5 * jnp.sum(jnp.log2(2 * math.pi * math.e * errors))
+    return LinearBound(jnp.where(jnp.isneginf(entropy), -jnp.inf, bits), level, errors)
 
 
 def _negligible(roots: Array, factor_w: Array, factor_x: Array) -> Array:
@@ -255,7 +260,10 @@ def _allowed_errors(weight_variances: Array, input_variances: Array, D: Array) -
 
 def _log2_det(cov: Array) -> Array:
     """Log-determinant in bits, -inf where the correlations are singular to rounding."""
-    deviations, values, _ = _correlation(lax.stop_gradient(cov))
-    singular = (values[0] == 0) | ~jnp.all(deviations > 0)
-    safe = jnp.where(singular, jnp.eye(cov.shape[0]), cov)
-    return jnp.where(singular, -jnp.inf, jnp.linalg.slogdet(safe)[1] / math.log(2))
+    variances = jnp.diagonal(cov)
+    _, values, _ = _correlation(lax.stop_gradient(cov))
+    singular = (values[0] == 0) | ~jnp.all(variances > 0)
+    scale = jnp.sqrt(jnp.where(singular, 1.0, variances))
+    correlations = jnp.where(singular, jnp.eye(len(cov)), cov / scale[:, None] / scale[None, :])
+    log_det = jnp.sum(jnp.log2(jnp.where(singular, 1.0, variances))) + jnp.linalg.slogdet(correlations)[1] / LN2
+    return jnp.where(singular, -jnp.inf, log_det)

@@ -19,12 +19,6 @@ def inner_products(v: Array | None) -> Array:
     return rows @ rows.T
 
 
-@jax.jit
-def norms(w: Array, cov: Array) -> Array:
-    """‖w_j‖ of each neuron, (h,)."""
-    return norm_in(jnp.atleast_2d(w), cov)
-
-
 def angles(u: Array, v: Array, cov: Array) -> tuple[Array, Array, Array, Array]:
     """Inner products, norms of u and of v, and angles in [0, π], between rows of u and of v; 0 for a zero row.
 

@@ -48,8 +48,7 @@ def pruned(
     """
     w, _ = _checks.finite("weights", weights)
     k = w.size
-    if not isinstance(keep, int) or not 0 <= keep <= k:
-        raise ValueError(f"keep must be a whole number from 0 to {k}, got {keep!r}")
+    keep = _checks.count("keep", keep, 0, k)
     _limit(math.comb(k, keep))
     supports = np.array(list(itertools.combinations(range(k), keep)), int).reshape(math.comb(k, keep), keep)
     if importance is None or keep == 0:
@@ -89,8 +88,7 @@ def quantized(
     """
     w, _ = _checks.finite("weights", weights)
     k = w.size
-    if not isinstance(levels, int) or not 1 <= levels <= k:
-        raise ValueError(f"levels must be a whole number from 1 to {k}, got {levels!r}")
+    levels = _checks.count("levels", levels, 1, k)
     _limit(levels**k // math.factorial(levels))
     # Label cells in order of first use: each partition once.
     labels = np.zeros((1, 1), int)

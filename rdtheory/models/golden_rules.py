@@ -75,7 +75,7 @@ def project(
 
     Returns
     -------
-    weights_hat : in the shape of `weights`. Differentiable in `weights`.
+    weights_hat : in the shape of `weights`; a column of importance zero gets zero. Differentiable in `weights`.
 
     Raises
     ------
@@ -113,8 +113,10 @@ def _residuals(w: Array, w_hat: Array, importance: Array) -> GoldenRules:
     kept, lost = w_hat.ravel(), (w - w_hat).ravel()
     weighted = _times(importance, w.shape, lost[:, None])[:, 0]
     objective, orthogonality = lost @ weighted, kept @ weighted
-    square = objective * (kept @ _times(importance, w.shape, kept[:, None])[:, 0])
-    cosine = jnp.where(square > 0, orthogonality / jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+    power = kept @ _times(importance, w.shape, kept[:, None])[:, 0]
+    both = (objective > 0) & (power > 0)
+    norms = jnp.sqrt(jnp.where(both, objective, 1.0)) * jnp.sqrt(jnp.where(both, power, 1.0))
+    cosine = jnp.where(both, orthogonality / norms, 0.0)
     return GoldenRules(orthogonality, cosine, objective)
 
 
@@ -122,7 +124,11 @@ def _residuals(w: Array, w_hat: Array, importance: Array) -> GoldenRules:
 def _project(w: Array, importance: Array, b: Array) -> Array:
     weighted = _times(importance, w.shape, b)
     gram = b.T @ weighted
-    coordinates = jnp.linalg.pinv((gram + gram.T) / 2, hermitian=True) @ (weighted.T @ w.ravel())
+    # In units of each column's norm: a small importance is not a dependent column.
+    norm = jnp.sqrt(jnp.maximum(jnp.diagonal(gram), 0.0))
+    inverse = jnp.where(norm > 0, 1 / jnp.where(norm > 0, norm, 1.0), 0.0)
+    scaled = inverse[:, None] * (gram + gram.T) / 2 * inverse[None, :]
+    coordinates = inverse * (jnp.linalg.pinv(scaled, hermitian=True) @ (inverse * (weighted.T @ w.ravel())))
     return (b @ coordinates).reshape(w.shape)
 
 

@@ -44,7 +44,8 @@ def distortion(
 
     Returns
     -------
-    d(w, ŵ) in squared output units, summed over outputs. Differentiable in both weights. Rounding is relative to the
+    d(w, ŵ) in squared output units, summed over outputs. Differentiable in both weights, except where a neuron is zero
+        (it has a kink there, and JAX's derivative is one of its one-sided ones). Rounding is relative to the
         size of the outputs for a layer, and to (w - ŵ)ᵀ Σ_X (w - ŵ) for one neuron.
 
     Raises
@@ -86,7 +87,7 @@ def importance(
     Returns
     -------
     I_w, (m, m) or (h m, h m) in the row-major order of the weights. Its diagonal in the shape of the weights is
-        ``jnp.diagonal(I_w).reshape(weights.shape)``.
+        ``jnp.diagonal(I_w).reshape(weights.shape)``. No derivative is promised.
 
     Raises
     ------
@@ -125,6 +126,7 @@ def best_scale(
     -------
     BestScale
         ``scale`` >= 0, ``distortion`` at that scale, and ``cost`` = d(w, ŵ) - ``distortion``, in squared output units.
+        No derivative is promised.
 
     Raises
     ------
@@ -182,14 +184,16 @@ def optimality(
     """
     given, given_ok = _checks.finite("candidates", candidates)
     w, _, cov, v, ok = _arguments(weights, weights, input_cov, output_weights)
-    _checks.array("candidates", given, shape=(*given.shape[:1], *jnp.shape(weights)))
+    if given.shape[1:] != w.shape:
+        raise ValueError(f"candidates must have shape (c, {', '.join(map(str, w.shape))}), got {given.shape}")
     ok &= given_ok & _has_gradient(w, cov)
     return _checks.poison(_optimality(w, given, cov, v), ok)
 
 
 def _has_gradient(w: Array, cov: Array) -> _checks.Flag:
+    xp, weights, input_cov = _checks.look(w, cov)
     return _checks.holds(
-        (_arc_cosine.norms(w, cov) > 0).all(),
+        (xp.sum((weights @ input_cov) * weights, axis=-1) > 0).all(),
         lambda: "weights must not hold a neuron that is zero for these inputs: f has no gradient there",
     )
 

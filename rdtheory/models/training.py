@@ -6,7 +6,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, PRNGKeyArray
@@ -84,6 +83,8 @@ def train(
 
 @functools.partial(jax.jit, static_argnums=(3, 4, 5))
 def _train(key: Array, x: Array, y: Array, hidden: int, classes: int, steps: int, learning_rate: Array) -> Network:
+    import optax  # here, because it is most of what `import rdtheory` would cost, and only training needs it
+
     key_hidden, key_output = jax.random.split(key)
     network = Network(
         jax.random.normal(key_hidden, (hidden, x.shape[1]), x.dtype) * jnp.sqrt(2 / x.shape[1]),

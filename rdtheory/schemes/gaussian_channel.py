@@ -42,7 +42,9 @@ def optimal(
     -------
     GaussianChannel
         ``gain`` (m, m) and ``noise_cov`` (m, m). For diagonal covariances and λ_i > 0 both are diagonal, with entries
-        1 - D_i/σ_i² and D_i (1 - D_i/σ_i²). No derivative is promised.
+        1 - D_i/σ_i² and D_i (1 - D_i/σ_i²). The entries of a gain near 1 are rounded, so below about 1e-13 of the
+        largest component's variance the distortion is not met to its digits, and `performance` may call the channel
+        noiseless. No derivative is promised.
 
     Raises
     ------

@@ -16,7 +16,7 @@ from jax import Array
 from rdtheory.verify import discrete, linear, real_data, relu
 from rdtheory.verify.rows import Row
 
-__all__ = ["CHECKS", "Outcome", "name", "run", "title"]
+__all__ = ["CHECKS", "Outcome", "key_of", "name", "run", "title"]
 
 
 Check = FunctionType  # (key, quick) -> list[Row]
@@ -79,10 +79,19 @@ def title(check: Check) -> str:
     return (check.__doc__ or "").splitlines()[0]
 
 
+def key_of(check: Check, seed: int) -> Array:
+    """The random key of a check: it depends on the seed and on its place in `CHECKS`, not on what else is run.
+
+    Examples
+    --------
+    >>> bool((key_of(linear.linear_rate, 0) == key_of(linear.linear_rate, 1)).all())
+    False
+    """
+    return jax.random.fold_in(jax.random.key(seed), CHECKS.index(check))
+
+
 def run(checks: Sequence[Check], *, seed: int = 0, quick: bool = False) -> Iterator[Outcome]:
     """Run checks on all processors and yield their outcomes as they come.
-
-    A check's random numbers depend on the seed and on its place in `CHECKS`, not on what else is run.
 
     Parameters
     ----------
@@ -96,14 +105,10 @@ def run(checks: Sequence[Check], *, seed: int = 0, quick: bool = False) -> Itera
     >>> all(row.holds for row in outcome.rows)
     True
     """
-    key = jax.random.key(seed)
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
         # The last checks take longest: begun first, they do not keep one processor waiting at the end.
-        futures = [
-            pool.submit(_outcome, check, jax.random.fold_in(key, CHECKS.index(check)), quick)
-            for check in reversed(checks)
-        ]
+        futures = [pool.submit(_outcome, check, key_of(check, seed), quick) for check in reversed(checks)]
         for future in as_completed(futures):
             yield future.result()
     finally:

@@ -4,10 +4,12 @@ import math
 
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 from scipy import integrate, stats
 
 from rdtheory import distortion
 from rdtheory.limits import channel, closed_form, discrete
+from rdtheory.results import RateDistortion
 from rdtheory.verify.rows import Row, agree, at_most, estimate, generator
 
 LN2 = math.log(2)
@@ -22,7 +24,7 @@ def coin(key: Array, quick: bool) -> list[Row]:
             point = discrete.rate_at(np.array([p, 1 - p]), d, D)
             theory = closed_form.bernoulli(p, D)
             rows.append(agree("R(D) of a coin", f"Blahut-Arimoto, p = {p}, D = {D}", theory, point.rate, point.gap))
-    return rows
+    return rows + _sampled("coin", generator(key), np.array([p, 1 - p]), d, point, theory, quick)
 
 
 def critical_slope(key: Array, quick: bool) -> list[Row]:
@@ -52,7 +54,7 @@ def hamming(key: Array, quick: bool) -> list[Row]:
         point = discrete.rate_at(loaded, d, D)
         theory = closed_form.hamming(loaded, D)
         rows.append(agree("Erokhin's R(D)", f"Blahut-Arimoto, loaded die, D = {D}", theory, point.rate, point.gap))
-    return rows
+    return rows + _sampled("loaded die", generator(key), loaded, d, point, theory, quick)
 
 
 def erasure(key: Array, quick: bool) -> list[Row]:
@@ -63,7 +65,7 @@ def erasure(key: Array, quick: bool) -> list[Row]:
         point = discrete.rate_at(source, d, D)
         theory = closed_form.erasure(source, D)
         rows.append(agree("R(D) under erasures", f"Blahut-Arimoto, D = {D}", theory, point.rate, point.gap))
-    return rows
+    return rows + _sampled("erasures", generator(key), source, d, point, theory, quick)
 
 
 def inverse(key: Array, quick: bool) -> list[Row]:
@@ -123,6 +125,29 @@ def exponential(key: Array, quick: bool) -> list[Row]:
     reproduction = np.where(rng.random(n) < D, 0.0, rng.exponential(size=n))
     source, noise = stats.expon(), stats.expon(scale=D)
     return _two_sided(rng, "exponential", closed_form.exponential(1.0, D), D, source, noise, reproduction, np.abs)
+
+
+def _sampled(
+    name: str,
+    rng: np.random.Generator,
+    source: ArrayLike,
+    d: Array,
+    point: RateDistortion,
+    theory: Array,
+    quick: bool,
+) -> list[Row]:
+    """Letters sent through the test channel: mean information density and mean distortion."""
+    p, costs, n = np.asarray(source), np.asarray(d), _samples(quick)
+    channel = np.asarray(discrete.test_channel(point.reproduction_pmf, d, point.slope))
+    x = rng.choice(len(p), size=n, p=p)
+    y = np.minimum((rng.random(n)[:, None] > np.cumsum(channel[x], axis=1)).sum(axis=1), channel.shape[1] - 1)
+    rate, rate_bar = estimate(np.log2(channel[x, y] / (p @ channel)[y]))
+    spent, spent_bar = estimate(costs[x, y])
+    sampled = f"{n:,} letters through the test channel"
+    return [
+        agree(f"R(D), {name}, achieved", sampled, theory, rate, rate_bar),
+        agree(f"D, {name}, achieved", sampled, point.distortion, spent, spent_bar),
+    ]
 
 
 def _samples(quick: bool) -> int:

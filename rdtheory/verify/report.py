@@ -15,14 +15,13 @@ import jinja2
 import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 
 import rdtheory
 from rdtheory import distortion, plotting
-from rdtheory.limits import closed_form
-from rdtheory.verify import CHECKS, Outcome, name, title
-from rdtheory.verify.linear import correlated, critical_distortion
-from rdtheory.verify.relu import layer_choices
-from rdtheory.verify.rows import Row, generator
+from rdtheory.limits import closed_form, discrete
+from rdtheory.verify import CHECKS, Outcome, key_of, linear, name, relu, title
+from rdtheory.verify.rows import Row
 
 __all__ = ["as_json", "figures", "verdict", "write"]
 
@@ -66,53 +65,65 @@ def as_json(outcomes: Sequence[Outcome], *, seed: int, quick: bool) -> dict[str,
 
 
 def figures(outcomes: Sequence[Outcome], *, seed: int, quick: bool) -> list[tuple[str, str, str]]:
-    """Title, caption and SVG of each picture in the report."""
-    rng = generator(jax.random.key(seed))
-    weight_cov, _ = correlated(rng, 5)
-    inputs = np.exp(rng.normal(size=5))
-    source = np.array([0.3, 0.7])
-    points = rdtheory.curve(source, distortion.hamming(2), np.geomspace(0.7, 8.0, 60), max_steps=3)
-    rows = [row for outcome in outcomes for row in outcome.rows]
+    """Title, caption and SVG of the pictures that belong to the checks that ran."""
     layers = 40 if quick else 240
+    rows = [row for outcome in outcomes for row in outcome.rows]
 
-    def coin(D: np.ndarray) -> list[float]:
-        return [float(closed_form.bernoulli(0.3, d)) for d in D]
+    def coin(ax: Axes) -> None:
+        def exact(D: np.ndarray) -> list[float]:
+            return [float(closed_form.bernoulli(0.3, d)) for d in D]
+
+        source = np.array([0.3, 0.7])
+        points = discrete.curve(source, distortion.hamming(2), np.geomspace(0.7, 8.0, 60), max_steps=3)
+        plotting.rate_distortion(points, ax, label="3 steps", exact=exact)
+
+    def bound(ax: Axes) -> None:
+        weight_cov, input_variances = linear.uncorrelated_inputs(key_of(linear.linear_bound, seed))
+        critical = linear.critical_distortion(weight_cov, input_variances)
+        plotting.linear_bound(weight_cov, input_variances, critical, ax)
+
+    def choices(ax: Axes) -> None:
+        plotting.optimality(relu.layer_choices(key_of(relu.relu_layer, seed), layers), ax)
+
+    def evidence(ax: Axes) -> None:
+        plotting.evidence([row.error for row in rows], [row.error_bar for row in rows], ax)
 
     pictures = (
         (
+            "coin",
             "A curve with its certificate",
             "A coin of bias 0.3 after only 3 Blahut-Arimoto steps. Toward the critical slope, at D = 0.3, the "
             "iteration is slow, and the band says so: the truth lies inside it everywhere.",
-            lambda ax: plotting.rate_distortion(points, ax, label="3 steps", exact=coin),
+            coin,
         ),
         (
+            "linear-bound",
             "The paper's lower bound",
             "Five correlated weights. The bound is exact up to the critical distortion, then loose, then negative.",
-            lambda ax: plotting.linear_bound(weight_cov, inputs, critical_distortion(weight_cov, inputs), ax),
+            bound,
         ),
         (
+            "relu-theorem",
             "One ReLU neuron",
             "Objective and distortion increase with the angle, so minimizing one minimizes the other. The orthogonal "
             "scale is not the best one: the dotted curve is lower.",
             plotting.relu_theorem,
         ),
         (
+            "relu-layer",
             "Small layers, all masks",
             f"{layers} layers of 2 neurons and 5 inputs, half of the weights pruned. Share of layers in which the "
             "choice of each objective is within a factor of the least distortion.",
-            lambda ax: plotting.optimality(layer_choices(jax.random.key(seed), layers), ax),
+            choices,
         ),
-        (
-            "All comparisons of this run",
-            "Errors at zero are drawn at the lower edge.",
-            lambda ax: plotting.evidence([row.error for row in rows], [row.error_bar for row in rows], ax),
-        ),
+        ("", "All comparisons of this run", "Errors at zero are drawn at the lower edge.", evidence),
     )
-    return [(title, caption, _picture(draw)) for title, caption, draw in pictures]
+    ran = {outcome.check for outcome in outcomes} | {""}
+    return [(title, caption, _picture(draw)) for check, title, caption, draw in pictures if check in ran]
 
 
 def write(folder: Path, outcomes: Sequence[Outcome], *, seed: int, quick: bool) -> tuple[Path, Path]:
-    """Write ``report.json`` and ``report.html`` into `folder`, both or neither.
+    """Write ``report.json`` and ``report.html`` into `folder`, each only when both are complete.
 
     Returns
     -------

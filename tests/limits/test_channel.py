@@ -95,7 +95,7 @@ def test_an_invalid_item_of_a_batch_is_nan_and_its_neighbors_stay_exact(bad):
         (np.eye(2, dtype=complex), {}, TypeError, "channel_matrix must hold real numbers"),
         ("noisy", {}, TypeError, "channel_matrix"),
         (np.eye(2), {"tol": -1e-9}, ValueError, "tol must be >= 0"),
-        (np.eye(2), {"max_steps": 0}, ValueError, "max_steps >= 1"),
+        (np.eye(2), {"max_steps": 0}, ValueError, "max_steps must be at least 1"),
     ],
 )
 def test_what_is_wrong_is_named(as_user, channel, options, error, message):

@@ -415,7 +415,7 @@ def test_an_invalid_slope_distortion_or_rate_raises(solver, value, message):
 @pytest.mark.parametrize("option", [{"tol": -1.0}, {"tol": np.nan}, {"max_steps": 0}])
 def test_options_that_stop_nothing_raise(solver, option):
     last = np.array([0.5]) if solver == "curve" else 0.5
-    with pytest.raises(ValueError, match="tol must be >= 0 and max_steps >= 1"):
+    with pytest.raises(ValueError, match="tol must be >= 0|max_steps must be at least 1"):
         getattr(rd, solver)(np.array(P), np.array(D2), last, **option)
 
 
@@ -466,6 +466,8 @@ def test_test_channel_names_what_is_wrong(as_user):
         rd.discrete.test_channel([0.5, 0.6], D2, 1.0)
     with pytest.raises(ValueError, match="distortion_matrix must have shape"):
         rd.discrete.test_channel(P, hamming(3), 1.0)
+    with pytest.raises(ValueError, match="distortion_matrix must be >= 0"):
+        rd.discrete.test_channel(P, -hamming(2), 1.0)
 
 
 # Properties ----------------------------------------------------------------------------------------------------------

@@ -86,11 +86,19 @@ def test_jit_and_vmap_change_nothing():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: candidates.pruned(W, -1), ValueError, "keep must be a whole number from 0 to 5"),
-        (lambda: candidates.pruned(W, 6), ValueError, "keep must be a whole number from 0 to 5"),
-        (lambda: candidates.pruned(W, 2.0), ValueError, "keep must be a whole number from 0 to 5"),
-        (lambda: candidates.quantized(W, 0, DIAGONAL), ValueError, "levels must be a whole number from 1 to 5"),
-        (lambda: candidates.quantized(W, 6, DIAGONAL), ValueError, "levels must be a whole number from 1 to 5"),
+        (lambda: candidates.pruned(W, -1), ValueError, "keep must be a whole number, at least 0 and at most 5"),
+        (lambda: candidates.pruned(W, 6), ValueError, "keep must be a whole number, at least 0 and at most 5"),
+        (lambda: candidates.pruned(W, 2.0), ValueError, "keep must be a whole number, at least 0 and at most 5"),
+        (
+            lambda: candidates.quantized(W, 0, DIAGONAL),
+            ValueError,
+            "levels must be a whole number, at least 1 and at most 5",
+        ),
+        (
+            lambda: candidates.quantized(W, 6, DIAGONAL),
+            ValueError,
+            "levels must be a whole number, at least 1 and at most 5",
+        ),
         (lambda: candidates.pruned(np.ones(40), 20), ValueError, "137,846,528,820 candidates"),
         (lambda: candidates.quantized(np.ones(40), 3, np.ones(40)), ValueError, "candidates, more than 1,000,000"),
         (lambda: candidates.pruned(W, 2, np.ones(3)), ValueError, "importance must have shape"),

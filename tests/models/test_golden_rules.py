@@ -184,3 +184,18 @@ def test_an_invalid_item_of_a_batch_is_nan_and_its_neighbors_stay_exact():
 def test_what_is_wrong_is_named(as_user, call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("small", [1e-6, 1e-20, 1e-100])
+def test_a_small_importance_is_no_reason_to_drop_a_weight(small):
+    weights, importance = np.array([1.0, 2.0, 3.0]), np.array([1.0, small, 1.0])
+    kept = golden_rules.project(weights, importance, np.eye(3)[:, :2])
+    np.testing.assert_allclose(kept, [1.0, 2.0, 0.0], rtol=1e-14)
+    np.testing.assert_allclose(golden_rules.project(weights, np.diag(importance), np.eye(3)[:, :2]), kept, rtol=1e-14)
+
+
+def test_the_cosine_is_free_of_scale():
+    w, w_hat = np.array([3.0, 1.0]), np.array([2.0, 1.5])
+    plain = golden_rules.residuals(w, w_hat, np.ones(2)).cosine
+    for scale in (1e-90, 1e90):
+        np.testing.assert_allclose(golden_rules.residuals(w * scale, w_hat * scale, np.ones(2)).cosine, plain)
