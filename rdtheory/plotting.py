@@ -4,18 +4,21 @@ The only module that imports matplotlib. Colors are from the Okabe-Ito palette, 
 too, so that they survive color blindness and gray print.
 """
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Sequence
 
+import matplotlib as mpl
 import numpy as np
 from jax.typing import ArrayLike
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from rdtheory.limits import linear
 from rdtheory.models import relu
 from rdtheory.results import OptimalityCheck, RateDistortion
 
-__all__ = ["evidence", "linear_bound", "optimality", "rate_distortion", "relu_theorem"]
+__all__ = ["evidence", "linear_bound", "optimality", "rate_distortion", "relu_theorem", "svg"]
 
 BLUE, ORANGE, GREEN, RED, GRAY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 
@@ -134,6 +137,21 @@ def evidence(errors: Sequence[float], error_bars: Sequence[float], ax: Axes | No
     ax.set(xlabel=f"error bar (zero drawn at {floor:.0e})", ylabel="error", xlim=(floor / 2, 20), ylim=(floor / 2, 20))
     ax.legend(frameon=False, loc="upper left")
     return ax
+
+
+def svg(draw: Callable[[Axes], object]) -> bytes:
+    """A picture as a file that is the same whenever its numbers are, without opening a window.
+
+    Parameters
+    ----------
+    draw : draws on the axes it is given, as the functions above do.
+    """
+    with mpl.rc_context({"svg.hashsalt": "rdtheory", "svg.fonttype": "path", "font.size": 10}):
+        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+        draw(figure.subplots())
+        stream = io.BytesIO()
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+    return stream.getvalue()
 
 
 def _axes(ax: Axes | None) -> Axes:

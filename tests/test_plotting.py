@@ -53,6 +53,10 @@ def test_evidence_marks_failures(ax):
     assert len(ax.lines[1].get_xdata()) == 2
 
 
+def test_svg_is_the_same_twice():
+    assert plotting.svg(plotting.relu_theorem) == plotting.svg(plotting.relu_theorem)
+
+
 def test_axes_are_made_when_none_are_given():
     axes = plotting.relu_theorem()
     assert axes.get_xlabel()

@@ -1,7 +1,6 @@
 """The report: a JSON file for programs, an HTML page that holds its own pictures for people."""
 
 import base64
-import io
 import json
 import math
 import tempfile
@@ -12,10 +11,7 @@ from typing import Any
 
 import jax
 import jinja2
-import matplotlib as mpl
 import numpy as np
-from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
 
 import rdtheory
 from rdtheory import distortion, plotting
@@ -69,7 +65,7 @@ def figures(outcomes: Sequence[Outcome], *, seed: int, quick: bool) -> list[tupl
     layers = 40 if quick else 240
     rows = [row for outcome in outcomes for row in outcome.rows]
 
-    def coin(ax: Axes) -> None:
+    def coin(ax: plotting.Axes) -> None:
         def exact(D: np.ndarray) -> list[float]:
             return [float(closed_form.bernoulli(0.3, d)) for d in D]
 
@@ -77,15 +73,15 @@ def figures(outcomes: Sequence[Outcome], *, seed: int, quick: bool) -> list[tupl
         points = discrete.curve(source, distortion.hamming(2), np.geomspace(0.7, 8.0, 60), max_steps=3)
         plotting.rate_distortion(points, ax, label="3 steps", exact=exact)
 
-    def bound(ax: Axes) -> None:
+    def bound(ax: plotting.Axes) -> None:
         weight_cov, input_variances = linear.uncorrelated_inputs(key_of(linear.linear_bound, seed))
         critical = linear.critical_distortion(weight_cov, input_variances)
         plotting.linear_bound(weight_cov, input_variances, critical, ax)
 
-    def choices(ax: Axes) -> None:
+    def choices(ax: plotting.Axes) -> None:
         plotting.optimality(relu.layer_choices(key_of(relu.relu_layer, seed), layers), ax)
 
-    def evidence(ax: Axes) -> None:
+    def evidence(ax: plotting.Axes) -> None:
         plotting.evidence([row.error for row in rows], [row.error_bar for row in rows], ax)
 
     pictures = (
@@ -119,7 +115,11 @@ def figures(outcomes: Sequence[Outcome], *, seed: int, quick: bool) -> list[tupl
         ("", "All comparisons of this run", "Errors at zero are drawn at the lower edge.", evidence),
     )
     ran = {outcome.check for outcome in outcomes} | {""}
-    return [(title, caption, _picture(draw)) for check, title, caption, draw in pictures if check in ran]
+    return [
+        (title, caption, base64.b64encode(plotting.svg(draw)).decode("ascii"))
+        for check, title, caption, draw in pictures
+        if check in ran
+    ]
 
 
 def write(folder: Path, outcomes: Sequence[Outcome], *, seed: int, quick: bool) -> tuple[Path, Path]:
@@ -151,13 +151,3 @@ def write(folder: Path, outcomes: Sequence[Outcome], *, seed: int, quick: bool) 
         for path in files:
             Path(unfinished, path.name).replace(path)
     return folder / "report.json", folder / "report.html"
-
-
-def _picture(draw) -> str:
-    with mpl.rc_context({"svg.hashsalt": "rdtheory", "svg.fonttype": "path", "font.size": 10}):
-        figure, ax = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
-        draw(ax)
-        stream = io.BytesIO()
-        figure.savefig(stream, format="svg", metadata={"Date": None})
-        plt.close(figure)
-    return base64.b64encode(stream.getvalue()).decode("ascii")
