@@ -1,0 +1,22 @@
+"""What the README shows is what the package does."""
+
+import re
+from pathlib import Path
+
+TEXT = Path(__file__).parents[1].joinpath("README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_prints_what_it_says(as_user, capsys):
+    [code] = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    [promised] = re.findall(r"\)  # (.* bits, certified to .*)", code)
+    exec(code, {})
+    first, *bounds = capsys.readouterr().out.splitlines()
+    assert first == promised
+    pairs = [tuple(map(float, re.findall(r"(?:bound|exact) +(-?[\d.]+)", line))) for line in bounds]
+    (tight, exact), (loose, more), (negative, _) = pairs
+    assert tight == exact and loose < more and negative < 0
+
+
+def test_every_picture_and_link_is_there():
+    for path in re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT):
+        assert Path(__file__).parents[1].joinpath(path).exists(), path
