@@ -12,7 +12,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks
+from rdtheory import _checks, _peak
 
 __all__ = [
     "Source",
@@ -252,7 +252,7 @@ def from_log_density(log_density: Callable, support: tuple[float, float], breaks
             raise ValueError(f"log_density must act elementwise, but turned shape {padded.shape} into {values.shape}")
         return values[: flat.size].reshape(np.shape(x))
 
-    peak, width = _peak(on_host, low, high)
+    peak, width = _peak.find(on_host, low, high)
     return _density(on_host, np.append(points, peak), width, (low, high))
 
 
@@ -297,29 +297,3 @@ def _density(
 ) -> Source:
     points = np.unique(np.asarray(breaks, float))
     return Source(log_density, support, points, float(scale), np.empty(0), np.empty(0))
-
-
-def _peak(log_density: LogDensity, low: float, high: float) -> tuple[float, float]:
-    """Where the density is highest, by zooming in, and the length over which it falls by a factor e there."""
-    reach = 2.0 ** np.linspace(-30, 40, 2001)
-    if np.isfinite(low) and np.isfinite(high):
-        x = low + (high - low) * (np.arange(4001) + 0.5) / 4001
-    elif np.isfinite(low):
-        x = low + reach
-    elif np.isfinite(high):
-        x = high - reach[::-1]
-    else:
-        x = np.concatenate([-reach[::-1], reach])
-    for _ in range(12):
-        values = log_density(x)
-        best = int(np.argmax(np.where(np.isnan(values), -np.inf, values)))
-        a, b = x[max(best - 1, 0)], x[min(best + 1, len(x) - 1)]
-        if not a < b or b - a < 1e-12 * max(abs(a), abs(b)):
-            break
-        peak = x[best]
-        x = np.linspace(a, b, 1001)
-    steps = np.concatenate([peak - reach[::-1], peak + reach])
-    steps = steps[(steps > low) & (steps < high)]
-    fallen = np.abs(steps - peak)[log_density(steps) < log_density(np.array([peak])) - 1]
-    width = float(fallen.min()) if fallen.size else 1.0
-    return float(peak), min(width, high - low)

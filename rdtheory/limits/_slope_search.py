@@ -153,10 +153,9 @@ def _next_slope(state: Search, low: End, high: End, slopes: tuple, log_s: Array,
 
 def _mix(low: End, high: End, kind: str, target: Array, allowed: Array) -> End:
     """Both ends of a bracket time-shared so that the constraint is met: on a straight piece of R(D), its optimum."""
-    share = (target - high.rate) / (low.rate - high.rate) if kind == RATE else None
-    if share is None:
-        share = (allowed - high.spent) / (low.spent - high.spent)
-    share = jnp.clip(share, 0.0, 1.0)
+    by_rate, by_distortion = (target, low.rate, high.rate), (allowed, low.spent, high.spent)
+    wanted, at_low, at_high = by_rate if kind == RATE else by_distortion
+    share = jnp.clip((wanted - at_high) / (at_low - at_high), 0.0, 1.0)
     slope = (high.rate - low.rate) / (low.spent - high.spent)
     slope = jnp.where((slope >= low.s) & (slope <= high.s), slope, jnp.sqrt(low.s) * jnp.sqrt(high.s))
     blend = [share * a + (1 - share) * b for a, b in zip(low[1:], high[1:], strict=True)]

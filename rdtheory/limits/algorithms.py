@@ -139,8 +139,9 @@ def interior_point(
 
     .. math:: \min_{q \ge 0}\; -\sum_x p_x \log (Aq)_x + \sum_y q_y
 
-    (its optimum sums to one by itself) by Mehrotra's predictor-corrector. Ten to forty steps reach a gap of 1e-9
-    bit, at slopes where the support changes too; each factors a matrix of size min(n, m).
+    (its optimum sums to one by itself) by Mehrotra's predictor-corrector. A few dozen steps reach a gap of 1e-9 bit,
+    at slopes where the support changes too, and about as many again at two slopes next to this one find out whether
+    R(D) is straight there; each step factors a matrix of size min(n, m).
 
     Parameters
     ----------

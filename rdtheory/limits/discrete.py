@@ -48,7 +48,7 @@ def curve(
     -------
     RateDistortion
         every field with a leading axis (k,), in the order of `slopes`. Where one of them is the slope of a straight
-        piece of R(D), its ``segment`` is that piece.
+        piece of R(D), its ``segment`` is that piece; column generation does not look for one.
 
     Raises
     ------

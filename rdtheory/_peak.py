@@ -1,0 +1,31 @@
+"""Where an unknown density is high, and how fast it falls there."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+
+def find(log_density: Callable[[np.ndarray], np.ndarray], low: float, high: float) -> tuple[float, float]:
+    """Where the density is highest, by zooming in, and the length over which it falls by a factor e there."""
+    reach = 2.0 ** np.linspace(-30, 40, 2001)
+    if np.isfinite(low) and np.isfinite(high):
+        x = low + (high - low) * (np.arange(4001) + 0.5) / 4001
+    elif np.isfinite(low):
+        x = low + reach
+    elif np.isfinite(high):
+        x = high - reach[::-1]
+    else:
+        x = np.concatenate([-reach[::-1], reach])
+    for _ in range(12):
+        values = log_density(x)
+        best = int(np.argmax(np.where(np.isnan(values), -np.inf, values)))
+        a, b = x[max(best - 1, 0)], x[min(best + 1, len(x) - 1)]
+        if not a < b or b - a < 1e-12 * max(abs(a), abs(b)):
+            break
+        peak = x[best]
+        x = np.linspace(a, b, 1001)
+    steps = np.concatenate([peak - reach[::-1], peak + reach])
+    steps = steps[(steps > low) & (steps < high)]
+    fallen = np.abs(steps - peak)[log_density(steps) < log_density(np.array([peak])) - 1]
+    width = float(fallen.min()) if fallen.size else 1.0
+    return float(peak), min(width, high - low)
