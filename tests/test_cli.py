@@ -96,12 +96,15 @@ def test_help_teaches_and_version_is_the_package_s():
 
 
 def test_ctrl_c_leaves_no_report(tmp_path):
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*COMMAND, "verify", "--out", str(tmp_path / "new")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    time.sleep(5)
-    process.send_signal(signal.SIGINT)
-    _, message = process.communicate(timeout=30)
+    ) as process:
+        time.sleep(5)
+        process.send_signal(signal.SIGINT)
+        try:
+            _, message = process.communicate(timeout=120)  # a compilation is not interrupted, and may be slow
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "no report was written" in message
     assert not (tmp_path / "new").exists()
