@@ -10,13 +10,14 @@ import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from rdtheory.distortion import Grid, Samples
 from rdtheory.limits import _structured
 from rdtheory.limits._structured import Distortion
 
 LN2 = math.log(2)
+LARGE = 2**20  # entries
 
 
 class Problem(NamedTuple):
@@ -37,11 +38,21 @@ def make(p: Array, d: Distortion) -> Problem:
         usable = jnp.ones(_structured.shape(d)[1], bool)
         return Problem(p, d, facts.floor, p @ facts.floor / unit, facts.spent / unit, facts.best, unit, usable)
     floor = jnp.where(p > 0, jnp.min(d, axis=1), 0.0)
-    above = excess_over(p, d, floor)
-    largest = jnp.max(jnp.where(jnp.isfinite(above), above, 0.0))
-    unit = _unit(largest)
-    means = jnp.sum(jnp.where((p > 0)[:, None], p[:, None] * above, 0.0), axis=0) / unit
-    usable = jnp.any(jnp.isfinite(above) & (p > 0)[:, None], axis=0)
+    highest = jnp.max(d, axis=1)
+    finite = jnp.all(jnp.isfinite(highest))
+
+    def plain() -> tuple[Array, Array, Array]:
+        return highest, p @ d - p @ floor, jnp.ones(d.shape[1], bool)
+
+    def forbidding() -> tuple[Array, Array, Array]:
+        allowed = jnp.isfinite(d) & (p > 0)[:, None]
+        means = jnp.sum(jnp.where((p > 0)[:, None], p[:, None] * excess_over(p, d, floor), 0.0), axis=0)
+        return jnp.max(jnp.where(allowed, d, -jnp.inf), axis=1), means, jnp.any(allowed, axis=0)
+
+    # Without infinite entries three passes do, and nothing of the size of the matrix is made.
+    highest, means, usable = lax.cond(finite, plain, forbidding) if d.size > LARGE else forbidding()
+    unit = _unit(jnp.max(jnp.where((p > 0) & (highest >= floor), highest - floor, 0.0)))
+    means = jnp.maximum(means, 0.0) / unit
     return Problem(p, d, floor, p @ floor / unit, jnp.min(means), jnp.argmin(means), unit, usable)
 
 
@@ -122,20 +133,13 @@ def rounding(problem: Problem, magnitude: Array, s: Array) -> Array:
 
 def slope_range(problem: Problem) -> tuple[Array, Array, Array]:
     """A slope to begin with, one that acts like zero and one that acts like infinity."""
+    middle = 1 / jnp.where(problem.span > 0, problem.span, 1.0)
     if isinstance(problem.d, Grid | Samples):
         facts = _structured.facts(problem.p, problem.d)
         largest, smallest, some = facts.largest / problem.unit, facts.smallest / problem.unit, facts.largest > 0
-        middle = 1 / jnp.where(problem.span > 0, problem.span, 1.0)
     else:
-        middle, largest, smallest, some = _range_of(excess(problem))
+        above = excess(problem)
+        positive = (above > 0) & jnp.isfinite(above)
+        largest = jnp.max(jnp.where(positive, above, 0.0))
+        smallest, some = jnp.min(jnp.where(positive, above, jnp.inf)), largest > 0
     return middle, jnp.where(some, 1e-30 / largest, 1e-30), jnp.where(some, 1e4 / smallest, 1e4)
-
-
-def _range_of(excess: Array) -> tuple[Array, Array, Array, Array]:
-    positive = (excess > 0) & jnp.isfinite(excess)
-    some = jnp.any(positive)
-    log = jnp.log(jnp.where(positive, excess, 1.0))
-    middle = jnp.exp(-jnp.sum(log) / jnp.maximum(jnp.sum(positive), 1))
-    largest = jnp.max(jnp.where(positive, excess, 0.0))
-    smallest = jnp.min(jnp.where(positive, excess, jnp.inf))
-    return middle, largest, smallest, some
