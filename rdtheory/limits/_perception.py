@@ -38,15 +38,15 @@ class Demand(NamedTuple):
     cost: Array  # of each unknown: at the optimum their sum is σ
     price: Callable[[Array], Array]  # t, (1, m) or (n, m), concave in the unknowns
     limits: Callable[[Array], Array]  # <= 0 wherever the unknowns may be
-    certified: Callable[[Array], "Price"]
+    certified: Callable[[Array, Array], "Price"]  # of the unknowns and of log c for their price
     meet: Callable[[Array], Array]  # the channel, changed until it meets the demand
 
 
 class Price(NamedTuple):
     """A price that may be charged, whatever the unknowns were."""
 
-    nats: Array  # t, (1, m) or (n, m)
-    paid: Array  # σ(t), nats
+    raised: Array  # by how much above t, (m,); by log c it makes every c equal to 1
+    paid: Array  # σ(t) once raised, nats
     scale: Array  # nats that the rounding of σ(t) is relative to
     slope: Array  # bits per unit of the level
     tilt: Array  # (m,), bits: the price of a letter
@@ -62,10 +62,12 @@ def total_variation(p, d, target, level, tol, max_steps) -> ConstrainedRate:
         v, price = extra[:n], extra[n]
         return jnp.concatenate([(price / LARGEST_PRICE - 1)[None], -v, v - price])
 
-    def certified(extra: Array) -> Price:
-        v = extra[:n] - jnp.min(extra[:n])
-        price = jnp.max(v)
-        return Price(v[None, :], v @ p + price * allowed, price, price / LN2, v / LN2)
+    def certified(extra: Array, log_c: Array) -> Price:
+        v, most = extra[:n] + log_c, jnp.max(extra[:n]) - jnp.min(extra[:n])
+        # Raised further where that keeps the range: then the bound is no worse than with max log c everywhere.
+        v = jnp.maximum(v, jnp.max(v) - most)
+        price = jnp.max(v) - jnp.min(v)
+        return Price(v - extra[:n], v @ p + price * allowed, jnp.max(jnp.abs(v)), price / LN2, v / LN2)
 
     def meet(channel: Array) -> Array:
         distance = jnp.sum(jnp.abs(p @ channel - p)) / 2
@@ -87,19 +89,17 @@ def divergence(p, d, target, level, tol, max_steps) -> ConstrainedRate:
     root = jnp.sqrt(jnp.maximum(allowed, LEAST_DIVERGENCE))
 
     def price(extra: Array) -> Array:
-        tau, mu = jnp.where(alive, extra[:n], 0.0), extra[n] / root
-        return (mu * jnp.log1p(tau / mu))[None, :]
+        mu = jnp.maximum(extra[n], 1e-100) / root
+        surplus = jnp.where(alive, extra[:n], 0.0) / mu
+        return (mu * jnp.log1p(jnp.maximum(surplus, -1 + 1e-15)))[None, :]
 
     def limits(extra: Array) -> Array:
         return jnp.append(-jnp.where(alive, extra[n] + root * extra[:n], 1.0), -extra[n])
 
-    def certified(extra: Array) -> Price:
-        mu = jnp.maximum(extra[n], 1e-100) / root
-        surplus = jnp.where(alive, extra[:n], 0.0) / mu
-        t = mu * jnp.log1p(jnp.maximum(surplus, -1 + 1e-15))
-        t = jnp.where(alive, t - jnp.min(jnp.where(alive, t, jnp.inf)), 0.0)
+    def certified(extra: Array, log_c: Array) -> Price:
+        t, mu = price(extra)[0] + jnp.where(alive, log_c, 0.0), extra[n] / root
         paid = _most_paid(p, t, mu, allowed)
-        return Price(t[None, :], paid, jnp.max(t) + paid, mu, jnp.where(alive, t / LN2, jnp.inf))
+        return Price(log_c, paid, jnp.max(jnp.abs(t)) + mu * allowed, mu, jnp.where(alive, t / LN2, jnp.inf))
 
     def meet(channel: Array) -> Array:
         return _toward(p, channel, 1 - _kept(p, p @ channel, allowed))
@@ -117,20 +117,20 @@ def classification(p, d, target, e, level, tol, max_steps) -> ConstrainedRate:
     first, second = _normalized(p, d, target), _normalized(p, e, level)
     best = jnp.argmin(first.excess + second.excess, axis=1)
 
-    def certified(extra: Array) -> Price:
-        # Where nothing is allowed the letters that would cost are forbidden, and no price is needed.
-        some = second.allowed > 0
-        price = jnp.where(some, jnp.maximum(extra[0], 0.0), 0.0)
-        slope = jnp.where(some, price / (LN2 * second.unit), jnp.inf)
-        scale = price * (1 + second.least)
-        return Price(price * second.excess, price * second.allowed, scale, slope, jnp.zeros(d.shape[1]))
+    def certified(extra: Array, log_c: Array) -> Price:
+        # Where nothing is allowed the letters that would cost are forbidden, and the price is of no use.
+        most, price = jnp.max(log_c), jnp.where(second.allowed > 0, jnp.maximum(extra[0], 0.0), 0.0)
+        slope = jnp.where(second.allowed > 0, price / (LN2 * second.unit), jnp.inf)
+        paid, scale = most + price * second.allowed, price * (1 + second.least)
+        return Price(jnp.full(d.shape[1], most), paid, scale, slope, jnp.zeros(d.shape[1]))
 
     def meet(channel: Array) -> Array:
         return _mixed(p, channel, second, best)
 
-    demand = Demand(
-        jnp.ones(1), second.allowed[None], lambda extra: extra[0] * second.excess, jnp.negative, certified, meet
-    )
+    def price(extra: Array) -> Array:
+        return jnp.maximum(extra[0], 0.0) * second.excess
+
+    demand = Demand(jnp.ones(1), second.allowed[None], price, jnp.negative, certified, meet)
     both = first._replace(forbidden=first.forbidden | second.forbidden)
     return _solve(p, both, target, level, best, demand, tol, max_steps)
 
@@ -168,28 +168,30 @@ def _solve(p, first: Excess, target, level, best, demand: Demand, tol, max_steps
 
     def certify(unknowns: Array, multipliers: Array) -> tuple[Array, ConstrainedRate]:
         s = jnp.where(first.allowed > 0, jnp.maximum(unknowns[n], 0.0), 0.0)
-        price = demand.certified(unknowns[n + 1 :])
-        total = s * first.excess + price.nats
+        total = s * first.excess + demand.price(unknowns[n + 1 :])
         weights = jnp.where(shown, jnp.maximum(multipliers[:m], jnp.finfo(p.dtype).tiny), 0.0)
         q = weights / jnp.sum(weights)
         log_q = jnp.log(jnp.where(shown, q, 1.0))
         log_z = jnp.where(used, _primal_dual.log_sum_exp(log_q[None, :] - total, terms, 1), 0.0)
-        kernel = jnp.where(terms, jnp.exp(-total - log_z[:, None]), 0.0)
-        c = p @ kernel
+        log_c = _primal_dual.log_sum_exp((log_p - log_z)[:, None] - total, terms, 0)
+        price = demand.certified(unknowns[n + 1 :], log_c)
         paid = s * first.allowed + price.paid
-        lower = (-(p @ log_z) - jnp.log(jnp.max(c)) - paid) / LN2
+        lower = (-(p @ log_z) - paid) / LN2
 
-        channel = jnp.where(used[:, None], kernel * q[None, :], q[None, :])
+        channel = jnp.where(terms, jnp.exp(log_q[None, :] - total - log_z[:, None]), 0.0)
+        # Of an exponent only the relative error is small.
+        exponents = jnp.sum(p[:, None] * channel * jnp.abs(total))
+        channel = jnp.where(used[:, None], channel, q[None, :])
         channel = channel / jnp.sum(channel, axis=1, keepdims=True)
         channel = _mixed(p, demand.meet(channel), first, best)
         joint = p[:, None] * channel
         rate = jnp.sum(rel_entr(joint, p[:, None] * jnp.sum(joint, axis=0)[None, :])) / LN2
-        # Of an exponent only a relative error is known: what it is on average, and in the column of greatest c.
-        exponents = jnp.max(p @ (kernel * total)) / jnp.max(c)
-        size = 1 + 2 * (p @ jnp.abs(log_z) + paid + s * first.least + price.scale + exponents) / LN2
+        size = 1 + 2 * (p @ jnp.abs(log_z) + jnp.abs(paid) + s * first.least + price.scale + exponents) / LN2
         rounding = jnp.finfo(p.dtype).eps * (n * m + n + m + 8) * size
         upper = jnp.maximum(rate, 0.0) + rounding
         gap = jnp.minimum(jnp.maximum(upper - lower, 0.0) + rounding, upper)
+        # With these for q, and the price raised, z is what it was.
+        raised = q * jnp.exp(price.raised - jnp.max(price.raised))
         result = ConstrainedRate(
             rate=upper,
             distortion=target,
@@ -199,7 +201,7 @@ def _solve(p, first: Excess, target, level, best, demand: Demand, tol, max_steps
             level_slope=price.slope,
             converged=gap <= tol,
             steps=jnp.zeros((), int),
-            reproduction_pmf=q,
+            reproduction_pmf=raised / jnp.sum(raised),
             tilt=price.tilt,
             test_channel=channel,
         )
