@@ -207,7 +207,7 @@ def _solve(p, first: Excess, target, level, best, demand: Demand, tol, max_steps
         )
         return gap, result
 
-    begin = jnp.concatenate([jnp.zeros(n), jnp.ones(1), demand.start])
+    begin = jnp.concatenate([-log_p, jnp.ones(1), demand.start])
     bounds = constraints(begin)
     start = begin.at[:n].add(-1.0 - jnp.max(bounds[:m]))
     multipliers = jnp.concatenate([jnp.full(m, 1 / m), jnp.full(bounds.shape[0] - m, 1e-1 / m)])
