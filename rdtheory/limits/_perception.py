@@ -1,55 +1,29 @@
-r"""The programs behind `perception`: least rate under a distortion and a second demand; jitted, trusting its arguments.
+r"""The second demands that `perception` makes, each with its price and the most that it may cost; jitted.
 
-notation: t(x, x̂) price of a reproduction, in nats; r law of the reproduction; σ(t) the most that t may cost, over all
-that meets the second demand. For any q, s >= 0 and t, with z = Σ q e^(-s d - t) and c = Σ p e^(-s d - t) / z,
+notation: r law of the reproduction; t(x̂) or t(x, x̂) price of a reproduction, σ(t) the most that it may cost, in nats.
 
-    R >= -Σ p log z - log max c - s D - σ(t),
+    mean of e <= E:        t = μ e, σ(t) = μ E
+    total variation <= P:  t free,  σ(t) = Σ p t + P (max t - min t)
+    D(r‖p) <= P:           t free,  σ(t) = min over μ > 0 of μ P + μ log Σ p e^(t/μ)    (Donsker & Varadhan)
 
-and a channel that meets both demands bounds R above. The price of a letter is free where the demand is on r:
-
-    total variation <= P:  σ(t) = Σ p t + P (max t - min t)
-    D(r‖p) <= P:           σ(t) = min over μ > 0 of μ P + μ log Σ p e^(t/μ)    (Donsker & Varadhan)
-
-In the last, r = p e^(t/μ) up to a factor, so t = μ log(1 + τ/μ) with τ = μ (r/p - 1): then σ(t) <= μ P + Σ p τ is linear
-in the unknowns, s d + t is concave in them still, and nothing is lost as μ grows, which it does like 1/sqrt(P).
+The last is attained by r = p e^(t/μ), up to a factor, but nearly singular in t and μ where P is far or very near. In
+τ = μ (r/p - 1) instead it is at most μ P + Σ p τ, linear and with equality at the optimum, and t = μ log(1 + τ/μ) is
+concave: the program stays convex, and loses no digits as μ grows like 1/sqrt(P).
 """
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.scipy.special import rel_entr, xlog1py
+from jax.scipy.special import xlog1py
 
-from rdtheory.limits import _primal_dual
+from rdtheory.limits._second_demand import Demand, Price, mixed, normalized, solve
 from rdtheory.results import ConstrainedRate
 
 LN2 = math.log(2)
 LARGEST_PRICE = 50.0  # nats per unit of total variation; every price is a lower bound, a huge one loses digits
-LEAST_DIVERGENCE = 1e-24  # nats; below it the rate is within 1e-9 bit of that without any
-
-
-class Demand(NamedTuple):
-    """The second demand, as the interior point and the certificate need it."""
-
-    start: Array  # unknowns of its price
-    cost: Array  # of each unknown: at the optimum their sum is σ
-    price: Callable[[Array], Array]  # t, (1, m) or (n, m), concave in the unknowns
-    limits: Callable[[Array], Array]  # <= 0 wherever the unknowns may be
-    certified: Callable[[Array, Array], "Price"]  # of the unknowns and of log c for their price
-    meet: Callable[[Array], Array]  # the channel, changed until it meets the demand
-
-
-class Price(NamedTuple):
-    """A price that may be charged, whatever the unknowns were."""
-
-    raised: Array  # by how much above t, (m,); by log c it makes every c equal to 1
-    paid: Array  # σ(t) once raised, nats
-    scale: Array  # nats that the rounding of σ(t) is relative to
-    slope: Array  # bits per unit of the level
-    tilt: Array  # (m,), bits: the price of a letter
+LEAST_DIVERGENCE = 1e-24  # nats; that of a smaller level is met by the channel, but not told apart by the search
 
 
 @jax.jit
@@ -67,15 +41,16 @@ def total_variation(p, d, target, level, tol, max_steps) -> ConstrainedRate:
         # Raised further where that keeps the range: then the bound is no worse than with max log c everywhere.
         v = jnp.maximum(v, jnp.max(v) - most)
         price = jnp.max(v) - jnp.min(v)
-        return Price(v - extra[:n], v @ p + price * allowed, jnp.max(jnp.abs(v)), price / LN2, v / LN2)
+        return Price(v - extra[:n], v @ p + price * allowed, jnp.max(jnp.abs(v)), price / LN2, (v - jnp.min(v)) / LN2)
 
     def meet(channel: Array) -> Array:
         distance = jnp.sum(jnp.abs(p @ channel - p)) / 2
         return _toward(p, channel, jnp.where(distance > allowed, 1 - allowed / distance, 0.0))
 
     start = jnp.append(jnp.full(n, 0.5), 1.0)
-    demand = Demand(start, jnp.append(p, allowed), lambda extra: extra[None, :n], limits, certified, meet)
-    return _solve(p, _normalized(p, d, target), target, level, jnp.arange(n), demand, tol, max_steps)
+    cost = jnp.append(p, allowed)
+    demand = Demand(start, cost, lambda extra: extra[None, :n], limits, certified, meet)
+    return solve(p, normalized(p, d, target), target, level, jnp.arange(n), demand, tol, max_steps)
 
 
 @jax.jit
@@ -88,33 +63,35 @@ def divergence(p, d, target, level, tol, max_steps) -> ConstrainedRate:
     allowed = jnp.minimum(level * LN2, -jnp.log(jnp.min(mass)))
     root = jnp.sqrt(jnp.maximum(allowed, LEAST_DIVERGENCE))
 
+    def multiplier(extra: Array) -> Array:
+        return jnp.maximum(extra[n], 1e-100) / root  # of the size 1 / root, where the level is small
+
     def price(extra: Array) -> Array:
-        mu = jnp.maximum(extra[n], 1e-100) / root
-        surplus = jnp.where(alive, extra[:n], 0.0) / mu
-        return (mu * jnp.log1p(jnp.maximum(surplus, -1 + 1e-15)))[None, :]
+        surplus = jnp.where(alive, extra[:n], 0.0) / multiplier(extra)
+        return (multiplier(extra) * jnp.log1p(jnp.maximum(surplus, -1 + 1e-15)))[None, :]
 
     def limits(extra: Array) -> Array:
         return jnp.append(-jnp.where(alive, extra[n] + root * extra[:n], 1.0), -extra[n])
 
     def certified(extra: Array, log_c: Array) -> Price:
-        t, mu = price(extra)[0] + jnp.where(alive, log_c, 0.0), extra[n] / root
-        paid = _most_paid(p, t, mu, allowed)
-        return Price(log_c, paid, jnp.max(jnp.abs(t)) + mu * allowed, mu, jnp.where(alive, t / LN2, jnp.inf))
+        mu, t = multiplier(extra), jnp.where(alive, price(extra)[0] + log_c, 0.0)
+        tilt = jnp.where(alive, t - jnp.min(jnp.where(alive, t, jnp.inf)), jnp.inf) / LN2
+        return Price(log_c, _most_paid(p, t, mu, allowed), jnp.max(jnp.abs(t)) + mu * allowed, mu, tilt)
 
     def meet(channel: Array) -> Array:
         return _toward(p, channel, 1 - _kept(p, p @ channel, allowed))
 
     start, cost = jnp.append(jnp.zeros(n), 1.0), jnp.append(p, root)
     demand = Demand(start, cost, price, limits, certified, meet)
-    first = _normalized(p, d, target)
+    first = normalized(p, d, target)
     first = first._replace(forbidden=first.forbidden | ~alive[None, :])
-    return _solve(p, first, target, level, jnp.arange(n), demand, tol, max_steps)
+    return solve(p, first, target, level, jnp.arange(n), demand, tol, max_steps)
 
 
 @jax.jit
 def classification(p, d, target, e, level, tol, max_steps) -> ConstrainedRate:
     """R(D, E) where the mean of e is to be at most `level`."""
-    first, second = _normalized(p, d, target), _normalized(p, e, level)
+    first, second = normalized(p, d, target), normalized(p, e, level)
     best = jnp.argmin(first.excess + second.excess, axis=1)
 
     def certified(extra: Array, log_c: Array) -> Price:
@@ -125,102 +102,14 @@ def classification(p, d, target, e, level, tol, max_steps) -> ConstrainedRate:
         return Price(jnp.full(d.shape[1], most), paid, scale, slope, jnp.zeros(d.shape[1]))
 
     def meet(channel: Array) -> Array:
-        return _mixed(p, channel, second, best)
+        return mixed(p, channel, second, best)
 
     def price(extra: Array) -> Array:
         return jnp.maximum(extra[0], 0.0) * second.excess
 
     demand = Demand(jnp.ones(1), second.allowed[None], price, jnp.negative, certified, meet)
     both = first._replace(forbidden=first.forbidden | second.forbidden)
-    return _solve(p, both, target, level, best, demand, tol, max_steps)
-
-
-class Excess(NamedTuple):
-    """A distortion above the least of its row, in units of its largest; `allowed` and `least` in the same units."""
-
-    excess: Array
-    allowed: Array
-    unit: Array
-    least: Array
-    forbidden: Array
-
-
-def _normalized(p: Array, d: Array, target: Array) -> Excess:
-    """Where nothing is allowed, every letter but the best is forbidden; no mean is above 1, so neither is `allowed`."""
-    excess = jnp.where((p > 0)[:, None], d - jnp.min(d, axis=1, keepdims=True), 0.0)
-    least = p @ jnp.min(d, axis=1)
-    unit = jnp.where(jnp.max(excess) > 0, jnp.max(excess), 1.0)
-    allowed = jnp.clip((target - least) / unit, 0.0, 1.001)
-    return Excess(excess / unit, allowed, unit, least / unit, (excess > 0) & (allowed == 0))
-
-
-def _solve(p, first: Excess, target, level, best, demand: Demand, tol, max_steps) -> ConstrainedRate:
-    """`best` is a reproduction of each letter without excess of either kind."""
-    (n, m), used = first.excess.shape, p > 0
-    terms = used[:, None] & ~first.forbidden
-    shown = jnp.any(terms, axis=0)
-    log_p = jnp.log(jnp.where(used, p, 1.0))
-
-    def constraints(unknowns: Array) -> Array:
-        s, extra = unknowns[n], unknowns[n + 1 :]
-        exponents = (log_p + unknowns[:n])[:, None] - s * first.excess - demand.price(extra)
-        return jnp.concatenate([_primal_dual.log_sum_exp(exponents, terms, 0), -s[None], demand.limits(extra)])
-
-    def certify(unknowns: Array, multipliers: Array) -> tuple[Array, ConstrainedRate]:
-        s = jnp.where(first.allowed > 0, jnp.maximum(unknowns[n], 0.0), 0.0)
-        total = s * first.excess + demand.price(unknowns[n + 1 :])
-        weights = jnp.where(shown, jnp.maximum(multipliers[:m], jnp.finfo(p.dtype).tiny), 0.0)
-        q = weights / jnp.sum(weights)
-        log_q = jnp.log(jnp.where(shown, q, 1.0))
-        log_z = jnp.where(used, _primal_dual.log_sum_exp(log_q[None, :] - total, terms, 1), 0.0)
-        log_c = _primal_dual.log_sum_exp((log_p - log_z)[:, None] - total, terms, 0)
-        price = demand.certified(unknowns[n + 1 :], log_c)
-        paid = s * first.allowed + price.paid
-        lower = (-(p @ log_z) - paid) / LN2
-
-        channel = jnp.where(terms, jnp.exp(log_q[None, :] - total - log_z[:, None]), 0.0)
-        # Of an exponent only the relative error is small.
-        exponents = jnp.sum(p[:, None] * channel * jnp.abs(total))
-        channel = jnp.where(used[:, None], channel, q[None, :])
-        channel = channel / jnp.sum(channel, axis=1, keepdims=True)
-        channel = _mixed(p, demand.meet(channel), first, best)
-        joint = p[:, None] * channel
-        rate = jnp.sum(rel_entr(joint, p[:, None] * jnp.sum(joint, axis=0)[None, :])) / LN2
-        size = 1 + 2 * (p @ jnp.abs(log_z) + jnp.abs(paid) + s * first.least + price.scale + exponents) / LN2
-        rounding = jnp.finfo(p.dtype).eps * (n * m + n + m + 8) * size
-        upper = jnp.maximum(rate, 0.0) + rounding
-        gap = jnp.minimum(jnp.maximum(upper - lower, 0.0) + rounding, upper)
-        # With these for q, and the price raised, z is what it was.
-        raised = q * jnp.exp(price.raised - jnp.max(price.raised))
-        result = ConstrainedRate(
-            rate=upper,
-            distortion=target,
-            level=level,
-            gap=gap,
-            slope=jnp.where(first.allowed > 0, s / (LN2 * first.unit), jnp.inf),
-            level_slope=price.slope,
-            converged=gap <= tol,
-            steps=jnp.zeros((), int),
-            reproduction_pmf=raised / jnp.sum(raised),
-            tilt=price.tilt,
-            test_channel=channel,
-        )
-        return gap, result
-
-    begin = jnp.concatenate([-log_p, jnp.ones(1), demand.start])
-    bounds = constraints(begin)
-    start = begin.at[:n].add(-1.0 - jnp.max(bounds[:m]))
-    multipliers = jnp.concatenate([jnp.full(m, 1 / m), jnp.full(bounds.shape[0] - m, 1e-1 / m)])
-    objective = jnp.concatenate([-p, first.allowed[None], demand.cost])
-    found, steps = _primal_dual.minimize(objective, constraints, start, multipliers, certify, tol, max_steps)
-    return found._replace(steps=steps)
-
-
-def _mixed(p: Array, channel: Array, demand: Excess, best: Array) -> Array:
-    """The channel mixed with the one that shows the best letter, until the mean excess is what is allowed."""
-    spent = jnp.sum(p[:, None] * channel * demand.excess)
-    share = jnp.where(spent > demand.allowed, 1 - demand.allowed / spent, 0.0)
-    return (1 - share) * channel + share * jax.nn.one_hot(best, channel.shape[1], dtype=p.dtype)
+    return solve(p, both, target, level, best, demand, tol, max_steps)
 
 
 def _toward(p: Array, channel: Array, share: Array) -> Array:
@@ -238,7 +127,7 @@ def _toward(p: Array, channel: Array, share: Array) -> Array:
 def _most_paid(p: Array, t: Array, mu: Array, level: Array) -> Array:
     """μ P + μ log Σ p e^(t/μ), to the digits of t where μ is large."""
     mean = p @ t
-    u = (t - mean) / mu
+    u = jnp.where(p > 0, t - mean, 0.0) / mu
     near = jnp.clip(u, -1.0, 1.0)
     small = jnp.log1p(p @ (jnp.expm1(near) - near))
     large = jnp.log(p @ jnp.exp(u - jnp.max(u))) + jnp.max(u)
@@ -261,6 +150,7 @@ def _kept(p: Array, law: Array, level: Array) -> Array:
 
     one = jnp.ones(())
     whole = divergence(one)
+    outside = whole > level
     # Divergence is convex along the way, so this much is within the level.
-    least = level / jnp.where(whole > level, whole, 1.0)
-    return jnp.where(whole > level, lax.fori_loop(0, 60, halve, (least, one))[0], 1.0)
+    least = level / jnp.where(outside, whole, 1.0)
+    return jnp.where(outside, lax.fori_loop(0, 60, halve, (least, one))[0], 1.0)

@@ -1,8 +1,7 @@
-r"""Rate-distortion under a second convex constraint: the law of the reproduction, or the error of a given classifier."""
+"""Rate-distortion under a second convex constraint: the law of the reproduction, or the error of its classifier."""
 
 from typing import Literal
 
-import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
