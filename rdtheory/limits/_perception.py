@@ -142,7 +142,7 @@ def _kept(p: Array, law: Array, level: Array) -> Array:
         x = share * surplus
         return p @ (xlog1py(1 + x, x) - x)
 
-    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = ends
         middle = jnp.sqrt(low * high)
         inside = divergence(middle) <= level
