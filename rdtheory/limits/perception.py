@@ -39,7 +39,7 @@ def rate_at(
     P = 0 is perfect realism, under either; from P = 1, or log2 of 1 / min p, on it is R(D) (with the reproductions of
     zero probability left out under Kullback-Leibler, where they are infinitely far). By duality each reproduction has
     a price: v between 0 and the multiplier of P, or the multiplier times log2 r/p. At P = 0 the feasible set has no
-    interior: for small D the gap can then stay above `tol` (1e-9 to 1e-4 bit seen).
+    interior, and below 1e-6 hardly any: for small D the gap can then stay above `tol` (1e-9 to 1e-3 bit seen).
 
     Parameters
     ----------
