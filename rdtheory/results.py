@@ -145,7 +145,7 @@ class ConstrainedRate(NamedTuple):
     converged: Bool[Array, "..."]  #: gap <= tol
     steps: Int[Array, "..."]  #: iterations made
     reproduction_pmf: Float[Array, "... m"]  #: q of the certificate
-    tilt: Float[Array, "... m"]  #: v of the certificate, bits: the price of each reproduction; zero without perception
+    tilt: Float[Array, "... m"]  #: v of the certificate, bits: price of a letter, inf if barred; 0 without perception
     test_channel: Float[Array, "... n m"]  #: a channel that meets both constraints at this rate
 
 

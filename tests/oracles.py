@@ -104,8 +104,11 @@ def rate_at(p, d, D, *, bisections=45, steps=20_000):
     return lower, share * r0 + (1 - share) * r1
 
 
-def rate_at_by_slsqp(p, d, D):
-    """R(D) by handing the definition, the minimum of I over channels, to a general nonlinear solver."""
+def rate_at_by_slsqp(p, d, D, more=()):
+    """R(D) by handing the definition, the minimum of I over channels, to a general nonlinear solver.
+
+    `more` holds functions of the channel that are to be >= 0 as well.
+    """
     n, m = d.shape
 
     def information(x):
@@ -127,6 +130,7 @@ def rate_at_by_slsqp(p, d, D):
                 "fun": lambda x: D - np.sum(p[:, None] * d * x.reshape(n, m)),
                 "jac": lambda x: -(p[:, None] * d).ravel(),
             },
+            *({"type": "ineq", "fun": lambda x, f=f: f(x.reshape(n, m))} for f in more),
         ],
         options={"ftol": 1e-13, "maxiter": 1000},
     )

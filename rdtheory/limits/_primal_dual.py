@@ -17,6 +17,8 @@ from jax.scipy.linalg import cho_factor, cho_solve
 
 RIDGE = 4 * float(jnp.finfo(jnp.float64).eps)  # of the equilibrated matrix, per row
 UNEVEN = 1e-3  # least product of a multiplier and its slack, relative to their mean
+FAR = 2.0  # a step may let the largest residual of a constraint grow to this times (itself + 1)
+SHORTEST = 1e-12  # step that is tried to keep within that
 AHEAD = 1e7  # largest residual, relative to the mean product, at which that mean is still reduced
 
 
@@ -89,8 +91,13 @@ def minimize(
             products = (y + length * dy) * (w + length * dw)
             return (jnp.min(products) < UNEVEN * jnp.mean(products)) & (length > UNEVEN)
 
+        def too_far(length: Array) -> Array:
+            missed = jnp.abs(constraints(x + length * dx) + w + length * dw)
+            return ~(jnp.max(missed) <= FAR * (1 + jnp.max(jnp.abs(primal)))) & (length > SHORTEST)
+
         length = jnp.minimum(1.0, 0.99 * jnp.minimum(longest(y, dy), longest(w, dw)))
         length = lax.while_loop(too_uneven, lambda length: 0.7 * length, length)
+        length = lax.while_loop(too_far, lambda length: 0.5 * length, length)
         x, y, w = x + length * dx, y + length * dy, w + length * dw
         return x, y, w, best, steps + 1
 
