@@ -1,47 +1,116 @@
 """Which algorithm for which problem: one after another until the gap is met, each from where the last one ended."""
 
+import importlib
+from collections.abc import Callable
+from functools import cache, partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.core import Tracer
+from threadpoolctl import ThreadpoolController
 
 from rdtheory import _checks
 from rdtheory.distortion import Grid, Samples
 from rdtheory.limits import _blahut_arimoto, _columns, _slope_search, _structured
+from rdtheory.limits._columns import Prepared
 from rdtheory.limits._structured import Distortion
 from rdtheory.results import RateDistortion
 
 DIRECT = 2**21  # n m min(n, m) up to which the interior point takes all letters at once
-SIZES = (64, 192, 512, 1024)  # letters that column generation works with
+SIZES = (64, 192, 384, 1024)  # letters that column generation works with
 PADDED = 2**20  # entries up to which a matrix is padded to one of few shapes
 DENSE = 2**25  # entries of a matrix that is still factored whole if its support turns out large
 COARSE = (2**13, 2**15)  # source letters of the problems solved before one without a matrix
+ROWS = 2**9  # and before one with a large matrix
+SMOOTH = 0.02  # of the largest distortion, by which a row may differ from the mean of rows about it that are kept
+NEAR = 1.5  # ratio of slopes up to which one point's letters are tried at the next
+LIGHT = 1e-7  # probability of letters that are not tried there
 VIEW = 2**28  # entries of the columns that column generation works with
 
 
-def point(p: Array, d: Distortion, target: Array, tol: Array, max_steps: Array, kind: str) -> RateDistortion:
-    """R(D) at a slope, a distortion or a rate."""
+def point(
+    p: Array,
+    d: Distortion,
+    target: Array,
+    tol: Array,
+    max_steps: Array,
+    guess: Array | None = None,
+    *,
+    kind: str,
+) -> RateDistortion:
+    """R(D) at a slope, a distortion or a rate. `guess` is a pmf that may be about right, if the problem is large."""
     if isinstance(d, Grid | Samples):
-        return _coarse_first(p, d, target, tol, max_steps, kind)
-    return _without_padding(_point(*_padded(p, d), target, tol, max_steps, kind), d)
+        return _with_one_thread(lambda: _coarse_first(p, d, target, tol, max_steps, kind), p, d, target)
+    p_padded, d_padded = _padded(p, d)
+    n, m = d_padded.shape
+    if _sizes(n, m) == [m]:
+        found = _columns.solve(p_padded, d_padded, target, tol, max_steps, kind=kind, size=m)
+        return _without_padding(found, d)
+
+    guess = None if guess is None else jnp.pad(guess, (0, m - len(guess)))
+
+    def large() -> RateDistortion:
+        fewer = _fewer_rows(p_padded, d_padded)
+        if fewer is None:
+            return _point(p_padded, d_padded, target, tol, max_steps, kind, guess)
+        found = _point(*fewer, target, tol / 2, max_steps, kind, guess, most=m // 4)
+        return _from_there(p_padded, d_padded, target, tol, max_steps, kind, found, found.reproduction_pmf)
+
+    return _without_padding(_with_one_thread(large, p, d, target), d)
 
 
 def directly(p: Array, d: Array, slope: Array, tol: Array, max_steps: Array) -> RateDistortion:
     """R(D) at a slope by the interior point on all letters, whatever the size."""
     p_padded, d_padded = _padded(p, d)
-    found = _columns.solve(p_padded, d_padded, slope, tol, max_steps, kind=_slope_search.SLOPE, size=d_padded.shape[1])
-    return _without_padding(found, d)
+    size, kind = d_padded.shape[1], _slope_search.SLOPE
+
+    def whole() -> RateDistortion:
+        return _columns.solve(p_padded, d_padded, slope, tol, max_steps, kind=kind, size=size)
+
+    return _without_padding(_with_one_thread(whole, p, d, slope), d)
+
+
+def _with_one_thread(solve: Callable[[], RateDistortion], *arguments: Array | Distortion) -> RateDistortion:
+    """What `solve` returns, computed while LAPACK has one thread.
+
+    Its threads wait for each other in a loop. Beside XLA's own, or on a busy machine, that makes a factorization up to
+    a hundred times slower.
+    """
+    if any(isinstance(x, Tracer) for x in jax.tree.leaves(arguments)):
+        return solve()
+    with _blas().limit(limits=1, user_api="blas"):
+        return jax.block_until_ready(solve())
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    importlib.import_module("scipy.linalg")  # JAX takes LAPACK from there, and only what is loaded is found
+    return ThreadpoolController()
 
 
 def curve(p: Array, d: Distortion, slopes: Array, tol: Array, max_steps: Array) -> RateDistortion:
     """R(D) at many slopes."""
-    if isinstance(d, Grid | Samples):
-        if any(isinstance(x, Tracer) for x in jax.tree.leaves((p, d, slopes, tol, max_steps))):
-            return lax.map(lambda s: point(p, d, s, tol, max_steps, _slope_search.SLOPE), slopes)
-        points = [point(p, d, s, tol, max_steps, _slope_search.SLOPE) for s in slopes]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *points)
-    return _without_padding(_curve(*_padded(p, d), slopes, tol, max_steps), d)
+    n, m = _structured.shape(d)
+    if not isinstance(d, Grid | Samples) and _sizes(n, m) == [m]:
+        return _without_padding(_small_curve(*_padded(p, d), slopes, tol, max_steps), d)
+    if any(isinstance(x, Tracer) for x in jax.tree.leaves((p, d, slopes, tol, max_steps))):
+        return lax.map(lambda s: point(p, d, s, tol, max_steps, kind=_slope_search.SLOPE), slopes)
+    points: dict[int, RateDistortion] = {}
+    guess = last = None
+    for i in np.argsort(np.asarray(slopes)):  # each may begin with the letters of the one before
+        guess = guess if last is not None and slopes[i] < NEAR * last else None
+        points[i] = point(p, d, slopes[i], tol, max_steps, guess, kind=_slope_search.SLOPE)
+        q, last = points[i].reproduction_pmf, slopes[i]
+        guess = jnp.where(q > LIGHT, q, 0.0)
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(points[i] for i in range(len(slopes))))
+
+
+@jax.jit
+def _small_curve(p: Array, d: Array, slopes: Array, tol: Array, max_steps: Array) -> RateDistortion:
+    size = d.shape[1]
+    return lax.map(lambda s: _columns.solve(p, d, s, tol, max_steps, kind=_slope_search.SLOPE, size=size), slopes)
 
 
 def _padded(p: Array, d: Array) -> tuple[Array, Array]:
@@ -84,36 +153,124 @@ def _coarse_first(
     coarse_p, coarse_d, letters = smaller
     found = _point(coarse_p, coarse_d, target, tol / 2, max_steps, kind)
     guess = jnp.zeros(_structured.shape(d)[1]).at[letters].add(found.reproduction_pmf)
-    size = _sizes(*_structured.shape(d))[-1]
+    if len(levels) == 1:
+        return _from_there(p, d, target, tol, max_steps, kind, found, guess)
+    result = _certified(_columns.prepare(p, d, target, kind=kind), target, tol, kind, found, guess)
+
+    def finer() -> RateDistortion:
+        left = jnp.maximum(max_steps - found.steps, 1)
+        return _better(result, _coarse_first(p, d, target, tol, left, kind, levels[1:]))
+
+    return _unless_converged(result, finer)
+
+
+def _fewer_rows(p: Array, d: Array) -> tuple[Array, Array] | None:
+    """A problem like this one with fewer source letters, where its rows change slowly; else None."""
+    step = len(p) // ROWS
+    if step < 2 or any(isinstance(x, Tracer) or _checks.is_spread(x) for x in (p, d)):
+        return None
+    if not _is_smooth(d, step):
+        return None
+    rows = np.minimum(step * np.arange(-(-(len(p) - 1) // step) + 1), len(p) - 1)
+    mass = _moved(np.asarray(p), rows, 6)
+    mass = mass if (mass >= 0).all() else _moved(np.asarray(p), rows, 2)
+    return jnp.asarray(mass / mass.sum()), d[rows]
+
+
+def _moved(p: np.ndarray, places: np.ndarray, stencil: int) -> np.ndarray:
+    """Mass moved to some places, that of each index to the `stencil` about it: polynomials keep their means."""
+    index = np.arange(len(p))
+    before = np.searchsorted(places, index, side="right") - stencil // 2
+    chosen = np.clip(before, 0, len(places) - stencil)[:, None] + np.arange(stencil)
+    x = places[chosen].astype(float)
+    others = ~np.eye(stencil, dtype=bool)  # Lagrange's basis: all factors but one's own
+    ratios = (index[:, None, None] - x[:, None, :]) / np.where(others, x[:, :, None] - x[:, None, :], 1.0)
+    return np.bincount(chosen.ravel(), (p[:, None] * np.prod(ratios, axis=2, where=others)).ravel(), len(places))
+
+
+@partial(jax.jit, static_argnames="step")
+def _is_smooth(d: Array, step: int) -> Array:
+    kept, between = d[::step], d[step // 2 :: step]
+    pairs = min(len(between), len(kept) - 1)
+    off = jnp.abs((kept[:pairs] + kept[1 : pairs + 1]) / 2 - between[:pairs])
+    return jnp.max(off) <= SMOOTH * jnp.max(kept)  # not where entries are infinite: NaN, or infinite themselves
+
+
+def _certified(
+    prepared: Prepared, target: Array, tol: Array, kind: str, found: RateDistortion, guess: Array
+) -> RateDistortion:
+    """The certificate, in this problem, of what was found in one like it."""
+    size = SIZES[-1]
     if not isinstance(guess, Tracer):
         size = min(32 * -(-int(jnp.sum(guess > 0)) // 32), size)
-    result = _columns.certified(p, d, target, tol, guess, found.slope, kind=kind, size=size)
-    result = result._replace(steps=found.steps, segment=result.segment)
+    size = min(size, len(guess))
+    result = _columns.certified(prepared, target, tol, guess, found.slope, kind=kind, size=size)
+    return result._replace(steps=found.steps)
 
-    def from_there() -> RateDistortion:
+
+def _from_there(
+    p: Array,
+    d: Distortion,
+    target: Array,
+    tol: Array,
+    max_steps: Array,
+    kind: str,
+    found: RateDistortion,
+    guess: Array,
+) -> RateDistortion:
+    """The certificate of what was found in a problem like this one; if that will not do, the search goes on."""
+    prepared = _columns.prepare(p, d, target, kind=kind)
+    result = _certified(prepared, target, tol, kind, found, guess)
+
+    def go_on() -> RateDistortion:
         left = jnp.maximum(max_steps - found.steps, 1)
-        if len(levels) > 1:
-            return _better(result, _coarse_first(p, d, target, tol, left, kind, levels[1:]))
-        return _better(result, _point(p, d, target, tol, left, kind, guess))
+        return _better(result, _grown(prepared, target, tol, left, kind, guess))
 
-    return _unless_converged(result, from_there)
+    return _unless_converged(result, go_on)
 
 
 def _point(
-    p: Array, d: Distortion, target: Array, tol: Array, max_steps: Array, kind: str, guess: Array | None = None
+    p: Array,
+    d: Distortion,
+    target: Array,
+    tol: Array,
+    max_steps: Array,
+    kind: str,
+    guess: Array | None = None,
+    *,
+    most: int | None = None,
 ) -> RateDistortion:
+    return _grown(_columns.prepare(p, d, target, kind=kind), target, tol, max_steps, kind, guess, most=most)
+
+
+def _grown(
+    prepared: Prepared,
+    target: Array,
+    tol: Array,
+    max_steps: Array,
+    kind: str,
+    guess: Array | None = None,
+    *,
+    most: int | None = None,
+) -> RateDistortion:
+    """On ever more letters, up to `most`."""
+    p, d = prepared.problem.p, prepared.problem.d
     n, m = _structured.shape(d)
-    first, *others = _sizes(n, m)
-    result = _columns.solve(p, d, target, tol, max_steps, guess, kind=kind, size=first)
+    sizes = _sizes(n, m)
+    if guess is not None and not isinstance(guess, Tracer):
+        needed = 5 * int(jnp.sum(guess > 0)) // 4
+        sizes = [size for size in sizes if size > needed] or sizes[-1:]
+    first, *others = [size for size in sizes if most is None or size <= most] or sizes[:1]
+    result = _columns.improve(prepared, target, tol, max_steps, guess, kind=kind, size=first)
     for size in others:
 
         def again(before: RateDistortion = result, size: int = size) -> RateDistortion:
             left = jnp.maximum(max_steps - before.steps, 1)
-            after = _columns.solve(p, d, target, tol, left, before.reproduction_pmf, kind=kind, size=size)
+            after = _columns.improve(prepared, target, tol, left, before.reproduction_pmf, kind=kind, size=size)
             return _better(before, after)
 
         result = _unless_converged(result, again)
-    if kind == _slope_search.SLOPE and others and n * m > DENSE and not isinstance(d, Grid | Samples):
+    if kind == _slope_search.SLOPE and most is None and n * m > DENSE and not isinstance(d, Grid | Samples):
 
         def accelerated(before: RateDistortion = result) -> RateDistortion:
             left = jnp.maximum(max_steps - before.steps, 1)
@@ -121,27 +278,6 @@ def _point(
 
         result = _unless_converged(result, accelerated)
     return result
-
-
-def _curve(p: Array, d: Array, slopes: Array, tol: Array, max_steps: Array) -> RateDistortion:
-    result = _first_try(p, d, slopes, tol, max_steps)
-    if len(_sizes(*d.shape)) == 1 or (not isinstance(result.converged, Tracer) and bool(result.converged.all())):
-        return result
-    if isinstance(result.converged, Tracer):
-        return lax.map(lambda s: _point(p, d, s, tol, max_steps, _slope_search.SLOPE), slopes)
-    points = [
-        jax.tree.map(lambda x, i=i: x[i], result)
-        if result.converged[i]
-        else _point(p, d, slopes[i], tol, max_steps, _slope_search.SLOPE)
-        for i in range(len(slopes))
-    ]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *points)
-
-
-@jax.jit
-def _first_try(p: Array, d: Array, slopes: Array, tol: Array, max_steps: Array) -> RateDistortion:
-    size = _sizes(*d.shape)[0]
-    return lax.map(lambda s: _columns.solve(p, d, s, tol, max_steps, kind=_slope_search.SLOPE, size=size), slopes)
 
 
 def _sizes(n: int, m: int) -> list[int]:

@@ -37,10 +37,43 @@ class _Round(NamedTuple):
     steps: Array
 
 
+class Prepared(NamedTuple):
+    """What every view of a problem shares, made once."""
+
+    problem: Problem
+    slopes: tuple[Array, Array, Array]  # to begin with, that acts like zero, that acts like infinity
+    fixed: Array  # the slope where it is known beforehand, else NaN
+    kernel: Array | None  # at that slope, of every letter
+
+
 @partial(jax.jit, static_argnames=("kind", "size"))
 def solve(
-    p: Array,
-    d: Distortion,
+    p: Array, d: Distortion, target: Array, tol: Array, max_steps: Array, *, kind: str, size: int
+) -> RateDistortion:
+    """The point of R(D) at a slope, a distortion or a rate."""
+    return improve(prepare(p, d, target, kind=kind), target, tol, max_steps, kind=kind, size=size)
+
+
+def prepare(p: Array, d: Distortion, target: Array, *, kind: str) -> Prepared:
+    facts = _prepare(p, d, target, kind=kind)
+    return facts._replace(problem=facts.problem._replace(p=p, d=d))
+
+
+@partial(jax.jit, static_argnames="kind")
+def _prepare(p: Array, d: Distortion, target: Array, *, kind: str) -> Prepared:
+    problem = _problem.make(p, d)
+    fixed = _fixed_slope(problem, kind, target)
+    slopes = (fixed, fixed, fixed) if kind == SLOPE else _problem.slope_range(problem)
+    whole = kind == SLOPE and not isinstance(d, Grid | Samples)
+    kernel = scaled_kernel(_problem.excess(problem), fixed) if whole else None
+    # Handed through a compiled function the matrix would be copied: `prepare` puts it back.
+    without = problem._replace(p=None, d=None)  # ty: ignore[invalid-argument-type]
+    return Prepared(without, slopes, fixed, kernel)
+
+
+@partial(jax.jit, static_argnames=("kind", "size"))
+def improve(
+    prepared: Prepared,
     target: Array,
     tol: Array,
     max_steps: Array,
@@ -49,23 +82,27 @@ def solve(
     kind: str,
     size: int,
 ) -> RateDistortion:
-    """The point of R(D) at a slope, a distortion or a rate. `guess` is a pmf to take the first letters from."""
-    problem = _problem.make(p, d)
-    m = len(problem.usable)
+    """The same on `size` letters at a time. `guess` is a pmf to take the first ones from.
+
+    Straight pieces are looked for only without one, on all letters: that costs as much as finding the point, twice.
+    """
+    problem, slopes, fixed, _ = prepared
+    p, m = problem.p, len(problem.usable)
     size = min(size, m)
-    fixed, slopes, certify = _certifier(problem, kind, target, tol)
+    certify = _certifier(prepared, kind, target, tol)
 
-    def search(view: View, q: Array, s: Array, inner: Array, budget: Array, probe: Array) -> Search:
-        return _slope_search.search(problem, view, q, s, fixed, slopes, kind, target, tol, inner, budget, probe)
+    def search(view: View, q: Array, s: Array, inner: Array, budget: Array, probe: bool, cold: Array) -> Search:
+        asked = jnp.asarray(probe)
+        return _slope_search.search(problem, view, q, s, fixed, slopes, kind, target, tol, inner, budget, asked, cold)
 
-    letters, live = _first_letters(problem, size, guess)
+    letters, mass = _first_letters(problem, size, guess)
     s = jnp.where(jnp.isnan(fixed), slopes[0], fixed)
-    q = jnp.where((fixed == 0) & jnp.isfinite(problem.span), letters == problem.best, live).astype(p.dtype)
+    q = jnp.where((fixed == 0) & jnp.isfinite(problem.span), letters == problem.best, mass)
     q = q / jnp.sum(q)
 
     if size == m:
         view = _certificate.all_letters(problem)
-        found = search(view, q, s, tol / 4, max_steps, jnp.asarray(True))
+        found = search(view, q, s, tol / 4, max_steps, guess is None, jnp.asarray(guess is None))
         point, steps, method = certify(view, found.hit.q, found.hit.s), found.steps, INTERIOR_POINT
         # A probe that did not come to its end tells nothing.
         probed = jnp.where((steps < max_steps) & (point.gap <= tol), found.probed, jnp.nan)
@@ -73,7 +110,8 @@ def solve(
 
         def body(state: _Round) -> _Round:
             view = View(_problem.excess(problem, state.letters), state.letters)
-            found = search(view, state.q, state.s, state.inner, max_steps - state.steps, jnp.asarray(False))
+            cold = (state.rounds == 0) & (guess is None)
+            found = search(view, state.q, state.s, state.inner, max_steps - state.steps, False, cold)
             steps = state.steps + found.steps
             point = certify(view, found.hit.q, found.hit.s)
             better = point.gap < state.best.gap
@@ -105,26 +143,21 @@ def solve(
 
 @partial(jax.jit, static_argnames=("kind", "size"))
 def certified(
-    p: Array, d: Distortion, target: Array, tol: Array, guess: Array, slope: Array, *, kind: str, size: int
+    prepared: Prepared, target: Array, tol: Array, guess: Array, slope: Array, *, kind: str, size: int
 ) -> RateDistortion:
     """The certificate of a pmf found elsewhere, about right, in use on `size` letters at most."""
-    problem = _problem.make(p, d)
-    fixed, _, certify = _certifier(problem, kind, target, tol)
+    problem, _, fixed, _ = prepared
     mass, letters = lax.top_k(guess, size)
     s = jnp.where(jnp.isnan(fixed), slope * problem.unit, fixed)
-    point = certify(View(_problem.excess(problem, letters), letters), mass / jnp.sum(mass), s)
+    view = View(_problem.excess(problem, letters), letters)
+    point = _certifier(prepared, kind, target, tol)(view, mass / jnp.sum(mass), s)
     point = point._replace(q=jnp.zeros_like(guess).at[letters].add(point.q))
     result = result_of(problem, point, tol, jnp.zeros((), int), COLUMN_GENERATION)
     return result._replace(slope=target) if kind == SLOPE else result
 
 
-def _certifier(
-    problem: Problem, kind: str, target: Array, tol: Array
-) -> tuple[Array, tuple[Array, Array, Array], Callable[[View, Array, Array], Point]]:
-    fixed = _fixed_slope(problem, kind, target)
-    slopes = (fixed, fixed, fixed) if kind == SLOPE else _problem.slope_range(problem)
-    whole = kind == SLOPE and not isinstance(problem.d, Grid | Samples)
-    kernel = scaled_kernel(_problem.excess(problem), fixed) if whole else None
+def _certifier(prepared: Prepared, kind: str, target: Array, tol: Array) -> Callable[[View, Array, Array], Point]:
+    problem, slopes, _, kernel = prepared
 
     def price(s: Array, weights: Array) -> tuple[Array, Array]:
         return _problem.price(problem, s, weights) if kernel is None else (weights @ kernel, jnp.zeros_like(s))
@@ -135,7 +168,7 @@ def _certifier(
         at = _certificate.at_distortion if kind == DISTORTION else _certificate.at_rate
         return at(problem, view, q, s, price, target, (s, *slopes[1:]), tol)
 
-    return fixed, slopes, certify
+    return certify
 
 
 def _fixed_slope(problem: Problem, kind: str, target: Array) -> Array:
@@ -149,25 +182,24 @@ def _fixed_slope(problem: Problem, kind: str, target: Array) -> Array:
 
 
 def _first_letters(problem: Problem, size: int, guess: Array | None) -> tuple[Array, Array]:
-    """The slots and which of them are in use: all letters, those in use in `guess`, or evenly spaced ones.
+    """The slots and their masses, zero for free ones: all letters, those in use in `guess`, or evenly spaced ones.
 
     The best single letter is among them.
     """
     m = len(problem.usable)
     if size >= m:
-        return jnp.arange(m), problem.usable
+        mass = 1 / m if guess is None else guess + 1e-3 / m
+        return jnp.arange(m), jnp.where(problem.usable, mass, 0.0)
     if guess is None:
         even = isinstance(problem.d, Grid)
         letters = _structured.spread_letters(problem.d, size) if even else (jnp.arange(size) * m) // (size // 2) % m
-        live = jnp.arange(size) < size // 2
+        mass = (jnp.arange(size) < size // 2) / size
     else:
         mass, letters = lax.top_k(guess, size)
         letters = letters.astype(int)
-        live = mass > 0
-    there = letters == problem.best
-    return letters.at[-1].set(jnp.where(jnp.any(there & live), letters[-1], problem.best)), (
-        (live & problem.usable[letters]).at[-1].set(True)
-    )
+    there = jnp.any((letters == problem.best) & (mass > 0))
+    letters = letters.at[-1].set(jnp.where(there, letters[-1], problem.best))
+    return letters, jnp.where(problem.usable[letters], mass, 0.0).at[-1].max(1e-3 / size)
 
 
 def _exchange(view: View, point: Point, tol: Array) -> tuple[Array, Array, Array, Array]:
@@ -190,4 +222,5 @@ def _exchange(view: View, point: Point, tol: Array) -> tuple[Array, Array, Array
     letters = view.letters.at[slots].set(jnp.where(use, candidates[order], view.letters[slots]))
     q = point.q.at[slots].set(jnp.where(use, 1e-3 / size, point.q[slots]))
     full = jnp.any(wanted[order] & ~use)
+    letters, q = lax.sort_key_val(letters, q)  # neighbors beside each other: a banded matrix has a banded factor
     return letters, q / jnp.sum(q), jnp.any(use), full

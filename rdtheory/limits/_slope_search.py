@@ -57,8 +57,12 @@ def search(
     inner: Array,
     budget: Array,
     probe: Array,
+    cold: Array,
 ) -> Search:
-    """What meets the constraint on this view, and the distortions just beside its slope if `probe` asks for them."""
+    """What meets the constraint on this view, and the distortions just beside its slope if `probe` asks for them.
+
+    Unless `cold`, q is worth starting from.
+    """
     p, excess, live = problem.p, view.excess, q > 0
     allowed = _certificate.allowance(problem, target)
     accuracy = jnp.maximum(0.02 * tol, 0.1 * inner)
@@ -124,9 +128,7 @@ def search(
     high = End(jnp.full_like(s, jnp.inf), none, none, q)
     count = jnp.zeros((), int)
     nowhere, unprobed = End(s, none, none, q), jnp.full(2, jnp.nan)
-    state = Search(
-        s, q, low, high, (none, none), nowhere, jnp.asarray(False), unprobed, jnp.asarray(True), count, count
-    )
+    state = Search(s, q, low, high, (none, none), nowhere, jnp.asarray(False), unprobed, cold, count, count)
     return lax.while_loop(go_on, body, state)
 
 

@@ -119,7 +119,7 @@ def coarser(p: Array, d: Grid | Samples, most: int) -> tuple[Array, Grid | Sampl
     steps = [every if n > 2 * every else 1 for n in points]
     mass = p.reshape(points)
     for k, step in enumerate(steps):
-        mass = jnp.moveaxis(_fewer(jnp.moveaxis(mass, k, 0), step), 0, k)
+        mass = jnp.moveaxis(fewer(jnp.moveaxis(mass, k, 0), step), 0, k)
     index = [
         jnp.minimum(step * jnp.arange(n), full - 1) for n, step, full in zip(mass.shape, steps, points, strict=True)
     ]
@@ -128,7 +128,7 @@ def coarser(p: Array, d: Grid | Samples, most: int) -> tuple[Array, Grid | Sampl
     return mass.ravel() / jnp.sum(mass), Grid(tables), letters
 
 
-def _fewer(mass: Array, step: int) -> Array:
+def fewer(mass: Array, step: int) -> Array:
     """Mass on every `step`-th point along the first axis."""
     if step == 1:
         return mass

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import rdtheory as rd
-from rdtheory.limits import _choose, _columns
+from rdtheory.limits import _choose, _columns, _problem
 from rdtheory.limits._slope_search import DISTORTION, RATE, SLOPE
 from tests.limits.certificate import assert_certified
 from tests.problems import FAIR_COIN
@@ -145,10 +145,65 @@ def test_a_bad_first_guess_costs_rounds_not_the_answer():
     p, d = problem("laplace")[1:3]
     guess = np.zeros(N)
     guess[:3] = 1 / 3  # the far left
-    arguments = [jnp.asarray(value) for value in (p, d, SLOPES["laplace"], TOL, 2000, guess)]
-    result = _columns.solve(*arguments, kind=SLOPE, size=SIZE)
+    p_, d_, *arguments = [jnp.asarray(value) for value in (p, d, SLOPES["laplace"], TOL, 2000, guess)]
+    result = _columns.improve(_columns.prepare(p_, d_, arguments[0], kind=SLOPE), *arguments, kind=SLOPE, size=SIZE)
     assert result.converged
     assert_certified(problem("laplace"), result)
+
+
+def test_a_curve_keeps_the_order_of_its_slopes_though_each_begins_where_another_ended():
+    p, d = problem("gaussian")[1:3]
+    slopes = np.array([2.885, 0.9, 1.1, 2.4])
+    points = rd.curve(p, d, slopes)
+    assert points.converged.all()
+    np.testing.assert_array_equal(points.slope, slopes)
+    for i in range(len(slopes)):
+        assert_certified(problem("gaussian"), jax.tree.map(lambda leaf, i=i: leaf[i], points))
+
+
+def test_a_large_matrix_is_solved_on_fewer_rows_first():
+    x = np.linspace(-6, 6, 1100)
+    p = np.exp(-np.abs(x)) * (1 + (x > 1))  # a kink and a jump
+    large = unnamed(p / p.sum(), np.abs(x[:, None] - x) ** 1.5)
+    fewer, rows = _choose._fewer_rows(*(jnp.asarray(part) for part in large[1:3]))
+    assert len(fewer) == len(rows) == 551
+    for found in (rd.curve(*large[1:3], jnp.array([3.0]), tol=1e-6), rd.rate_at(*large[1:3], 0.3, tol=1e-6)):
+        result = jax.tree.map(lambda leaf: jnp.ravel(leaf)[0] if leaf.size == 1 else jnp.squeeze(leaf), found)
+        assert result.converged
+        assert_certified(large, result)
+
+
+def test_rows_are_left_out_only_where_they_change_slowly():
+    p = jnp.full(1024, 1 / 1024)
+    x = jnp.linspace(0, 1, 1024)
+    slow = (x[:, None] - x[None, :]) ** 2
+    assert _choose._fewer_rows(p, slow) is not None
+    assert _choose._fewer_rows(p, 1 - jnp.eye(1024)) is None
+    assert _choose._fewer_rows(p, jnp.where(slow > 0.5, jnp.inf, slow)) is None
+    assert _choose._fewer_rows(p, jax.random.uniform(jax.random.key(0), (1024, 1024))) is None
+    assert _choose._fewer_rows(p[:1000], slow[:1000]) is None  # small
+
+
+def test_moved_mass_keeps_the_means_of_polynomials():
+    p = np.random.default_rng(0).dirichlet(np.ones(103))
+    places = np.array([*range(0, 102, 6), 102])
+    for stencil in (2, 6):
+        moved = _choose._moved(p, places, stencil)
+        for power in range(stencil):
+            np.testing.assert_allclose(moved @ (places / 102) ** power, p @ (np.arange(103) / 102) ** power, rtol=1e-12)
+
+
+def test_facts_of_a_large_matrix_are_those_of_any(monkeypatch):
+    rng = np.random.default_rng(4)
+    d = rng.uniform(size=(30, 40)) + rng.uniform(size=(30, 1))
+    p = jnp.asarray(np.append(rng.dirichlet(np.ones(29)), 0.0))
+    for matrix in (d, np.where(d > 1.5, np.inf, d)):
+        usual = _problem.make(p, jnp.asarray(matrix))
+        monkeypatch.setattr(_problem, "LARGE", 0)
+        large = _problem.make(p, jnp.asarray(matrix))
+        monkeypatch.undo()
+        for name in ("floor", "least", "span", "best", "unit", "usable"):
+            np.testing.assert_allclose(getattr(large, name), getattr(usual, name), rtol=1e-12, err_msg=name)
 
 
 def test_sizes_grow_to_all_letters_for_what_is_small_enough():

@@ -150,7 +150,7 @@ def test_moving_mass_to_a_coarser_grid_keeps_cubic_means():
     mass = 1 + 0.1 * rng.uniform(size=97)
     x = np.arange(97.0)
     mass[:8] = mass[-9:] = 0  # at the ends straight lines are all that is kept
-    fewer = np.asarray(_structured._fewer(jnp.asarray(mass), 4))
+    fewer = np.asarray(_structured.fewer(jnp.asarray(mass), 4))
     for power in range(2):
         np.testing.assert_allclose(fewer @ (4.0 * np.arange(len(fewer))) ** power, mass @ x**power, rtol=1e-12)
     assert len(fewer) == 26
