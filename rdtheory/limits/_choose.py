@@ -193,7 +193,8 @@ def _is_smooth(d: Array, step: int) -> Array:
     kept, between = d[::step], d[step // 2 :: step]
     pairs = min(len(between), len(kept) - 1)
     off = jnp.abs((kept[:pairs] + kept[1 : pairs + 1]) / 2 - between[:pairs])
-    return jnp.max(off) <= SMOOTH * jnp.max(kept)  # not where entries are infinite: NaN, or infinite themselves
+    highest = jnp.max(kept)
+    return jnp.isfinite(highest) & (jnp.max(off) <= SMOOTH * highest)
 
 
 def _certified(
