@@ -108,7 +108,7 @@ def test_the_certificate_is_what_the_dense_formulas_give(problem, steps):
     rate, spent, lower = bounds_of(p, dense, np.asarray(point.reproduction_pmf), s)
     np.testing.assert_allclose(point.distortion, spent, rtol=1e-10)
     assert rate <= point.rate <= rate + 1e-10
-    assert max(lower, 0) - 1e-9 <= point.rate - point.gap <= max(lower, 0)
+    assert lower - 1e-9 <= point.rate - point.gap <= lower
 
 
 def test_a_corrupted_price_is_caught():
