@@ -16,6 +16,7 @@ All of it runs on the host in NumPy: the kernel reaches a few widths only, so al
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -27,7 +28,7 @@ from jaxtyping import Bool, Float, Int
 from threadpoolctl import threadpool_limits
 
 from rdtheory import _checks
-from rdtheory.limits import _line, _nodes
+from rdtheory.limits import _crossing, _line, _nodes, _refine
 from rdtheory.limits._law import Law, law_of
 from rdtheory.sources import Source
 
@@ -55,13 +56,18 @@ class ContinuousRate(NamedTuple):
 
 
 def rate_at(
-    source: Source, distortion: Float[ArrayLike, ""], *, tol: float = TOL, max_steps: int = MAX_STEPS
+    source: Source,
+    distortion: Float[ArrayLike, ""],
+    *,
+    tol: float = TOL,
+    max_steps: int = MAX_STEPS,
+    difference: float | Callable = 2.0,
 ) -> ContinuousRate:
-    r"""Rate R(D) of a source on the real line under squared error, certified from both sides.
+    r"""Rate R(D) of a source on the real line under a distortion ρ(x - y), certified from both sides.
 
     Solves
 
-    .. math:: \min_{P(y|x)}\; I(X;Y) \quad\text{subject to}\quad \mathbb E (X-Y)^2 \le D, \qquad y \in \mathbb R,
+    .. math:: \min_{P(y|x)}\; I(X;Y) \quad\text{subject to}\quad \mathbb E\,\rho(X-Y) \le D, \qquad y \in \mathbb R,
 
     by an interior point on the masses, new points where the dual is violated, and a root search on the slope.
 
@@ -70,9 +76,12 @@ def rate_at(
     Parameters
     ----------
     source : from `rdtheory.sources`.
-    distortion : D > 0, in squared units of the source; zero only for samples. From the variance on the rate is zero.
+    distortion : D > 0, in units of ρ: for ``difference=2`` in squared units of the source. Zero only for samples. From
+        min E ρ(X - y) over all y on, the variance for squared error, the rate is zero.
     tol : width upper - lower in bits at which to stop.
     max_steps : rounds of refinement after which to stop anyway.
+    difference : r > 0 for ρ(u) = abs(u)^r, or a function ρ of u = x - y that acts on NumPy arrays: ρ(0) = 0, continuous,
+        never negative, never falling away from zero on either side. It may be asymmetric, bounded, or flat at zero.
 
     Returns
     -------
@@ -82,7 +91,8 @@ def rate_at(
 
     Raises
     ------
-    ValueError : D is not positive (a density has infinite rate at D = 0), or the density cannot be integrated.
+    ValueError : D is not positive (a density has infinite rate at D = 0), the density cannot be integrated, or
+        `difference` is not such a function; samples at other than squared error.
     TypeError : the distortion is traced.
     RuntimeError : JAX is not in float64.
 
@@ -97,6 +107,9 @@ def rate_at(
     >>> point = rate_at(sources.gaussian(1.0), 1 / 16)
     >>> print(f"R in [{point.lower:.6f}, {point.upper:.6f}] bits")
     R in [2.000000, 2.000000] bits
+    >>> point = rate_at(sources.laplace(1.0), 1 / 2, difference=abs)
+    >>> print(f"R in [{point.lower:.5f}, {point.upper:.5f}] bits")
+    R in [1.00000, 1.00000] bits
     """
     _checks.require_x64("continuous.rate_at")
     if any(isinstance(value, Tracer) for value in (distortion, tol, max_steps)):
@@ -107,6 +120,8 @@ def rate_at(
     D, _ = _checks.nonnegative("distortion", distortion)
     D = float(D)
     law = law_of(source)
+    if callable(difference) or difference != 2:
+        return _any_difference(law, D, difference, float(tol), int(max_steps))
     if D == 0 and law.entropy == math.inf:
         raise ValueError("distortion must be > 0: a source with a density has infinite rate at distortion zero")
     if law.variance <= D:
@@ -118,6 +133,20 @@ def rate_at(
     # The blocks are small: several threads on one would only wait for each other.
     with threadpool_limits(limits=1, user_api="blas"):
         return _solve(law, D, float(tol), int(max_steps))
+
+
+def _any_difference(law: Law, D: float, difference: float | Callable, tol: float, max_steps: int) -> ContinuousRate:
+    """The same for a ρ that is not the square."""
+    rho = _refine.measure(difference, law.source.scale)
+    if D == 0 and law.panels is not None:
+        raise ValueError("distortion must be > 0: a source with a density is not solved for at distortion zero")
+    with threadpool_limits(limits=1, user_api="blas"):
+        y, greatest, error = _refine.best_constant(law, rho)
+        if greatest + error <= D:
+            return _result(0.0, 0.0, D, 0.0, tol, 0, np.array([y]), np.ones(1), error, 0.0, 0.0)
+        found = _refine.solve(law, rho, D, tol, max_steps)
+    lower, upper, slope, steps, points, masses, quadrature, rounding, outside = found
+    return _result(lower, upper, D, slope, tol, steps, points, masses, quadrature, rounding, outside)
 
 
 def _solve(law: Law, D: float, tol: float, max_steps: int) -> ContinuousRate:
@@ -161,7 +190,7 @@ def _solve(law: Law, D: float, tol: float, max_steps: int) -> ContinuousRate:
 
 
 def _slope(law: Law, D: float) -> float:
-    """A slope at which the optimum has about the distortion D: bracketed secant steps, on coarse points."""
+    """A slope at which the optimum has about the distortion D, on coarse points."""
 
     def distortion(slope: float) -> float:
         nodes = law.nodes(slope)
@@ -170,26 +199,7 @@ def _slope(law: Law, D: float) -> float:
         b, _, q, _ = _line.masses(nodes, y, q, width, 1e-7)
         return _line.channel(nodes, b, y, q, slope)[0].distortion
 
-    slope = 1 / (2 * _nodes.LN2 * D)
-    low, high = 0.0, math.inf  # slopes with more and with less distortion
-    previous = None
-    for _ in range(40):
-        error = math.log(max(distortion(slope) / D, 1e-30))
-        if error > 0:
-            low = slope
-        else:
-            high = slope
-        if abs(error) < 1e-3 or high / max(low, 1e-300) < 1 + 1e-6:
-            break
-        rate = -1.0
-        if previous is not None and previous[1] != error:
-            rate = min((error - previous[1]) / math.log(slope / previous[0]), -0.1)
-        previous = (slope, error)
-        aim = slope * math.exp(min(max(-error / rate, -1.0), 1.0))
-        if not low < aim < high:
-            aim = math.sqrt(low * high) if 0 < low and high < math.inf else (2 * low if low > 0 else high / 2)
-        slope = aim
-    return high if high < math.inf and abs(error) >= 1e-3 else slope
+    return _crossing.slope_of(distortion, 1 / (2 * _nodes.LN2 * D), D)
 
 
 def _result(lower, upper, D, slope, tol, steps, y, q, quadrature, rounding, abandoned) -> ContinuousRate:
