@@ -10,12 +10,14 @@ from typing import NamedTuple
 import numpy as np
 
 from rdtheory.limits import _short_range
-from rdtheory.limits._cells import LN2, Cells, Measure, reach
+from rdtheory.limits._cells import LN2, OFFSETS, Cells, Measure, reach
 
 TEETH = 8  # edges of a box that are used in the end
 PARTS = 4  # that a box is cut into
 SEEN = 18.0  # nats: K below e^-18 does not decide on masses
-LEAST = 1e-18  # mass of a group
+LEAST = 1e-18  # mass of a row
+POINTS = 2  # in a cell
+FEW = 3000  # cells
 
 
 class Boxes(NamedTuple):
@@ -72,29 +74,62 @@ def _tooth(width: np.ndarray, k: int) -> np.ndarray:
     return (width * (2 * k + 1)) // (2 * teeth)
 
 
-def masses(rho: Measure, slope: float, cells: Cells, boxes: Boxes, q: np.ndarray, group: int, tol: float) -> np.ndarray:
-    """The best masses for the source in groups of so many cells."""
+class Rows(NamedTuple):
+    """The source for the interior point: groups of cells, or two Gauss points in a cell, sorted."""
+
+    cell: np.ndarray
+    kind: np.ndarray  # -1 a group that begins there, else which of the points
+    p: np.ndarray
+
+
+def rows_of(cells: Cells, boxes: Boxes, box: int, group: int, near: int) -> Rows:
+    """Gauss points within so many cells of a box that was cut, or everywhere if the cells are few; groups elsewhere."""
+    n = cells.grid.cells
+    fine = np.zeros(n + 1)
+    cut_up = boxes.first[(boxes.width < box) & (boxes.first + boxes.width <= n)]
+    np.add.at(fine, np.maximum(cut_up - near, 0), 1)
+    np.add.at(fine, np.minimum(cut_up + near, n), -1)
+    exact = (np.cumsum(fine)[:n] > 0) | (n <= FEW) | (group == 1)
+    start = np.arange(0, n - n % group, group)
+    whole = ~np.logical_or.reduceat(exact, start) if len(start) else np.empty(0, bool)
+    exact[:] = True
+    for k in range(group):
+        exact[start[whole] + k] = False
+    single = np.nonzero(exact)[0]
+    order = len(cells.weights[POINTS])
+    weights = cells.weights[POINTS][:, single]
+    rough = (weights < 0).any(axis=0)
+    weights = np.where(rough, cells.mass[single] / order, weights)
+    cell = np.concatenate([start[whole], np.tile(single, order)])
+    kind = np.concatenate([np.full(whole.sum(), -1), np.repeat(np.arange(order), len(single))])
+    p = np.concatenate([np.add.reduceat(cells.mass, start)[whole] if len(start) else np.empty(0), weights.ravel()])
+    keep = np.lexsort((kind, cell))
+    keep = keep[p[keep] > LEAST]
+    return Rows(cell[keep], kind[keep], p[keep])
+
+
+def masses(rho: Measure, slope: float, cells: Cells, rows: Rows, boxes: Boxes, q: np.ndarray, group: int, tol: float):
+    """The best masses for these rows, (boxes,)."""
     step = cells.grid.step
-    start = np.arange(0, cells.grid.cells, group)
-    size = np.diff(np.append(start, cells.grid.cells))
-    p = np.add.reduceat(cells.mass, start)
-    start, size, p = start[p > LEAST], size[p > LEAST], p[p > LEAST]
     most = (cells.grid.cells + 1) * step
     near = int(max(reach(rho, slope, SEEN, most)) / step) + 2
     pad = int(boxes.width.max()) + group + 2
     k = np.arange(-near - pad, near + pad + 1)
-    table = np.where(np.abs(k) <= near, np.exp2(-slope * rho((k + 0.5) * step)), 0.0)
-    sums = np.append(0.0, np.cumsum(table))
-    b = _short_range.blocks(start.astype(float), boxes.first.astype(float), near + float(boxes.width.max()) + group)
-    rows = np.minimum(np.arange(b.x.size), b.n - 1).reshape(b.x.shape)
-    size, width = size[rows][:, :, None], np.append(boxes.width, 1)[b.columns][:, None, :]
+    offsets = np.append((1 + OFFSETS[POINTS][0]) / 2, 0.5)
+    tables = np.exp2(-slope * rho((k + offsets[:, None]) * step)) * (np.abs(k) <= near)
+    sums = np.append(np.cumsum(tables[-1]), np.full(group, tables[-1].sum()))
+    tables[-1] = (sums[group - 1 : len(k) + group - 1] - np.append(0.0, sums[: len(k) - 1])) / group
+    b = _short_range.blocks(rows.cell.astype(float), boxes.first.astype(float), float(near + pad))
+    index = np.minimum(np.arange(b.x.size), b.n - 1).reshape(b.x.shape)
+    kind, width = rows.kind[index][:, :, None], np.append(boxes.width, 1)[b.columns][:, None, :]
     place = np.rint(b.u).astype(np.int64) + near + pad
+    row = (kind % len(tables)) * len(k)
     teeth = np.minimum(width, TEETH)
     a = np.zeros(place.shape)
     for tooth in range(min(TEETH, int(boxes.width.max()))):
-        at = np.clip(place - _tooth(width, tooth), 0, len(table) - group)
-        a += np.where(tooth < teeth, sums[at + size] - sums[at], 0.0)
-    a *= b.present / (size * teeth)
+        at = np.clip(place - _tooth(width, tooth), 0, len(k) - 1)
+        a += np.where(tooth < teeth, tables.ravel()[row + at], 0.0)
+    a *= b.present / teeth
     start_q = np.maximum(q, 1e-14)
-    found, _ = _short_range.minimize(a, b, p, start_q / start_q.sum(), tol * LN2)
+    found, _ = _short_range.minimize(a, b, rows.p, start_q / start_q.sum(), tol * LN2)
     return np.maximum(found, 0.0) / np.maximum(found, 0.0).sum()

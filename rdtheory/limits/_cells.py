@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import scipy
+import scipy.signal
 
 from rdtheory.limits import _panels
 from rdtheory.limits._law import Law
@@ -22,7 +22,7 @@ EPS = np.finfo(float).eps
 FALLEN = 40.0  # nats: where K < e^-40 it is dropped
 ABANDONED = 1e-13  # mass, and nats of distortion, given up far out
 FIRST = 2**17  # cells of a first grid
-OFFSETS = {order: np.polynomial.legendre.leggauss(order) for order in (3, 4)}
+OFFSETS = {order: np.polynomial.legendre.leggauss(order) for order in (2, 3, 4)}
 
 Measure = Callable[[np.ndarray], np.ndarray]  # ρ
 
@@ -173,7 +173,7 @@ def kernel_of(rho: Measure, slope: float, grid: Grid) -> Kernel:
     left, right = (min(math.ceil(end / grid.step) + 1, grid.cells + 1) for end in reach(rho, slope, FALLEN, most))
     k = np.arange(-left, right + 1)
     nodes, spent = {}, {}
-    for order, (at, _) in OFFSETS.items():
+    for order, (at, _) in list(OFFSETS.items())[1:]:
         d = rho((k + (1 + at[:, None]) / 2) * grid.step)
         nodes[order] = np.exp2(-slope * d)
         spent[order] = d * nodes[order]

@@ -14,7 +14,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import scipy
+import scipy.ndimage
 
 from rdtheory.limits import _cells
 from rdtheory.limits._cells import EPS, LN2, Cells, Kernel, Measure
@@ -33,6 +33,7 @@ class Channel(NamedTuple):
     rounding: float  # bits
     free: float  # -∫ f log2 z
     z: np.ndarray  # (ORDER, cells)
+    c: np.ndarray  # ∫ f K / z at the edges
 
 
 class Dual(NamedTuple):
@@ -66,11 +67,11 @@ def channel(rho: Measure, cells: Cells, kernel: Kernel, q: np.ndarray) -> Channe
         ratio = np.maximum(c, 0.0) + cells.outside
         # What comes out is r = q (c + outside): the rate is below that for q by the divergence of the two.
         shift = float(q @ (ratio * np.log2(np.where(ratio > 0, ratio, 1.0))))
-        found[order] = (free - shift, float(np.sum(w * num / z)), z, rounding + 4 * c_noise, free)
-    (rate, spent, z, rounding, free), (other, other_spent, *_) = found[ORDER], found[CHECK]
+        found[order] = (free - shift, float(np.sum(w * num / z)), z, rounding + 4 * c_noise, free, c)
+    (rate, spent, z, rounding, free, c), (other, other_spent, *_) = found[ORDER], found[CHECK]
     error = 2 * (abs(rate - other) + kernel.slope * abs(spent - other_spent)) if math.isfinite(rate) else math.inf
     total = spent + _blind(rho, cells, q)
-    return Channel(rate - kernel.slope * spent, total, kernel.slope, error, rounding, free, z)
+    return Channel(rate - kernel.slope * spent, total, kernel.slope, error, rounding, free, z, c)
 
 
 def _runs(where: np.ndarray) -> list[tuple[int, int]]:
@@ -123,10 +124,10 @@ def matched(rho: Measure, cells: Cells, q: np.ndarray, start: Channel, distortio
 
 
 def dual_of(cells: Cells, z: np.ndarray) -> np.ndarray:
-    """v = f / z averaged over each cell, (cells,)."""
-    v = (cells.weights[ORDER] / z).sum(axis=0)
-    plain = cells.mass / z.max(axis=0)  # rough densities have weights of either sign
-    return np.where(cells.mass > 0, np.maximum(v, plain), 0.0) / cells.grid.step
+    """v = f / z with the mean of z in each cell, (cells,): where z falls as K does, c is what it would be for z itself."""
+    mass = np.where(cells.mass > 0, cells.mass, 1.0)
+    mean = np.clip((cells.weights[ORDER] * z).sum(axis=0) / mass, z.min(axis=0), z.max(axis=0))
+    return np.where(cells.mass > 0, cells.mass / mean, 0.0) / cells.grid.step
 
 
 def lower(cells: Cells, kernel: Kernel, table: tuple[np.ndarray, float], v: np.ndarray, distortion: float) -> Dual:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import scipy
+import scipy.optimize
 
 from rdtheory.limits import _boxes, _cells, _crossing, _difference, _panels
 from rdtheory.limits._cells import LN2, Cells, Measure
@@ -14,7 +14,8 @@ from rdtheory.limits._law import Law
 COARSE, FIRST = 0.1, 0.02  # cells in widths of the kernel: to find the slope, and at first
 BOX = 16  # cells of the first grid: a third of a width
 MOST = 2**21  # cells
-DEBUG = True
+DEBUG = False
+AT_ONCE = 40  # boxes cut in a round
 GAIN = 0.03  # of the greatest that is missing: less is left for the next round
 PATIENCE = 6  # rounds without a gap smaller by a tenth
 SAMPLES = np.concatenate([-np.geomspace(1e3, 1e-9, 400), [0.0], np.geomspace(1e-9, 1e3, 400)])
@@ -106,7 +107,9 @@ def solve(law: Law, rho: Measure, D: float, tol: float, max_steps: int) -> Found
         grid = cells.grid
         width = max(round(_cells.width_of(rho, slope, (grid.cells + 1) * grid.step) / grid.step), 1)
         kernel = _cells.kernel_of(rho, slope, grid)
-        q = _boxes.masses(rho, slope, cells, boxes, q, max(box // 8, 1), tol / 100)
+        group = max(box // 8, 1)
+        rows = _boxes.rows_of(cells, boxes, box, group, width)
+        q = _boxes.masses(rho, slope, cells, rows, boxes, q, group, tol / 100)
         on_edges = _boxes.on_edges(boxes, q, grid.cells + 1)
         spent = _difference.channel(rho, cells, kernel, on_edges)
         above = _difference.matched(rho, cells, on_edges, spent, D)
@@ -120,21 +123,21 @@ def solve(law: Law, rho: Measure, D: float, tol: float, max_steps: int) -> Found
             slope, steps, grid.edges[on_edges > 0], on_edges[on_edges > 0], quadrature, rounding, cells.outside,
         )  # fmt: skip
         gap = found.upper - found.lower
-        if DEBUG: print(f"  n={grid.cells} m={len(q)} s={slope:.5g} D/D={spent.distortion/D-1:.1e} gap={gap:.2e} c-1={c.max()-1:.1e} free={spent.free-gain:.1e} loose={dual.loose:.1e} quad={quadrature:.1e} round={rounding:.1e} el={elasticity:.2f} t={__import__('time').time()%1000:.2f}", flush=True)
+        if DEBUG: print(f"  n={grid.cells} m={len(q)} s={slope:.5g} D/D={spent.distortion/D-1:.1e} gap={gap:.2e} c-1={c.max()-1:.1e},{spent.c.max()-1:.1e} free={spent.free-gain:.1e} loose={dual.loose:.1e} quad={quadrature:.1e} round={rounding:.1e} el={elasticity:.2f} t={__import__('time').time()%1000:.2f}", flush=True)
         stale = 0 if best is None or gap < 0.9 * (best.upper - best.lower) else stale + 1
         best = found if best is None or not gap >= best.upper - best.lower else best
         if gap <= 0.9 * tol:
             break
-        coarse = max(spent.free - gain, 0.0) + dual.loose + quadrature
+        seen = max(float(spent.c.max()), 1.0)
+        coarse = max(spent.free - gain, 0.0) + dual.loose + quadrature + max(math.log2(float(c.max()) / seen), 0.0)
         times = int(np.clip(math.ceil(math.sqrt(coarse / (tol / 8))), 2, 4)) if coarse < math.inf else 2
-        missing = _missing(cells, c, width, tol)
-        if len(missing):
-            boxes, q = _boxes.cut(boxes, q, missing)
-        if coarse > tol / 4 and grid.cells * times <= MOST and not (len(missing) and gap > 100 * coarse):
+        missing = _missing(cells, spent.c, width, tol)
+        before = len(q)
+        boxes, q = _boxes.cut(boxes, q, missing)
+        stuck = len(q) == before
+        if (coarse > tol / 4 or stuck) and grid.cells * times <= MOST and (stuck or gap < 100 * coarse):
             cells = _cells.cells_of(law, _cells.Grid(grid.start, grid.step / times, grid.cells * times))
             boxes, box = _boxes.finer(boxes, times, cells.grid.cells + 1), box * times
-        elif not len(missing):
-            boxes, q = _boxes.cut(boxes, q, boxes.first)
         error = math.log(max(spent.distortion / D, 1e-30))
         if previous is not None and abs(math.log(slope / previous[0])) > 1e-6:
             seen = (error - previous[1]) / math.log(slope / previous[0])
@@ -152,7 +155,8 @@ def _missing(cells: Cells, c: np.ndarray, width: int, tol: float) -> np.ndarray:
     total = np.append(0.0, np.cumsum(cells.mass))
     near = total[np.minimum(at + 2 * width, cells.grid.cells)] - total[np.maximum(at - 2 * width, 0)]
     gain = near * np.minimum(c[at] - 1, 1.0)
-    return at[gain > max(GAIN * float(gain.max(initial=0.0)), tol / 1000)]
+    keep = np.argsort(gain)[-AT_ONCE:]
+    return np.sort(at[keep[gain[keep] > max(GAIN * float(gain.max(initial=0.0)), tol / 1000)]])
 
 
 def _slope(law: Law, rho: Measure, D: float) -> float:
@@ -163,7 +167,8 @@ def _slope(law: Law, rho: Measure, D: float) -> float:
         edges = cells.grid.cells + 1
         boxes = _boxes.comb(edges, 4)
         q = np.full(len(boxes.first), 1 / len(boxes.first))
-        q = _boxes.on_edges(boxes, _boxes.masses(rho, slope, cells, boxes, q, 1, 1e-6), edges)
+        rows = _boxes.rows_of(cells, boxes, 4, 2, 0)
+        q = _boxes.on_edges(boxes, _boxes.masses(rho, slope, cells, rows, boxes, q, 2, 1e-6), edges)
         return _difference.channel(rho, cells, _cells.kernel_of(rho, slope, cells.grid), q).distortion
 
     return _crossing.slope_of(distortion, 1 / (LN2 * D), D)
