@@ -20,7 +20,7 @@ from rdtheory.limits._law import Law
 LN2 = math.log(2)
 EPS = np.finfo(float).eps
 FALLEN = 40.0  # nats: where K < e^-40 it is dropped
-ABANDONED = 1e-13  # mass, and nats of distortion, given up far out
+ABANDONED = 1e-11  # mass, and nats of distortion, given up far out
 FIRST = 2**17  # cells of a first grid
 OFFSETS = {order: np.polynomial.legendre.leggauss(order) for order in (2, 3, 4)}
 

@@ -54,13 +54,13 @@ def channel(rho: Measure, cells: Cells, kernel: Kernel, q: np.ndarray) -> Channe
         (z, noise), (num, num_noise) = (
             _cells.spread(tables[order], kernel.low, q, n) for tables in (kernel.nodes, kernel.spent)
         )
-        small = (z < 1e3 * noise).any(axis=0) & (w != 0).any(axis=0)
+        small = (z < 4 * noise).any(axis=0) & (w != 0).any(axis=0)
         for first, last in _runs(small):
             tables = [kernel.nodes[order], kernel.spent[order]]
             z[:, first:last], num[:, first:last] = _cells.exactly(tables, kernel.low, q, first, last)
         lost = bool((z[:, (w != 0).any(axis=0)] <= 0).any())
         z = np.maximum(z, 1e-300)
-        share = np.where(small, 1e-13, np.minimum(noise / z, 1.0))
+        share = np.where(small, 1e-13, np.minimum(1.3 * noise / z, 1.0))
         rounding = float(np.sum(np.abs(w) * (share + kernel.slope * LN2 * (num_noise / noise + num / z) * share))) / LN2
         c, c_noise = _cells.gather(kernel.nodes[order], kernel.low, w / z, n + 1)
         free = math.inf if lost else -float(np.sum(w * np.log2(z)))

@@ -138,8 +138,10 @@ def rate_at(
 def _any_difference(law: Law, D: float, difference: float | Callable, tol: float, max_steps: int) -> ContinuousRate:
     """The same for a ρ that is not the square."""
     rho = _refine.measure(difference, law.source.scale)
-    if D == 0 and law.panels is not None:
+    if D == 0:
         raise ValueError("distortion must be > 0: a source with a density is not solved for at distortion zero")
+    if law.panels is None:
+        raise ValueError("difference must be 2 for samples: other distortions are solved for densities only")
     with threadpool_limits(limits=1, user_api="blas"):
         y, greatest, error = _refine.best_constant(law, rho)
         if greatest + error <= D:
