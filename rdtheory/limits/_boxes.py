@@ -34,7 +34,7 @@ def comb(edges: int, width: int) -> Boxes:
 
 
 def finer(boxes: Boxes, times: int, edges: int) -> Boxes:
-    """The same boxes on a grid with so many times the cells: single edges stay single, and what lies between is left."""
+    """The same boxes on a grid with so many times the cells; single edges stay single."""
     single = boxes.width == 1
     width = np.where(single, 1, boxes.width * times)
     first = boxes.first * times

@@ -21,7 +21,6 @@ LN2 = math.log(2)
 EPS = np.finfo(float).eps
 FALLEN = 40.0  # nats: where K < e^-40 it is dropped
 ABANDONED = 1e-11  # mass, and nats of distortion, given up far out
-FIRST = 2**17  # cells of a first grid
 OFFSETS = {order: np.polynomial.legendre.leggauss(order) for order in (2, 3, 4)}
 
 Measure = Callable[[np.ndarray], np.ndarray]  # ρ
@@ -106,13 +105,13 @@ def core(law: Law, rho: Measure, slope: float, longest: float) -> tuple[float, f
     return low, high
 
 
-def grid_of(law: Law, rho: Measure, slope: float, fraction: float) -> Grid:
+def grid_of(law: Law, rho: Measure, slope: float, fraction: float, most_cells: int) -> Grid:
     """Cells of a fraction of the kernel's width; jumps of the density and the ends of a flat bottom on edges."""
     assert law.panels is not None
     source = law.source
     most = float(law.panels.right[-1] - law.panels.left[0])
     step = fraction * min(width_of(rho, slope, most), source.scale)
-    low, high = core(law, rho, slope, FIRST * step)
+    low, high = core(law, rho, slope, most_cells * step)
     flat = [end for end in reach(rho, 1.0, 0.0, high - low) if 1e-6 * step < end < high - low]
     at_low, at_high = low == source.support[0], high == source.support[1]
     whole_source = [high - low] if at_low and at_high else []

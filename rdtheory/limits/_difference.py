@@ -124,7 +124,7 @@ def matched(rho: Measure, cells: Cells, q: np.ndarray, start: Channel, distortio
 
 
 def dual_of(cells: Cells, z: np.ndarray) -> np.ndarray:
-    """v = f / z with the mean of z in each cell, (cells,): where z falls as K does, c is what it would be for z itself."""
+    """The v = f / z with z averaged over each cell, (cells,): where z falls as K does, c is as for z itself."""
     mass = np.where(cells.mass > 0, cells.mass, 1.0)
     mean = np.clip((cells.weights[ORDER] * z).sum(axis=0) / mass, z.min(axis=0), z.max(axis=0))
     return np.where(cells.mass > 0, cells.mass / mean, 0.0) / cells.grid.step
@@ -145,7 +145,9 @@ def lower(cells: Cells, kernel: Kernel, table: tuple[np.ndarray, float], v: np.n
     stray = math.exp(-_cells.FALLEN) * float(np.abs(jump).sum())  # beyond the tables
     rise, fall = up_high - down_least + stray, up_least - down_high - stray
     above = _between(c, rise, fall, h)
-    rounding = noise + h * (a + b + d + e) + table_error * float(v.max()) + math.exp(-_cells.FALLEN) * h * float(v.sum())
+    rounding = (
+        noise + h * (a + b + d + e) + table_error * float(v.max()) + math.exp(-_cells.FALLEN) * h * float(v.sum())
+    )
     top = float(above.max()) + rounding
     live = cells.mass > 0
     gain = float(cells.mass[live] @ np.log2(v[live])) + cells.entropy
@@ -161,7 +163,9 @@ def _between(c: np.ndarray, rise: np.ndarray, fall: np.ndarray, h: float) -> np.
     return np.where(inner, np.maximum(left + rise * t, np.maximum(left, right)), np.maximum(left, right))
 
 
-def best_dual(cells: Cells, kernel: Kernel, table, z: np.ndarray, distortion: float, widths: tuple[int, ...], reach: int):
+def best_dual(
+    cells: Cells, kernel: Kernel, table, z: np.ndarray, distortion: float, widths: tuple[int, ...], reach: int
+):
     """The best lower bound of 1 / z, of its averages over so many cells, and of these lowered where c is above one.
 
     Points a step apart leave ripples in 1 / z of that step, and an average over it none. `reach` is K's width in cells.
@@ -184,6 +188,8 @@ def best_dual(cells: Cells, kernel: Kernel, table, z: np.ndarray, distortion: fl
     return best, c, float(cells.mass[live] @ np.log2(raw[live])) + cells.entropy
 
 
-def rounding(rate: float, slope: float, distortion: float) -> float:
-    """Bits: sums of numbers of the bounds' size, beside what was counted term by term."""
-    return 1000 * EPS * (1 + abs(rate) + 2 * slope * distortion)
+def rounding(cells: Cells, rate: float, slope: float, distortion: float, width: int) -> float:
+    """Bits: sums of numbers of the bounds' size, beside what was counted term by term; K's width is in cells."""
+    # A place is stored to EPS |x|, over which log K changes by at most FALLEN widths' worth.
+    place = 2 * _cells.FALLEN * EPS * float(np.abs(cells.grid.edges[[0, -1]]).max()) / (width * cells.grid.step)
+    return 1000 * EPS * (1 + abs(rate) + 2 * slope * distortion) + place

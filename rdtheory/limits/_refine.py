@@ -13,8 +13,7 @@ from rdtheory.limits._law import Law
 
 COARSE, FIRST = 0.1, 0.02  # cells in widths of the kernel: to find the slope, and at first
 BOX = 16  # cells of the first grid: a third of a width
-MOST = 2**21  # cells
-DEBUG = False
+MOST_COARSE, MOST_FIRST, MOST = 2**14, 2**16, 2**20  # cells on those grids, and on any
 AT_ONCE = 40  # boxes cut in a round
 GAIN = 0.03  # of the greatest that is missing: less is left for the next round
 PATIENCE = 6  # rounds without a gap smaller by a tenth
@@ -95,7 +94,7 @@ def best_constant(law: Law, rho: Measure) -> tuple[float, float, float]:
 def solve(law: Law, rho: Measure, D: float, tol: float, max_steps: int) -> Found:
     """Bounds for a density that is not met at rate zero."""
     slope = _slope(law, rho, D)
-    grid = _cells.grid_of(law, rho, slope, FIRST)
+    grid = _cells.grid_of(law, rho, slope, FIRST, MOST_FIRST)
     cells = _cells.cells_of(law, grid)
     box = BOX
     boxes = _boxes.comb(grid.cells + 1, box)
@@ -115,7 +114,7 @@ def solve(law: Law, rho: Measure, D: float, tol: float, max_steps: int) -> Found
         above = _difference.matched(rho, cells, on_edges, spent, D)
         table = _cells.whole(rho, kernel, grid)
         dual, c, gain = _difference.best_dual(cells, kernel, table, spent.z, D, (1, box), width)
-        rounding = _difference.rounding(above.rate, slope, D) + max(dual.rounding, above.rounding)
+        rounding = _difference.rounding(cells, above.rate, slope, D, width) + max(dual.rounding, above.rounding)
         quadrature = above.error + 2 * cells.error / LN2
         found = Found(
             max(dual.value - cells.error / LN2 - rounding, 0.0),
@@ -123,7 +122,6 @@ def solve(law: Law, rho: Measure, D: float, tol: float, max_steps: int) -> Found
             slope, steps, grid.edges[on_edges > 0], on_edges[on_edges > 0], quadrature, rounding, cells.outside,
         )  # fmt: skip
         gap = found.upper - found.lower
-        if DEBUG: print(f"  n={grid.cells} m={len(q)} s={slope:.5g} D/D={spent.distortion/D-1:.1e} gap={gap:.2e} c-1={c.max()-1:.1e},{spent.c.max()-1:.1e} free={spent.free-gain:.1e} loose={dual.loose:.1e} quad={quadrature:.1e} round={rounding:.1e} el={elasticity:.2f} t={__import__('time').time()%1000:.2f}", flush=True)
         stale = 0 if best is None or gap < 0.9 * (best.upper - best.lower) else stale + 1
         best = found if best is None or not gap >= best.upper - best.lower else best
         if gap <= 0.9 * tol:
@@ -163,7 +161,7 @@ def _slope(law: Law, rho: Measure, D: float) -> float:
     """A slope at which the optimum has about the distortion D, on coarse cells."""
 
     def distortion(slope: float) -> float:
-        cells = _cells.cells_of(law, _cells.grid_of(law, rho, slope, COARSE))
+        cells = _cells.cells_of(law, _cells.grid_of(law, rho, slope, COARSE, MOST_COARSE))
         edges = cells.grid.cells + 1
         boxes = _boxes.comb(edges, 4)
         q = np.full(len(boxes.first), 1 / len(boxes.first))

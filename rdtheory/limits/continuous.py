@@ -12,6 +12,9 @@ a stated error, a bound of the supremum over all y and not only over points look
 - Supremum: Taylor polynomials with a remainder from Cauchy's estimate, bounded by their Bernstein coefficients.
 - Far ends: mass beyond the panels kept gets λ = 1 below, and a reproduction drawn from q blindly above.
 
+That is squared error. For other ρ(x - y) K may have a kink, so `_difference` works on equal cells instead, with the
+reproductions on their edges: λ is constant on cells, and that K falls on either side of zero bounds the supremum.
+
 All of it runs on the host in NumPy: the kernel reaches a few widths only, so all is banded, and nothing compiles.
 """
 
@@ -80,8 +83,9 @@ def rate_at(
         min E ρ(X - y) over all y on, the variance for squared error, the rate is zero.
     tol : width upper - lower in bits at which to stop.
     max_steps : rounds of refinement after which to stop anyway.
-    difference : r > 0 for ρ(u) = abs(u)^r, or a function ρ of u = x - y that acts on NumPy arrays: ρ(0) = 0, continuous,
+    difference : r > 0 for ρ(u) = abs(u)^r, or a function ρ of u = x - y that acts on NumPy arrays: continuous, ρ(0) = 0,
         never negative, never falling away from zero on either side. It may be asymmetric, bounded, or flat at zero.
+        Samples take 2 only. Heavy tails, and r below one, may leave a wider interval than asked for.
 
     Returns
     -------
@@ -145,7 +149,7 @@ def _any_difference(law: Law, D: float, difference: float | Callable, tol: float
     with threadpool_limits(limits=1, user_api="blas"):
         y, greatest, error = _refine.best_constant(law, rho)
         if greatest + error <= D:
-            return _result(0.0, 0.0, D, 0.0, tol, 0, np.array([y]), np.ones(1), error, 0.0, 0.0)
+            return _result(0.0, 0.0, D, 0.0, tol, 0, np.array([y]), np.ones(1), 0.0, 0.0, 0.0)
         found = _refine.solve(law, rho, D, tol, max_steps)
     lower, upper, slope, steps, points, masses, quadrature, rounding, outside = found
     return _result(lower, upper, D, slope, tol, steps, points, masses, quadrature, rounding, outside)
