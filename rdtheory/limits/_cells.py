@@ -102,6 +102,8 @@ def core(law: Law, rho: Measure, slope: float, longest: float) -> tuple[float, f
         low, high = float(left[kept[0]]), float(right[kept[-1]])
         if high - low <= longest or given_up > least:
             break
+    if high - low > longest:  # not even without most of the mass: what is about the center
+        low, high = max(low, center - longest / 2), min(high, center + longest / 2)
     return low, high
 
 

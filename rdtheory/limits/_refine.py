@@ -13,10 +13,10 @@ from rdtheory.limits._law import Law
 
 COARSE, FIRST = 0.1, 0.02  # cells in widths of the kernel: to find the slope, and at first
 BOX = 16  # cells of the first grid: a third of a width
-MOST_COARSE, MOST_FIRST, MOST = 2**14, 2**16, 2**20  # cells on those grids, and on any
+MOST_COARSE, MOST_FIRST, MOST = 2**14, 2**16, 2**18  # cells on those grids, and on any
 AT_ONCE = 40  # boxes cut in a round
 GAIN = 0.03  # of the greatest that is missing: less is left for the next round
-PATIENCE = 6  # rounds without a gap smaller by a tenth
+PATIENCE = 4  # rounds without a gap smaller by a tenth
 SAMPLES = np.concatenate([-np.geomspace(1e3, 1e-9, 400), [0.0], np.geomspace(1e-9, 1e3, 400)])
 
 
@@ -123,7 +123,7 @@ def solve(law: Law, rho: Measure, D: float, tol: float, max_steps: int) -> Found
         )  # fmt: skip
         gap = found.upper - found.lower
         stale = 0 if best is None or gap < 0.9 * (best.upper - best.lower) else stale + 1
-        best = found if best is None or not gap >= best.upper - best.lower else best
+        best = found if best is None or gap < best.upper - best.lower or math.isnan(best.upper - best.lower) else best
         if gap <= 0.9 * tol:
             break
         seen = max(float(spent.c.max()), 1.0)
@@ -143,7 +143,11 @@ def solve(law: Law, rho: Measure, D: float, tol: float, max_steps: int) -> Found
         previous = (slope, error)
         slope *= math.exp(min(max(error / -elasticity, -0.1), 0.1))
     assert best is not None
-    return best
+    # Distortions without a mean, or beyond all numbers, prove nothing.
+    return best._replace(
+        lower=best.lower if math.isfinite(best.lower) else 0.0,
+        upper=best.upper if math.isfinite(best.upper) else math.inf,
+    )
 
 
 def _missing(cells: Cells, c: np.ndarray, width: int, tol: float) -> np.ndarray:

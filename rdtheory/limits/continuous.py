@@ -83,7 +83,7 @@ def rate_at(
         min E ρ(X - y) over all y on, the variance for squared error, the rate is zero.
     tol : width upper - lower in bits at which to stop.
     max_steps : rounds of refinement after which to stop anyway.
-    difference : r > 0 for ρ(u) = abs(u)^r, or a function ρ of u = x - y that acts on NumPy arrays: continuous, ρ(0) = 0,
+    difference : r > 0 for ρ(u) = abs(u)^r, or a function ρ of u = x - y on NumPy arrays: continuous, ρ(0) = 0,
         never negative, never falling away from zero on either side. It may be asymmetric, bounded, or flat at zero.
         Samples take 2 only. Heavy tails, and r below one, may leave a wider interval than asked for.
 
@@ -146,7 +146,8 @@ def _any_difference(law: Law, D: float, difference: float | Callable, tol: float
         raise ValueError("distortion must be > 0: a source with a density is not solved for at distortion zero")
     if law.panels is None:
         raise ValueError("difference must be 2 for samples: other distortions are solved for densities only")
-    with threadpool_limits(limits=1, user_api="blas"):
+    far_out = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    with threadpool_limits(limits=1, user_api="blas"), far_out:
         y, greatest, error = _refine.best_constant(law, rho)
         if greatest + error <= D:
             return _result(0.0, 0.0, D, 0.0, tol, 0, np.array([y]), np.ones(1), 0.0, 0.0, 0.0)

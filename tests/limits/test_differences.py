@@ -240,6 +240,12 @@ def test_bad_differences_are_named(difference, message):
         continuous.rate_at(sources.gaussian(1.0), 0.1, difference=difference)
 
 
+def test_a_distortion_without_a_mean_leaves_an_interval_and_no_nan():
+    result = continuous.rate_at(sources.student_t(3.0), 0.5, difference=4.0, max_steps=1)
+    assert 0 <= result.lower <= result.upper
+    assert not result.converged
+
+
 def test_samples_are_refused():
     with pytest.raises(ValueError, match="densities only"):
         continuous.rate_at(sources.from_samples(jnp.array([1.0, 2.0])), 0.1, difference=1.0)
