@@ -80,7 +80,7 @@ def _moments(log_f: np.ndarray, w: np.ndarray) -> np.ndarray:
     return np.stack([(w * f).sum(1), (w * np.where(f > 0, f * np.where(f > 0, log_f, 0.0), 0.0)).sum(1)], 1)
 
 
-def divide(left: np.ndarray, right: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
+def divide(left: np.ndarray, right: np.ndarray, width: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The same panels cut into pieces no wider than `width`."""
     pieces = np.maximum(np.ceil((right - left) / width), 1).astype(int)
     index = np.repeat(np.arange(len(left)), pieces)

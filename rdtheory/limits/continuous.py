@@ -12,10 +12,14 @@ a stated error, a bound of the supremum over all y and not only over points look
 - Supremum: Taylor polynomials with a remainder from Cauchy's estimate, bounded by their Bernstein coefficients.
 - Far ends: mass beyond the panels kept gets λ = 1 below, and a reproduction drawn from q blindly above.
 
+That is squared error. For other ρ(x - y) K may have a kink, so `_difference` works on equal cells instead, with the
+reproductions on their edges: λ is constant on cells, and that K falls on either side of zero bounds the supremum.
+
 All of it runs on the host in NumPy: the kernel reaches a few widths only, so all is banded, and nothing compiles.
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -27,7 +31,8 @@ from jaxtyping import Bool, Float, Int
 from threadpoolctl import threadpool_limits
 
 from rdtheory import _checks
-from rdtheory.limits import _line, _nodes, _panels
+from rdtheory.limits import _crossing, _line, _nodes, _refine
+from rdtheory.limits._law import Law, law_of
 from rdtheory.sources import Source
 
 __all__ = ["ContinuousRate", "rate_at"]
@@ -35,7 +40,6 @@ __all__ = ["ContinuousRate", "rate_at"]
 TOL = 1e-6  # bits
 MAX_STEPS = 24
 PATIENCE = 8  # rounds without a gap smaller by a third
-FAR = 110.0  # nats by which f(x) |x|³ has fallen where the panels end
 
 
 class ContinuousRate(NamedTuple):
@@ -55,13 +59,18 @@ class ContinuousRate(NamedTuple):
 
 
 def rate_at(
-    source: Source, distortion: Float[ArrayLike, ""], *, tol: float = TOL, max_steps: int = MAX_STEPS
+    source: Source,
+    distortion: Float[ArrayLike, ""],
+    *,
+    tol: float = TOL,
+    max_steps: int = MAX_STEPS,
+    difference: float | Callable = 2.0,
 ) -> ContinuousRate:
-    r"""Rate R(D) of a source on the real line under squared error, certified from both sides.
+    r"""Rate R(D) of a source on the real line under a distortion ρ(x - y), certified from both sides.
 
     Solves
 
-    .. math:: \min_{P(y|x)}\; I(X;Y) \quad\text{subject to}\quad \mathbb E (X-Y)^2 \le D, \qquad y \in \mathbb R,
+    .. math:: \min_{P(y|x)}\; I(X;Y) \quad\text{subject to}\quad \mathbb E\,\rho(X-Y) \le D, \qquad y \in \mathbb R,
 
     by an interior point on the masses, new points where the dual is violated, and a root search on the slope.
 
@@ -70,9 +79,13 @@ def rate_at(
     Parameters
     ----------
     source : from `rdtheory.sources`.
-    distortion : D > 0, in squared units of the source; zero only for samples. From the variance on the rate is zero.
+    distortion : D > 0, in units of ρ: for ``difference=2`` in squared units of the source. Zero only for samples. From
+        min E ρ(X - y) over all y on, the variance for squared error, the rate is zero.
     tol : width upper - lower in bits at which to stop.
     max_steps : rounds of refinement after which to stop anyway.
+    difference : r > 0 for ρ(u) = abs(u)^r, or a function ρ of u = x - y on NumPy arrays: continuous, ρ(0) = 0,
+        never negative, never falling away from zero on either side. It may be asymmetric, bounded, or flat at zero.
+        Samples take 2 only. Heavy tails, and r below one, may leave a wider interval than asked for.
 
     Returns
     -------
@@ -82,7 +95,8 @@ def rate_at(
 
     Raises
     ------
-    ValueError : D is not positive (a density has infinite rate at D = 0), or the density cannot be integrated.
+    ValueError : D is not positive (a density has infinite rate at D = 0), the density cannot be integrated, or
+        `difference` is not such a function; samples at other than squared error.
     TypeError : the distortion is traced.
     RuntimeError : JAX is not in float64.
 
@@ -97,6 +111,9 @@ def rate_at(
     >>> point = rate_at(sources.gaussian(1.0), 1 / 16)
     >>> print(f"R in [{point.lower:.6f}, {point.upper:.6f}] bits")
     R in [2.000000, 2.000000] bits
+    >>> point = rate_at(sources.laplace(1.0), 1 / 2, difference=abs)
+    >>> print(f"R in [{point.lower:.5f}, {point.upper:.5f}] bits")
+    R in [1.00000, 1.00000] bits
     """
     _checks.require_x64("continuous.rate_at")
     if any(isinstance(value, Tracer) for value in (distortion, tol, max_steps)):
@@ -106,7 +123,9 @@ def rate_at(
     _checks.stopping(tol, max_steps)
     D, _ = _checks.nonnegative("distortion", distortion)
     D = float(D)
-    law = _law(source)
+    law = law_of(source)
+    if callable(difference) or difference != 2:
+        return _any_difference(law, D, difference, float(tol), int(max_steps))
     if D == 0 and law.entropy == math.inf:
         raise ValueError("distortion must be > 0: a source with a density has infinite rate at distortion zero")
     if law.variance <= D:
@@ -120,72 +139,24 @@ def rate_at(
         return _solve(law, D, float(tol), int(max_steps))
 
 
-class _Law(NamedTuple):
-    """What the solver must know of a source."""
-
-    source: Source
-    panels: _panels.Panels | None
-    mean: float
-    variance: float
-    entropy: float  # bits, of atoms; infinite for a density
-
-    def nodes(self, slope: float) -> _nodes.Nodes:
-        """The source as seen at a slope."""
-        if self.panels is None:
-            x, p = self.source.atoms, self.source.masses
-            none = np.empty(0)
-            return _nodes.Nodes(x, p, np.arange(len(x)), none, none, 0.0, none, none, None)
-        return _nodes.nodes_at(self.log_density, self.panels, _nodes.width_of(slope), self.mean)
-
-    def log_density(self, x: np.ndarray) -> np.ndarray:
-        """Normalized, nats."""
-        assert self.source.log_density is not None
-        assert self.panels is not None
-        return self.source.log_density(x) - self.panels.log_scale
-
-    def density(self, x: np.ndarray) -> np.ndarray:
-        """Normalized."""
-        return np.exp(self.log_density(x))
+def _any_difference(law: Law, D: float, difference: float | Callable, tol: float, max_steps: int) -> ContinuousRate:
+    """The same for a ρ that is not the square."""
+    rho = _refine.measure(difference, law.source.scale)
+    if D == 0:
+        raise ValueError("distortion must be > 0: a source with a density is not solved for at distortion zero")
+    if law.panels is None:
+        raise ValueError("difference must be 2 for samples: other distortions are solved for densities only")
+    far_out = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    with threadpool_limits(limits=1, user_api="blas"), far_out:
+        y, greatest, error = _refine.best_constant(law, rho)
+        if greatest + error <= D:
+            return _result(0.0, 0.0, D, 0.0, tol, 0, np.array([y]), np.ones(1), 0.0, 0.0, 0.0)
+        found = _refine.solve(law, rho, D, tol, max_steps)
+    lower, upper, slope, steps, points, masses, quadrature, rounding, outside = found
+    return _result(lower, upper, D, slope, tol, steps, points, masses, quadrature, rounding, outside)
 
 
-def _law(source: Source) -> _Law:
-    if source.log_density is None:
-        x, p = source.atoms, source.masses
-        mean = float(p @ x)
-        return _Law(source, None, mean, float(p @ (x - mean) ** 2), float(-p @ np.log2(p)))
-    panels = _panels.resolve(source.log_density, _edges(source))
-    x, w = _panels.rule(panels.left, panels.right)
-    p = w * np.exp(source.log_density(x) - panels.log_scale)
-    start = float(np.median(source.breaks))
-    variance = float(np.sum(p * ((x - start) / source.scale) ** 2)) * source.scale**2
-    # Where even that is huge, or still growing at the last panel, there is no mean to speak of.
-    mean = float(np.sum(p * x)) if variance < 1e12 * source.scale**2 else start
-    return _Law(source, panels, mean, variance - (mean - start) ** 2, math.inf)
-
-
-def _edges(source: Source) -> np.ndarray:
-    """Ends of the support, breaks, and beyond the outermost breaks steps that double, until nothing is left."""
-    assert source.log_density is not None
-    edges = list(source.breaks)
-    peak = float(np.max(source.log_density(source.breaks)))
-    with np.errstate(over="ignore"):
-        steps = source.scale * 2.0 ** np.arange(-2, 1000)
-    for sign, start, end in ((-1, source.breaks[0], source.support[0]), (1, source.breaks[-1], source.support[1])):
-        if math.isfinite(end):
-            edges.append(end)
-            continue
-        x = start + sign * steps[steps < 1e150]
-        with np.errstate(over="ignore"):
-            log_f, log_x = source.log_density(x), np.log(np.abs(x - start) / source.scale)
-        fallen = log_f + 3 * log_x < peak - FAR
-        if not log_f[-1] + log_x[-1] < peak - 5:
-            raise ValueError("log_density must fall faster than -log|x| towards an infinite end of its support")
-        last = int(np.argmax(fallen)) if fallen.any() else len(x) - 1
-        edges.extend(x[: last + 1])
-    return np.unique(edges)
-
-
-def _solve(law: _Law, D: float, tol: float, max_steps: int) -> ContinuousRate:
+def _solve(law: Law, D: float, tol: float, max_steps: int) -> ContinuousRate:
     slope = _slope(law, D)
     nodes, seen_at = law.nodes(slope), slope
     y, q = _line.first_points(nodes, _nodes.width_of(slope))
@@ -225,8 +196,8 @@ def _solve(law: _Law, D: float, tol: float, max_steps: int) -> ContinuousRate:
     return _result(max(lower, 0.0), upper, D, slope, tol, steps, y, q, quadrature, rounding, nodes.outside)
 
 
-def _slope(law: _Law, D: float) -> float:
-    """A slope at which the optimum has about the distortion D: bracketed secant steps, on coarse points."""
+def _slope(law: Law, D: float) -> float:
+    """A slope at which the optimum has about the distortion D, on coarse points."""
 
     def distortion(slope: float) -> float:
         nodes = law.nodes(slope)
@@ -235,26 +206,7 @@ def _slope(law: _Law, D: float) -> float:
         b, _, q, _ = _line.masses(nodes, y, q, width, 1e-7)
         return _line.channel(nodes, b, y, q, slope)[0].distortion
 
-    slope = 1 / (2 * _nodes.LN2 * D)
-    low, high = 0.0, math.inf  # slopes with more and with less distortion
-    previous = None
-    for _ in range(40):
-        error = math.log(max(distortion(slope) / D, 1e-30))
-        if error > 0:
-            low = slope
-        else:
-            high = slope
-        if abs(error) < 1e-3 or high / max(low, 1e-300) < 1 + 1e-6:
-            break
-        rate = -1.0
-        if previous is not None and previous[1] != error:
-            rate = min((error - previous[1]) / math.log(slope / previous[0]), -0.1)
-        previous = (slope, error)
-        aim = slope * math.exp(min(max(-error / rate, -1.0), 1.0))
-        if not low < aim < high:
-            aim = math.sqrt(low * high) if 0 < low and high < math.inf else (2 * low if low > 0 else high / 2)
-        slope = aim
-    return high if high < math.inf and abs(error) >= 1e-3 else slope
+    return _crossing.slope_of(distortion, 1 / (2 * _nodes.LN2 * D), D)
 
 
 def _result(lower, upper, D, slope, tol, steps, y, q, quadrature, rounding, abandoned) -> ContinuousRate:

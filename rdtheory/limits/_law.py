@@ -1,0 +1,77 @@
+"""A source on the line as its solvers see it: resolved panels of a density, or atoms."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from rdtheory.limits import _nodes, _panels
+from rdtheory.sources import Source
+
+FAR = 110.0  # nats by which f(x) |x|³ has fallen where the panels end
+
+
+class Law(NamedTuple):
+    """What the solver must know of a source."""
+
+    source: Source
+    panels: _panels.Panels | None
+    mean: float
+    variance: float
+    entropy: float  # bits, of atoms; infinite for a density
+
+    def nodes(self, slope: float) -> _nodes.Nodes:
+        """The source as seen at a slope."""
+        if self.panels is None:
+            x, p = self.source.atoms, self.source.masses
+            none = np.empty(0)
+            return _nodes.Nodes(x, p, np.arange(len(x)), none, none, 0.0, none, none, None)
+        return _nodes.nodes_at(self.log_density, self.panels, _nodes.width_of(slope), self.mean)
+
+    def log_density(self, x: np.ndarray) -> np.ndarray:
+        """Normalized, nats."""
+        assert self.source.log_density is not None
+        assert self.panels is not None
+        return self.source.log_density(x) - self.panels.log_scale
+
+    def density(self, x: np.ndarray) -> np.ndarray:
+        """Normalized."""
+        return np.exp(self.log_density(x))
+
+
+def law_of(source: Source) -> Law:
+    """The law of a source, with its panels."""
+    if source.log_density is None:
+        x, p = source.atoms, source.masses
+        mean = float(p @ x)
+        return Law(source, None, mean, float(p @ (x - mean) ** 2), float(-p @ np.log2(p)))
+    panels = _panels.resolve(source.log_density, _edges(source))
+    x, w = _panels.rule(panels.left, panels.right)
+    p = w * np.exp(source.log_density(x) - panels.log_scale)
+    start = float(np.median(source.breaks))
+    variance = float(np.sum(p * ((x - start) / source.scale) ** 2)) * source.scale**2
+    # Where even that is huge, or still growing at the last panel, there is no mean to speak of.
+    mean = float(np.sum(p * x)) if variance < 1e12 * source.scale**2 else start
+    return Law(source, panels, mean, variance - (mean - start) ** 2, math.inf)
+
+
+def _edges(source: Source) -> np.ndarray:
+    """Ends of the support, breaks, and beyond the outermost breaks steps that double, until nothing is left."""
+    assert source.log_density is not None
+    edges = list(source.breaks)
+    peak = float(np.max(source.log_density(source.breaks)))
+    with np.errstate(over="ignore"):
+        steps = source.scale * 2.0 ** np.arange(-2, 1000)
+    for sign, start, end in ((-1, source.breaks[0], source.support[0]), (1, source.breaks[-1], source.support[1])):
+        if math.isfinite(end):
+            edges.append(end)
+            continue
+        x = start + sign * steps[steps < 1e150]
+        with np.errstate(over="ignore"):
+            log_f, log_x = source.log_density(x), np.log(np.abs(x - start) / source.scale)
+        fallen = log_f + 3 * log_x < peak - FAR
+        if not log_f[-1] + log_x[-1] < peak - 5:
+            raise ValueError("log_density must fall faster than -log|x| towards an infinite end of its support")
+        last = int(np.argmax(fallen)) if fallen.any() else len(x) - 1
+        edges.extend(x[: last + 1])
+    return np.unique(edges)

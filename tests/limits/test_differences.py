@@ -1,0 +1,271 @@
+"""Continuous sources under distortions that depend on x - y alone."""
+
+import itertools
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import quad
+
+from rdtheory import sources
+from rdtheory.limits import _cells, _difference, continuous
+from rdtheory.limits._law import law_of
+from tests import oracles
+
+LN2 = np.log(2)
+MIXTURE = sources.gaussian_mixture(jnp.array([0.3, 0.7]), jnp.array([-2.0, 1.0]), jnp.array([0.5, 1.0]))
+SOURCES = {
+    "gaussian": sources.gaussian(1.0),
+    "uniform": sources.uniform(0.0, 1.0),
+    "laplace": sources.laplace(1.0),
+    "exponential": sources.exponential(1.0),
+    "mixture": MIXTURE,
+}
+
+
+def overlap(a, b):
+    assert max(a.lower, b.lower) <= min(a.upper, b.upper)
+
+
+def density_of(source):
+    return lambda x: float(np.exp(source.log_density(np.array([x])))[0])
+
+
+def scipy_integral(function, low, high, points):
+    edges = np.unique(np.clip(np.concatenate([[low], points, [high]]), low, high))
+    return sum(quad(function, a, b, epsabs=1e-13, epsrel=1e-10)[0] for a, b in itertools.pairwise(edges))
+
+
+# Against closed forms and other methods ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [0.25, 1.0, 2.0])
+def test_laplace_under_absolute_error(rate):
+    """Shannon's lower bound is met: R(D) = log2(scale / D)."""
+    result = continuous.rate_at(sources.laplace(2.0), 2.0 * 2.0**-rate, difference=abs)
+    assert result.lower <= rate <= result.upper
+    assert result.upper - result.lower <= 1e-6
+    assert result.converged
+
+
+@pytest.mark.parametrize("D", [0.5, 0.1])
+def test_square_as_a_function_meets_the_path_for_squared_error(D):
+    a = continuous.rate_at(sources.gaussian(1.0), D, difference=lambda u: u**2)
+    overlap(a, continuous.rate_at(sources.gaussian(1.0), D))
+    assert a.lower <= -0.5 * np.log2(D) <= a.upper
+    assert a.converged
+
+
+def test_a_power_is_the_function_it_names():
+    a = continuous.rate_at(sources.uniform(0.0, 1.0), 0.005, difference=3.0)
+    b = continuous.rate_at(sources.uniform(0.0, 1.0), 0.005, difference=lambda u: np.abs(u) ** 3)
+    assert a.converged
+    np.testing.assert_allclose([a.lower, a.upper], [b.lower, b.upper], rtol=0, atol=1e-12)
+
+
+def test_uniform_between_two_discrete_problems():
+    """Cells with the least distortion over x and y in them bound R below, with the greatest above."""
+    n, D = 128, 0.1
+    result = continuous.rate_at(sources.uniform(0.0, 1.0), D, difference=1.0)
+    k = np.abs(np.arange(n)[:, None] - np.arange(n)[None, :])
+    p = np.full(n, 1 / n)
+    least, _ = oracles.rate_at(p, np.maximum(k - 1, 0) / n, D, bisections=30, steps=3000)
+    _, greatest = oracles.rate_at(p, (k + 1) / n, D, bisections=30, steps=3000)
+    assert result.converged
+    assert least <= result.upper
+    assert result.lower <= greatest
+    assert greatest - least < 0.5
+
+
+@pytest.mark.parametrize(("name", "r"), [("gaussian", 1.5), ("uniform", 1.0), ("exponential", 3.0)])
+def test_shannons_lower_bound(name, r):
+    """R(D) >= h(f) - log2 of the largest entropy at D, that of exp(-|u|^r) scaled."""
+    source, D = SOURCES[name], 0.02
+    entropy = {"gaussian": 0.5 * np.log2(2 * np.pi * np.e), "uniform": 0.0, "exponential": np.log2(np.e)}[name]
+    theta = 1 / (r * D)
+    volume = 2 * quad(lambda u: np.exp(-theta * u**r), 0, np.inf)[0]
+    result = continuous.rate_at(source, D, difference=r, tol=1e-4)
+    assert entropy - np.log2(volume) - theta * D / LN2 <= result.upper + 1e-12
+
+
+# Laws ----------------------------------------------------------------------------------------------------------------
+
+
+def test_scaling():
+    a = continuous.rate_at(sources.gaussian(1.0), 0.2, difference=1.0)
+    b = continuous.rate_at(sources.gaussian(10.0), 2.0, difference=1.0)
+    overlap(a, b)
+    np.testing.assert_allclose(a.slope, 10 * b.slope, rtol=1e-3)
+
+
+def test_mirror_image_of_an_asymmetric_distortion():
+    def rho(u):
+        return np.where(u > 0, u, -3 * u)
+
+    mirrored = sources.gaussian_mixture(jnp.array([0.3, 0.7]), jnp.array([2.0, -1.0]), jnp.array([0.5, 1.0]))
+    a = continuous.rate_at(MIXTURE, 0.5, difference=rho)
+    b = continuous.rate_at(mirrored, 0.5, difference=lambda u: rho(-u))
+    overlap(a, b)
+    assert a.converged
+    # -3u costs more than |u|, at most three times it
+    assert continuous.rate_at(MIXTURE, 0.5, difference=1.0, tol=1e-4).lower <= a.upper
+    assert a.lower <= continuous.rate_at(MIXTURE, 0.5 / 3, difference=1.0, tol=1e-4).upper
+
+
+def test_a_flat_bottom_is_cheaper_by_what_it_forgives():
+    source, D, a = sources.uniform(0.0, 1.0), 0.02, 0.05
+    flat = continuous.rate_at(source, D, difference=lambda u: np.maximum(np.abs(u) - a, 0.0), tol=1e-4)
+    # max(|u| - a, 0) lies between |u| - a and |u|
+    assert flat.lower <= continuous.rate_at(source, D, difference=1.0, tol=1e-4).upper
+    assert continuous.rate_at(source, D + a, difference=1.0, tol=1e-4).lower <= flat.upper
+    assert 0 <= flat.upper - flat.lower < 1e-3
+
+
+def test_a_bounded_distortion_is_cheaper_than_what_it_is_cut_from():
+    source, D = sources.gaussian(1.0), 0.2
+    bounded = continuous.rate_at(source, D, difference=lambda u: np.minimum(np.abs(u), 1.5), tol=1e-4)
+    assert bounded.lower <= continuous.rate_at(source, D, difference=1.0, tol=1e-4).upper
+    assert 0 < bounded.lower <= bounded.upper < bounded.lower + 1e-3
+
+
+# The certificate -----------------------------------------------------------------------------------------------------
+
+
+def recomputed(rho, result):
+    """For the uniform source: -∫ f log z, the distortion, the greatest c of a scan; from points and masses alone."""
+    y, q, s = (np.asarray(part) for part in (result.points, result.masses, result.slope))
+    at = np.linspace(y[0], y[-1], 400)
+    edges = np.unique(np.concatenate([[0.0, 1.0], y, at]))  # every kink of the integrands
+    t, w = np.polynomial.legendre.leggauss(8)
+    half = np.diff(edges)[:, None] / 2
+    x, w = (edges[:-1, None] + half * (1 + t)).ravel(), (half * w).ravel()
+    d = rho(x[:, None] - y[None, :])
+    k = np.exp2(-s * d) * q
+    z = k.sum(1)
+    c = (w / z) @ np.exp2(-s * rho(x[:, None] - at[None, :]))
+    return -float(w @ np.log2(z)), float(w @ ((k * d).sum(1) / z)), float(c.max()), float(s)
+
+
+@pytest.mark.parametrize("r", [1.0, 3.0])
+def test_bounds_agree_with_another_quadrature_of_the_returned_points(r):
+    source, D = sources.uniform(0.0, 1.0), 0.15 if r == 1.0 else 0.01
+    result = continuous.rate_at(source, D, difference=r)
+    free, distortion, top, s = recomputed(lambda u: np.abs(u) ** r, result)
+    assert result.converged
+    line = free - s * D
+    np.testing.assert_allclose(distortion, D, rtol=2e-3)
+    assert line - np.log2(max(top, 1.0)) <= float(result.upper) + 1e-6
+    assert abs(float(result.upper) - line) < 1e-5  # the channel lies on the line, but for its divergence and slope
+    assert top < 1 + 1e-5
+
+
+def test_the_supremum_is_over_all_y_and_not_over_the_edges():
+    """A rough v: c between edges is above c at the edges, and below the bound."""
+    rng = np.random.default_rng(3)
+    law = law_of(sources.uniform(0.0, 1.0))
+    grid = _cells.Grid(0.0, 1 / 40, 40)
+    cells = _cells.cells_of(law, grid)
+    v = rng.exponential(size=40)
+    slope = 20.0
+    for r in (0.5, 1.0, 2.5):
+
+        def rho(u, r=r):
+            return np.abs(u) ** r
+
+        kernel = _cells.kernel_of(rho, slope, grid)
+        dual = _difference.lower(cells, kernel, _cells.whole(rho, kernel, grid), v, 0.1)
+        at = rng.uniform(0.0, 1.0, size=60)
+        edges = grid.edges
+        exact = []
+        for y in at:
+            parts = [
+                scipy_integral(lambda x, y=y, rho=rho: np.exp2(-slope * rho(np.array(x - y))), a, b, [y])
+                for a, b in itertools.pairwise(edges)
+            ]
+            exact.append(float(v @ np.array(parts)))
+        bound = dual.above[np.minimum((at * 40).astype(int), 39)]
+        assert (np.array(exact) <= bound + 1e-9).all()
+        if r > 1:
+            assert max(exact) > dual.c.max() or dual.above.max() > dual.c.max()
+
+
+def test_bounds_from_the_edges_alone_would_have_been_wrong():
+    """Without what c does between edges and without the excess of c the "lower bound" of a first round is above R."""
+    truth = continuous.rate_at(sources.uniform(0.0, 1.0), 0.1, difference=1.0)
+    rough = continuous.rate_at(sources.uniform(0.0, 1.0), 0.1, difference=1.0, max_steps=1)
+    free, _, top, s = recomputed(np.abs, rough)
+    assert free - s * 0.1 > truth.upper + 1e-4
+    assert top > 1 + 1e-4
+    assert rough.lower <= truth.upper
+    assert truth.lower <= rough.upper
+    assert not rough.converged
+
+
+# Edges ---------------------------------------------------------------------------------------------------------------
+
+
+def test_zero_rate_from_the_best_constant_on():
+    result = continuous.rate_at(sources.uniform(0.0, 1.0), 0.25, difference=1.0)
+    assert result.lower <= 0 <= result.upper < 1e-6
+    result = continuous.rate_at(sources.exponential(1.0), 0.7, difference=1.0)  # the median: ln 2
+    assert result.lower == result.upper == 0
+    np.testing.assert_allclose(result.points, [LN2], atol=1e-6)
+    just = continuous.rate_at(sources.uniform(0.0, 1.0), 0.25 * (1 - 1e-5), difference=1.0)
+    assert 0 <= just.lower <= just.upper < 1e-3
+
+
+def test_a_heavy_tail_leaves_an_honest_interval():
+    result = continuous.rate_at(sources.student_t(3.0), 0.5, difference=1.0, max_steps=1)
+    assert result.lower <= result.upper
+    assert not np.isnan([result.lower, result.upper]).any()
+    assert bool(result.converged) == (result.upper - result.lower <= 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("difference", "message"),
+    [
+        (0.0, "must be > 0"),
+        (-1.0, "must be > 0"),
+        (np.inf, "must be > 0"),
+        (np.nan, "must be > 0"),
+        (lambda u: u, "must be >= 0"),
+        (lambda u: np.abs(u) + 1, "0 at 0"),
+        (lambda u: np.where(np.abs(u) > 1, 0.5, np.abs(u)), "never fall"),
+        (lambda u: u * np.nan, "finite"),
+        (lambda u: 1.0, "elementwise"),
+    ],
+)
+def test_bad_differences_are_named(difference, message):
+    with pytest.raises(ValueError, match=message):
+        continuous.rate_at(sources.gaussian(1.0), 0.1, difference=difference)
+
+
+def test_a_distortion_without_a_mean_leaves_an_interval_and_no_nan():
+    result = continuous.rate_at(sources.student_t(3.0), 0.5, difference=4.0, max_steps=1)
+    assert 0 <= result.lower <= result.upper
+    assert not result.converged
+
+
+def test_samples_are_refused():
+    with pytest.raises(ValueError, match="densities only"):
+        continuous.rate_at(sources.from_samples(jnp.array([1.0, 2.0])), 0.1, difference=1.0)
+
+
+def test_zero_distortion_is_refused():
+    with pytest.raises(ValueError, match="distortion must be > 0"):
+        continuous.rate_at(sources.gaussian(1.0), 0.0, difference=1.0)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("share", [0.75, 0.2, 0.02])
+@pytest.mark.parametrize("r", [1.0, 1.5, 3.0, 4.0])
+@pytest.mark.parametrize("name", SOURCES)
+def test_sweep(name, r, share):
+    source = SOURCES[name]
+    f = density_of(source)
+    ends = {"uniform": (0.0, 1.0), "exponential": (0.0, 40.0)}.get(name, (-40.0, 40.0))
+    center = {"uniform": 0.5, "exponential": LN2}.get(name, 0.0)
+    D = share**r * scipy_integral(lambda x: f(x) * abs(x - center) ** r, *ends, [-3.0, 0.0, center, 3.0])
+    result = continuous.rate_at(source, D, difference=r)
+    assert 0 <= result.upper - result.lower <= 1e-5  # not all get to the tolerance
+    assert bool(result.converged) == bool(result.upper - result.lower <= 1e-6)
