@@ -32,7 +32,8 @@ def require_x64(function: str) -> None:
 def array(name: str, value: ArrayLike, ndim: int | None = None, *, shape: tuple[int, ...] | None = None) -> Array:
     """`value` as a floating array, with the number of axes or the exact shape asked for."""
     try:
-        result = jnp.asarray(value)
+        # For a large NumPy array `asarray` alone makes two copies.
+        result = jnp.asarray(jax.device_put(value) if isinstance(value, np.ndarray) else value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be an array of real numbers, got {type(value).__name__}") from error
     if not any(jnp.issubdtype(result.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
