@@ -8,13 +8,15 @@ from jax.core import Tracer
 
 from rdtheory import _checks
 from rdtheory.distortion import Grid, Samples
-from rdtheory.limits import _blahut_arimoto, _columns, _slope_search, _structured
+from rdtheory.limits import _axes, _blahut_arimoto, _columns, _slope_search, _structured
+from rdtheory.limits._axes import Squares
 from rdtheory.limits._structured import Distortion
 from rdtheory.results import RateDistortion
 
 DIRECT = 2**21  # n m min(n, m) up to which the interior point takes all letters at once
 SIZES = (64, 192, 512, 1024)  # letters that column generation works with
 PADDED = 2**20  # entries up to which a matrix is padded to one of few shapes
+PLANE = (512, 2048)  # the same on a grid of several axes
 DENSE = 2**25  # entries of a matrix that is still factored whole if its support turns out large
 COARSE = (2**13, 2**15)  # source letters of the problems solved before one without a matrix
 VIEW = 2**28  # entries of the columns that column generation works with
@@ -22,6 +24,10 @@ VIEW = 2**28  # entries of the columns that column generation works with
 
 def point(p: Array, d: Distortion, target: Array, tol: Array, max_steps: Array, kind: str) -> RateDistortion:
     """R(D) at a slope, a distortion or a rate."""
+    if isinstance(d, Grid):
+        d = _axes.known(d)
+    if isinstance(d, Squares):
+        return _point(p, d, target, tol, max_steps, kind)
     if isinstance(d, Grid | Samples):
         return _coarse_first(p, d, target, tol, max_steps, kind)
     return _without_padding(_point(*_padded(p, d), target, tol, max_steps, kind), d)
@@ -103,7 +109,7 @@ def _point(
     p: Array, d: Distortion, target: Array, tol: Array, max_steps: Array, kind: str, guess: Array | None = None
 ) -> RateDistortion:
     n, m = _structured.shape(d)
-    first, *others = _sizes(n, m)
+    first, *others = [size for size in PLANE if size <= m] if isinstance(d, Squares) else _sizes(n, m)
     result = _columns.solve(p, d, target, tol, max_steps, guess, kind=kind, size=first)
     for size in others:
 

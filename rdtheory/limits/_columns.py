@@ -80,7 +80,7 @@ def solve(
             best, best_letters = jax.tree.map(
                 lambda a, b: jnp.where(better, a, b), (point, state.letters), (state.best, state.best_letters)
             )
-            letters, q, grew, full = _exchange(view, point, tol)
+            letters, q, grew, full = _exchange(d, view, point, tol)
             inner = jnp.clip(0.05 * point.gap, tol / 8, state.inner)
             exhausted = full | (~grew & (state.inner <= tol / 4))
             over = (steps >= max_steps) | (best.gap <= tol) | exhausted
@@ -170,22 +170,18 @@ def _first_letters(problem: Problem, size: int, guess: Array | None) -> tuple[Ar
     )
 
 
-def _exchange(view: View, point: Point, tol: Array) -> tuple[Array, Array, Array, Array]:
-    """Of each stretch of the alphabet the letter of largest c, into the free slots; none is ever dropped.
+def _exchange(d: Distortion, view: View, point: Point, tol: Array) -> tuple[Array, Array, Array, Array]:
+    """Of each stretch or tile of the alphabet the letter of largest c, into the free slots; none is ever dropped.
 
     A letter of hardly any mass may hold down c where the source has hardly any: dropped, it comes back, and the rounds
     go in circles.
     """
-    size, m = len(point.q), len(point.c)
-    stretches = min(size // 4, m)
-    width = -(-m // stretches)
-    c = jnp.pad(point.c, (0, stretches * width - m), constant_values=-1.0).reshape(stretches, width)
-    candidates = jnp.argmax(c, axis=1) + width * jnp.arange(stretches)
-    level = jnp.max(c, axis=1)
+    size = len(point.q)
+    candidates, level = _structured.peaks(d, point.c, size // 4)
     present = jnp.any((candidates[:, None] == view.letters[None, :]) & (point.q > 0)[None, :], axis=1)
     wanted = (level > 1 + LN2 * tol / 16) & ~present
     order = jnp.argsort(jnp.where(wanted, -level, jnp.inf))
-    slots = jnp.argsort(point.q > 0, stable=True)[:stretches]  # the free ones first
+    slots = jnp.argsort(point.q > 0, stable=True)[: len(level)]  # the free ones first
     use = wanted[order] & (point.q[slots] == 0)
     letters = view.letters.at[slots].set(jnp.where(use, candidates[order], view.letters[slots]))
     q = point.q.at[slots].set(jnp.where(use, 1e-3 / size, point.q[slots]))

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from rdtheory.distortion import Grid, Samples
-from rdtheory.limits import _structured
+from rdtheory.limits import _axes, _structured
+from rdtheory.limits._axes import Columns, Squares
 from rdtheory.limits._structured import Distortion
 
 LN2 = math.log(2)
@@ -49,13 +50,16 @@ def _unit(largest: Array) -> Array:
     return jnp.where(largest > 0, jnp.ldexp(1.0, jnp.frexp(largest)[1] - 1), 1.0)
 
 
-def excess(problem: Problem, letters: Array | None = None) -> Array:
+def excess(problem: Problem, letters: Array | None = None) -> Array | Columns:
     """Excess distortion of some reproduction letters, or of all, in units of the problem.
 
     Made anew where it is needed: compiled into what uses it, it costs no memory.
     """
     if letters is None:
         d = problem.d if not isinstance(problem.d, Grid | Samples) else _every_column(problem.d)
+    elif isinstance(problem.d, Squares):
+        tables = tuple(table / problem.unit for table in problem.d.offsets)
+        return Columns(tables, letters, problem.p > 0)
     else:
         d = _structured.columns(problem.d, letters)
     return excess_over(problem.p, d, problem.floor) / problem.unit
@@ -67,6 +71,9 @@ def _every_column(d: Distortion) -> Array:
 
 def price(problem: Problem, s: Array, weights: Array) -> tuple[Array, Array]:
     """C of every letter, from p / z, and a bound on the error of a transform it was computed by."""
+    if isinstance(problem.d, Squares):
+        tables = tuple(table / problem.unit for table in problem.d.offsets)
+        return _axes.price(tables, s, weights, scaled_kernel), jnp.zeros_like(s)
     if isinstance(problem.d, Grid | Samples):
         return _structured.price(problem.d, problem.floor, problem.unit, s, weights, scaled_kernel)
     return weights @ scaled_kernel(excess(problem), s), jnp.zeros_like(s)
