@@ -14,11 +14,13 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 from jax.core import Tracer
 
 from rdtheory.distortion import Grid
 
+SPACING = 1.3  # such a comb blurs to 1 + 3e-5 cos, and its own blur to 1 + 1e-9
+RADIUS, PASSES = 1.5, 4  # kernel widths about a letter, and how often its excess is spread over them
 LONGEST = 2048  # points along one axis up to which its matrix is made
 
 
@@ -58,7 +60,9 @@ class Kernel(NamedTuple):
             middles.append(jnp.exp2(-2 * self.s * step * away**2))
         at = jnp.unravel_index(self.columns.letters, points)
         sums = tuple(y[:, None] + y[None, :] for y in at)
-        apart = sum((step * (y[:, None] - y[None, :]) ** 2 for step, y in zip(steps, at, strict=True)), start=jnp.zeros(()))
+        apart = sum(
+            (step * (y[:, None] - y[None, :]) ** 2 for step, y in zip(steps, at, strict=True)), start=jnp.zeros(())
+        )
         return _along(middles, weights.reshape(points))[sums] * jnp.exp2(-0.5 * self.s * apart)
 
 
@@ -75,6 +79,28 @@ def known(d: Grid) -> Grid:
     return Squares(d.offsets)
 
 
+def comb(d: Squares, s: Array, size: int) -> tuple[Array, Array]:
+    """Letters `SPACING` kernel widths apart, or further so that they fill three quarters of the slots; and which are in use."""
+    points = _points(d.offsets)
+    widths = [1 / jnp.sqrt(2 * math.log(2) * s * table[1]) for table in d.offsets]
+
+    def teeth(wider: Array) -> list[Array]:
+        return [
+            jnp.clip(jnp.ceil((n - 1) / (wider * SPACING * w)), 1, n - 1) + 1
+            for n, w in zip(points, widths, strict=True)
+        ]
+
+    def too_many(wider: Array) -> Array:
+        return (math.prod(teeth(wider)) > 3 * size // 4) & (wider < 1e9)  # at an infinite slope nothing helps
+
+    counts = teeth(lax.while_loop(too_many, lambda wider: 1.02 * wider, jnp.ones(())))
+    rest, index = jnp.arange(size), []
+    for n, count in zip(points, counts, strict=True):
+        index.append(jnp.round(rest % count * (n - 1) / (count - 1)).astype(int))
+        rest = rest // count
+    return jnp.ravel_multi_index(tuple(index), points, mode="clip"), jnp.arange(size) < math.prod(counts)
+
+
 def kernel(columns: Columns, s: Array, kernel_of: Callable[[Array, Array], Array]) -> Kernel:
     return Kernel(columns, s, tuple(kernel_of(_matrix(table), s) for table in columns.tables))
 
@@ -83,6 +109,32 @@ def price(tables: tuple[Array, ...], s: Array, weights: Array, kernel_of: Callab
     """C of every letter."""
     factors = [kernel_of(_matrix(table), s) for table in tables]
     return _along(factors, weights.reshape(_points(tables))).ravel()
+
+
+def lowered(p: Array, d: Squares, z: Array, c: Array, s: Array, price: Callable[[Array], Array]) -> Array:
+    """Bits that c above one costs a lower bound, where that is less than log max c.
+
+    For any λ > 0, R(D) >= -s D + Σ p log λ - log max_y Σ_x p λ K. Where c is above one, λ = 1/z is divided by its
+    largest value m nearby: that costs Σ p log m, little where there is little mass, and leaves hardly any c above one.
+    """
+    points = _points(d.offsets)
+    reach = [jnp.ceil(RADIUS / jnp.sqrt(2 * math.log(2) * s * table[1])) for table in d.offsets]
+    reach = [jnp.minimum(steps, 64).astype(int) for steps in reach]  # s may be zero
+
+    def wider(_: Array, x: Array) -> Array:
+        least = jnp.full((1, *x.shape[1:]), 1.0)
+        return jnp.maximum(x, jnp.maximum(jnp.concatenate([x[1:], least]), jnp.concatenate([least, x[:-1]])))
+
+    def again(_: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        m, c, best = state
+        nearby = jnp.maximum(c, 1.0).reshape(points)
+        for axis, steps in enumerate(reach):
+            nearby = jnp.moveaxis(lax.fori_loop(0, steps, wider, jnp.moveaxis(nearby, axis, 0)), 0, axis)
+        m = m * nearby.ravel()
+        c = price(p / (z * m))
+        return m, c, jnp.minimum(best, p @ jnp.log2(m) + jnp.log2(jnp.max(c)))
+
+    return lax.fori_loop(0, PASSES, again, (jnp.ones_like(z), c, jnp.log2(jnp.max(c))))[2]
 
 
 def sums(kernel: Kernel, q: Array) -> tuple[Array, Array, Array]:

@@ -14,7 +14,7 @@ from jax import Array, lax
 from jax.scipy.special import xlogy
 
 from rdtheory.limits import _axes, _problem
-from rdtheory.limits._axes import Columns
+from rdtheory.limits._axes import Columns, Squares
 from rdtheory.limits._problem import LN2, Problem, finite_or_zero, log_letters, rounding, scaled_kernel, times
 
 # slope, p / z -> c for every reproduction letter, and a bound on the error of a transform that it came from
@@ -70,6 +70,10 @@ def bounds(problem: Problem, z: Array, q: Array, c: Array, error: Array, letters
     on_view = c[letters]
     drift = jnp.sum(xlogy(q * on_view, on_view)) / LN2
     log_max = jnp.log2(jnp.max(c))
+    if isinstance(problem.d, Squares):
+        log_max = _axes.lowered(
+            problem.p, problem.d, z, c, s / problem.unit, lambda v: _problem.price(problem, s, v)[0]
+        )
     transform = error * (2 / LN2 + jnp.abs(log_max)) - xlogy(error, jnp.minimum(error, 1.0)) / LN2
     # The largest term of a rate is s times the excess distortion, itself at most -Σ p log z.
     return Bounds(log_max, drift, rounding(problem, problem.p @ jnp.abs(_log2(problem.p, z)), s) + transform)

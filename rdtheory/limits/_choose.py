@@ -16,7 +16,8 @@ from rdtheory.results import RateDistortion
 DIRECT = 2**21  # n m min(n, m) up to which the interior point takes all letters at once
 SIZES = (64, 192, 512, 1024)  # letters that column generation works with
 PADDED = 2**20  # entries up to which a matrix is padded to one of few shapes
-PLANE = (512, 2048)  # the same on a grid of several axes
+PLANE = (512, 1024, 1536, 2048)  # the same on a grid of several axes
+DIRECT_PLANE = 2**10
 DENSE = 2**25  # entries of a matrix that is still factored whole if its support turns out large
 COARSE = (2**13, 2**15)  # source letters of the problems solved before one without a matrix
 VIEW = 2**28  # entries of the columns that column generation works with
@@ -109,7 +110,9 @@ def _point(
     p: Array, d: Distortion, target: Array, tol: Array, max_steps: Array, kind: str, guess: Array | None = None
 ) -> RateDistortion:
     n, m = _structured.shape(d)
-    first, *others = [size for size in PLANE if size <= m] if isinstance(d, Squares) else _sizes(n, m)
+    first, *others = _sizes(n, m)
+    if isinstance(d, Squares) and n > DIRECT_PLANE:
+        first, *others = [size for size in PLANE if size >= _teeth(d, target, kind)] or PLANE[-1:]
     result = _columns.solve(p, d, target, tol, max_steps, guess, kind=kind, size=first)
     for size in others:
 
@@ -127,6 +130,13 @@ def _point(
 
         result = _unless_converged(result, accelerated)
     return result
+
+
+def _teeth(d: Squares, target: Array, kind: str) -> int:
+    """Letters that a first comb has, and half as many again, at a slope that is known."""
+    if kind != _slope_search.SLOPE or isinstance(target, Tracer):
+        return 0
+    return 3 * int(jnp.sum(_axes.comb(d, target, PLANE[-1])[1])) // 2
 
 
 def _curve(p: Array, d: Array, slopes: Array, tol: Array, max_steps: Array) -> RateDistortion:

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from rdtheory.distortion import Grid, Samples
-from rdtheory.limits import _certificate, _problem, _slope_search, _structured
+from rdtheory.limits import _axes, _certificate, _problem, _slope_search, _structured
+from rdtheory.limits._axes import Squares
 from rdtheory.limits._blahut_arimoto import COLUMN_GENERATION, INTERIOR_POINT, result_of
 from rdtheory.limits._certificate import Point, View
 from rdtheory.limits._problem import LN2, Problem, scaled_kernel
@@ -23,6 +24,7 @@ from rdtheory.limits._structured import Distortion
 from rdtheory.results import RateDistortion
 
 ROUNDS = 60
+DROPPED = 1e-9  # mass of a letter of a grid below which it is not taken along if c is below one there
 
 
 class _Round(NamedTuple):
@@ -58,8 +60,8 @@ def solve(
     def search(view: View, q: Array, s: Array, inner: Array, budget: Array, probe: Array) -> Search:
         return _slope_search.search(problem, view, q, s, fixed, slopes, kind, target, tol, inner, budget, probe)
 
-    letters, live = _first_letters(problem, size, guess)
     s = jnp.where(jnp.isnan(fixed), slopes[0], fixed)
+    letters, live = _first_letters(problem, size, guess, s)
     q = jnp.where((fixed == 0) & jnp.isfinite(problem.span), letters == problem.best, live).astype(p.dtype)
     q = q / jnp.sum(q)
 
@@ -88,7 +90,7 @@ def solve(
 
         unknown, count = jnp.asarray(jnp.inf, p.dtype), jnp.zeros((), int)
         nothing = Point(q, s, jnp.ones(m, p.dtype), unknown, unknown, unknown)
-        rough = jnp.maximum(tol / 8, 1e-3)
+        rough = jnp.maximum(tol / 8, 1e-5 if guess is not None and isinstance(d, Squares) else 1e-3)
         state = _Round(letters, q, s, nothing, letters, rough, jnp.asarray(False), count, count)
         state = lax.while_loop(lambda state: ~state.over & (state.rounds < ROUNDS), body, state)
         point = state.best._replace(q=jnp.zeros(m, p.dtype).at[state.best_letters].add(state.best.q))
@@ -148,7 +150,7 @@ def _fixed_slope(problem: Problem, kind: str, target: Array) -> Array:
     return jnp.where((target == 0) & jnp.isfinite(problem.span), 0.0, jnp.nan)
 
 
-def _first_letters(problem: Problem, size: int, guess: Array | None) -> tuple[Array, Array]:
+def _first_letters(problem: Problem, size: int, guess: Array | None, s: Array) -> tuple[Array, Array]:
     """The slots and which of them are in use: all letters, those in use in `guess`, or evenly spaced ones.
 
     The best single letter is among them.
@@ -160,10 +162,12 @@ def _first_letters(problem: Problem, size: int, guess: Array | None) -> tuple[Ar
         even = isinstance(problem.d, Grid)
         letters = _structured.spread_letters(problem.d, size) if even else (jnp.arange(size) * m) // (size // 2) % m
         live = jnp.arange(size) < size // 2
+        if isinstance(problem.d, Squares):
+            letters, live = _axes.comb(problem.d, s / problem.unit, size)
     else:
         mass, letters = lax.top_k(guess, size)
         letters = letters.astype(int)
-        live = mass > 0
+        live = mass > (DROPPED if isinstance(problem.d, Squares) else 0)
     there = letters == problem.best
     return letters.at[-1].set(jnp.where(jnp.any(there & live), letters[-1], problem.best)), (
         (live & problem.usable[letters]).at[-1].set(True)
@@ -177,6 +181,9 @@ def _exchange(d: Distortion, view: View, point: Point, tol: Array) -> tuple[Arra
     go in circles.
     """
     size = len(point.q)
+    if isinstance(d, Squares):
+        idle = (point.q < DROPPED) & (point.c[view.letters] < 1 - 1e-4)
+        point = point._replace(q=jnp.where(idle, 0.0, point.q))
     candidates, level = _structured.peaks(d, point.c, size // 4)
     present = jnp.any((candidates[:, None] == view.letters[None, :]) & (point.q > 0)[None, :], axis=1)
     wanted = (level > 1 + LN2 * tol / 16) & ~present

@@ -45,9 +45,7 @@ class _Direction(NamedTuple):
     dual: Array
 
 
-def minimize(
-    kernel: Array | Kernel, p: Array, q: Array, tol: Array, max_steps: Array
-) -> tuple[Array, Array, Array]:
+def minimize(kernel: Array | Kernel, p: Array, q: Array, tol: Array, max_steps: Array) -> tuple[Array, Array, Array]:
     """The q, summing to one, of least gap log max c - Σ q c log c that was found, that gap, and the steps taken.
 
     Letters in which the starting q is zero stay out. Rows of p = 0 are inert. `tol` is in bits.

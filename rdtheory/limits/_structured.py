@@ -98,7 +98,9 @@ def peaks(d: Distortion, c: Array, most: int) -> tuple[Array, Array]:
 
     def tiled(x: Array, fill: float) -> Array:
         cells = [-(-n // width) for n in points]
-        x = jnp.pad(x.reshape(points), [(0, k * width - n) for k, n in zip(cells, points, strict=True)], constant_values=fill)
+        x = jnp.pad(
+            x.reshape(points), [(0, k * width - n) for k, n in zip(cells, points, strict=True)], constant_values=fill
+        )
         for axis, k in enumerate(cells):
             x = x.reshape(*x.shape[:axis], k, width, *x.shape[axis + 1 :])
             x = jnp.moveaxis(x, axis + 1, -1)
