@@ -80,15 +80,13 @@ def known(d: Grid) -> Grid:
 
 
 def comb(d: Squares, s: Array, size: int) -> tuple[Array, Array]:
-    """Letters `SPACING` kernel widths apart, or further so that they fill three quarters of the slots; and which are in use."""
+    """Letters `SPACING` kernel widths apart, or further so that some slots are left; and which are in use."""
     points = _points(d.offsets)
     widths = [1 / jnp.sqrt(2 * math.log(2) * s * table[1]) for table in d.offsets]
 
     def teeth(wider: Array) -> list[Array]:
-        return [
-            jnp.clip(jnp.ceil((n - 1) / (wider * SPACING * w)), 1, n - 1) + 1
-            for n, w in zip(points, widths, strict=True)
-        ]
+        gaps = [(n - 1) / (wider * SPACING * width) for n, width in zip(points, widths, strict=True)]
+        return [jnp.clip(jnp.ceil(gap), 1, n - 1) + 1 for gap, n in zip(gaps, points, strict=True)]
 
     def too_many(wider: Array) -> Array:
         return (math.prod(teeth(wider)) > 3 * size // 4) & (wider < 1e9)  # at an infinite slope nothing helps
@@ -148,7 +146,11 @@ def sums(kernel: Kernel, q: Array) -> tuple[Array, Array, Array]:
         first = _on(factor, first, axis) + _on(once, zeroth, axis)
         zeroth = _on(factor, zeroth, axis)
     rows = kernel.columns.rows
-    return tuple(jnp.where(rows, x.ravel(), away) for x, away in ((zeroth, 1.0), (first, 0.0), (second, 0.0)))
+    return (
+        jnp.where(rows, zeroth.ravel(), 1.0),
+        jnp.where(rows, first.ravel(), 0.0),
+        jnp.where(rows, second.ravel(), 0.0),
+    )
 
 
 def _placed(columns: Columns, q: Array) -> Array:

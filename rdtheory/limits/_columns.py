@@ -74,7 +74,7 @@ def solve(
     else:
 
         def body(state: _Round) -> _Round:
-            view = View(_problem.excess(problem, state.letters), state.letters)
+            view = View(_problem.view(problem, state.letters), state.letters)
             found = search(view, state.q, state.s, state.inner, max_steps - state.steps, jnp.asarray(False))
             steps = state.steps + found.steps
             point = certify(view, found.hit.q, found.hit.s)
@@ -114,7 +114,7 @@ def certified(
     fixed, _, certify = _certifier(problem, kind, target, tol)
     mass, letters = lax.top_k(guess, size)
     s = jnp.where(jnp.isnan(fixed), slope * problem.unit, fixed)
-    point = certify(View(_problem.excess(problem, letters), letters), mass / jnp.sum(mass), s)
+    point = certify(View(_problem.view(problem, letters), letters), mass / jnp.sum(mass), s)
     point = point._replace(q=jnp.zeros_like(guess).at[letters].add(point.q))
     result = result_of(problem, point, tol, jnp.zeros((), int), COLUMN_GENERATION)
     return result._replace(slope=target) if kind == SLOPE else result

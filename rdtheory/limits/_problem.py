@@ -14,7 +14,7 @@ from jax import Array
 
 from rdtheory.distortion import Grid, Samples
 from rdtheory.limits import _axes, _structured
-from rdtheory.limits._axes import Columns, Squares
+from rdtheory.limits._axes import Columns, Kernel, Squares
 from rdtheory.limits._structured import Distortion
 
 LN2 = math.log(2)
@@ -50,16 +50,13 @@ def _unit(largest: Array) -> Array:
     return jnp.where(largest > 0, jnp.ldexp(1.0, jnp.frexp(largest)[1] - 1), 1.0)
 
 
-def excess(problem: Problem, letters: Array | None = None) -> Array | Columns:
+def excess(problem: Problem, letters: Array | None = None) -> Array:
     """Excess distortion of some reproduction letters, or of all, in units of the problem.
 
     Made anew where it is needed: compiled into what uses it, it costs no memory.
     """
     if letters is None:
         d = problem.d if not isinstance(problem.d, Grid | Samples) else _every_column(problem.d)
-    elif isinstance(problem.d, Squares):
-        tables = tuple(table / problem.unit for table in problem.d.offsets)
-        return Columns(tables, letters, problem.p > 0)
     else:
         d = _structured.columns(problem.d, letters)
     return excess_over(problem.p, d, problem.floor) / problem.unit
@@ -67,6 +64,13 @@ def excess(problem: Problem, letters: Array | None = None) -> Array | Columns:
 
 def _every_column(d: Distortion) -> Array:
     return _structured.columns(d, jnp.arange(_structured.shape(d)[1]))
+
+
+def view(problem: Problem, letters: Array) -> Array | Columns:
+    """Excess distortion of some letters, stored only where its structure does not spare it."""
+    if isinstance(problem.d, Squares):
+        return Columns(tuple(table / problem.unit for table in problem.d.offsets), letters, problem.p > 0)
+    return excess(problem, letters)
 
 
 def price(problem: Problem, s: Array, weights: Array) -> tuple[Array, Array]:
@@ -103,6 +107,19 @@ def scaled_kernel(excess: Array, s: Array) -> Array:
     """2^(-s excess), with inf · 0 read as it is meant at either end: excess zero gives 1, infinite gives 0."""
     exponent = jnp.where((excess > 0) & jnp.isfinite(excess), -s * excess, 0.0)
     return jnp.where(jnp.isfinite(excess), jnp.exp2(exponent), 0.0)
+
+
+def kernel(excess: Array | Columns, s: Array) -> Array | Kernel:
+    return _axes.kernel(excess, s, scaled_kernel) if isinstance(excess, Columns) else scaled_kernel(excess, s)
+
+
+def sums(excess: Array | Columns, kernel: Array | Kernel, q: Array) -> tuple[Array, Array]:
+    """Σ_y q K and Σ_y q K excess, for every x."""
+    if isinstance(kernel, Kernel):
+        z, costs, _ = _axes.sums(kernel, q)
+        return z, costs
+    costs = jnp.asarray(excess) * kernel
+    return kernel @ q, finite_or_zero(costs) @ q
 
 
 def times(s: Array, x: Array) -> Array:
