@@ -82,7 +82,7 @@ def solve(
             best, best_letters = jax.tree.map(
                 lambda a, b: jnp.where(better, a, b), (point, state.letters), (state.best, state.best_letters)
             )
-            letters, q, grew, full = _exchange(d, view, point, tol)
+            letters, q, grew, full = _exchange(problem, view, point, tol)
             inner = jnp.clip(0.05 * point.gap, tol / 8, state.inner)
             exhausted = full | (~grew & (state.inner <= tol / 4))
             over = (steps >= max_steps) | (best.gap <= tol) | exhausted
@@ -174,20 +174,27 @@ def _first_letters(problem: Problem, size: int, guess: Array | None, s: Array) -
     )
 
 
-def _exchange(d: Distortion, view: View, point: Point, tol: Array) -> tuple[Array, Array, Array, Array]:
+def _exchange(problem: Problem, view: View, point: Point, tol: Array) -> tuple[Array, Array, Array, Array]:
     """Of each stretch or tile of the alphabet the letter of largest c, into the free slots; none is ever dropped.
 
     A letter of hardly any mass may hold down c where the source has hardly any: dropped, it comes back, and the rounds
     go in circles.
     """
     size = len(point.q)
-    if isinstance(d, Squares):
+    if isinstance(problem.d, Squares):
         idle = (point.q < DROPPED) & (point.c[view.letters] < 1 - 1e-4)
         point = point._replace(q=jnp.where(idle, 0.0, point.q))
-    candidates, level = _structured.peaks(d, point.c, size // 4)
+    candidates, level = _structured.peaks(problem.d, point.c, size // 4)
     present = jnp.any((candidates[:, None] == view.letters[None, :]) & (point.q > 0)[None, :], axis=1)
-    wanted = (level > 1 + LN2 * tol / 16) & ~present
-    order = jnp.argsort(jnp.where(wanted, -level, jnp.inf))
+    wanted, worth = (level > 1 + LN2 * tol / 16) & ~present, level
+    if isinstance(problem.d, Squares):
+        # What they cost a lower bound that is mended; all that together cost hardly anything stay out.
+        nearby, _ = _problem.price(problem, point.s / 8, problem.p)
+        worth = jnp.where(wanted, (level - 1) * nearby[candidates], 0.0)
+        rising = jnp.argsort(worth)
+        idle = jnp.zeros_like(wanted).at[rising].set(jnp.cumsum(worth[rising]) <= LN2 * tol / 16)
+        wanted &= ~idle
+    order = jnp.argsort(jnp.where(wanted, -worth, jnp.inf))
     slots = jnp.argsort(point.q > 0, stable=True)[: len(level)]  # the free ones first
     use = wanted[order] & (point.q[slots] == 0)
     letters = view.letters.at[slots].set(jnp.where(use, candidates[order], view.letters[slots]))

@@ -96,7 +96,7 @@ def peaks(d: Distortion, c: Array, most: int) -> tuple[Array, Array]:
     while math.prod(-(-n // width) for n in points) > most:
         width += 1
 
-    def tiled(x: Array, fill: float) -> Array:
+    def tiled(x: Array, fill: int) -> Array:
         cells = [-(-n // width) for n in points]
         x = jnp.pad(
             x.reshape(points), [(0, k * width - n) for k, n in zip(cells, points, strict=True)], constant_values=fill
@@ -106,7 +106,7 @@ def peaks(d: Distortion, c: Array, most: int) -> tuple[Array, Array]:
             x = jnp.moveaxis(x, axis + 1, -1)
         return x.reshape(math.prod(cells), width ** len(points))
 
-    c, letters = tiled(c, -1.0), tiled(jnp.arange(len(c)), 0)
+    c, letters = tiled(c, -1), tiled(jnp.arange(len(c)), 0)
     highest = jnp.argmax(c, axis=1)[:, None]
     return jnp.take_along_axis(letters, highest, 1)[:, 0], jnp.take_along_axis(c, highest, 1)[:, 0]
 
