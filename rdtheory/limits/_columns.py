@@ -60,7 +60,12 @@ def solve(
     def search(view: View, q: Array, s: Array, inner: Array, budget: Array, probe: Array) -> Search:
         return _slope_search.search(problem, view, q, s, fixed, slopes, kind, target, tol, inner, budget, probe)
 
-    s = jnp.where(jnp.isnan(fixed), slopes[0], fixed)
+    first = slopes[0]
+    if isinstance(d, Squares) and kind != SLOPE:  # as if the Shannon lower bound held
+        axes = len(d.offsets)
+        likely = problem.span * 2 ** (-2 * target / axes)
+        first = axes / (2 * LN2 * (_certificate.allowance(problem, target) if kind == DISTORTION else likely))
+    s = jnp.where(jnp.isnan(fixed), first, fixed)
     letters, live = _first_letters(problem, size, guess, s)
     q = jnp.where((fixed == 0) & jnp.isfinite(problem.span), letters == problem.best, live).astype(p.dtype)
     q = q / jnp.sum(q)

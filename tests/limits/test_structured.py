@@ -243,7 +243,8 @@ def test_a_lower_bound_mended_is_one(s):
         assert _axes.lowered(jnp.asarray(p), _axes.known(d), z, c, jnp.asarray(s), price) < 0.5 * jnp.log2(jnp.max(c))
 
 
-def test_a_plane_is_certified_and_a_product_is_the_sum_of_its_axes(monkeypatch):
+@pytest.mark.parametrize("verb", ["curve", pytest.param("rate_at, distortion_at", marks=pytest.mark.long)])
+def test_a_plane_is_certified_and_a_product_is_the_sum_of_its_axes(verb, monkeypatch):
     monkeypatch.setattr(_choose, "PLANE", (192, 512))
     (x, p), (y, q) = gaussian(40, 3.0), gaussian(32, 3.0)
     tables, s = ((x - x[0]) ** 2, (y - y[0]) ** 2), 2.0
@@ -251,6 +252,9 @@ def test_a_plane_is_certified_and_a_product_is_the_sum_of_its_axes(monkeypatch):
     wanted = sum(float(point.rate + s * point.distortion) for point in axes)
     mass, d = np.outer(p, q).ravel(), distortion.grid(*tables)
     dense = (((x[:, None] - x) ** 2)[:, None, :, None] + ((y[:, None] - y) ** 2)[None, :, None, :]).reshape(1280, 1280)
+    if verb != "curve":
+        at_its_own_distortion_and_rate(mass, d, axes, s)
+        return
     point = jax.tree.map(lambda a: a[0], rd.curve(mass, d, jnp.array([s]), tol=1e-6))
     assert point.converged
     rate, spent, lower = bounds_of(mass, dense, np.asarray(point.reproduction_pmf), s)
@@ -260,7 +264,9 @@ def test_a_plane_is_certified_and_a_product_is_the_sum_of_its_axes(monkeypatch):
     value = float(point.rate) + s * float(point.distortion)
     assert value - float(point.gap) <= wanted + 1e-9
     assert wanted - 1e-9 <= value
-    # At the product's own distortion and rate.
+
+
+def at_its_own_distortion_and_rate(mass, d, axes, s):
     D, R = (sum(float(getattr(a, name)) for a in axes) for name in ("distortion", "rate"))
     for at, level in ((rd.rate_at(mass, d, D, tol=1e-6), D), (rd.distortion_at(mass, d, R, tol=1e-6), None)):
         assert at.converged
