@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.scipy.special import xlogy
 
-from rdtheory.limits import _problem
+from rdtheory.limits import _axes, _problem
+from rdtheory.limits._axes import Columns, Squares
 from rdtheory.limits._problem import LN2, Problem, finite_or_zero, log_letters, rounding, scaled_kernel, times
 
 # slope, p / z -> c for every reproduction letter, and a bound on the error of a transform that it came from
@@ -21,7 +22,7 @@ Price = Callable[[Array, Array], tuple[Array, Array]]
 
 
 class View(NamedTuple):
-    excess: Array  # (n, k), of the letters that q lives on
+    excess: Array | Columns  # (n, k), of the letters that q lives on
     letters: Array  # (k,) which they are
 
 
@@ -51,7 +52,11 @@ def all_letters(problem: Problem) -> View:
     return View(_problem.excess(problem), jnp.arange(len(problem.usable)))
 
 
-def moments(p: Array, excess: Array, q: Array, s: Array) -> Moments:
+def moments(p: Array, excess: Array | Columns, q: Array, s: Array) -> Moments:
+    if isinstance(excess, Columns):
+        z, first, second = _axes.sums(_axes.kernel(excess, s, scaled_kernel), q)
+        mean = first / z
+        return Moments(z, p @ mean, p @ jnp.maximum(second / z - mean**2, 0.0), free_energy(p, z))
     kernel = scaled_kernel(excess, s)
     z = kernel @ q
     posterior = (kernel * q[None, :]) / z[:, None]
@@ -65,6 +70,10 @@ def bounds(problem: Problem, z: Array, q: Array, c: Array, error: Array, letters
     on_view = c[letters]
     drift = jnp.sum(xlogy(q * on_view, on_view)) / LN2
     log_max = jnp.log2(jnp.max(c))
+    if isinstance(problem.d, Squares):
+        log_max = _axes.lowered(
+            problem.p, problem.d, z, c, s / problem.unit, lambda v: _problem.price(problem, s, v)[0]
+        )
     transform = error * (2 / LN2 + jnp.abs(log_max)) - xlogy(error, jnp.minimum(error, 1.0)) / LN2
     # The largest term of a rate is s times the excess distortion, itself at most -Σ p log z.
     return Bounds(log_max, drift, rounding(problem, problem.p @ jnp.abs(_log2(problem.p, z)), s) + transform)

@@ -13,7 +13,8 @@ from threadpoolctl import ThreadpoolController
 
 from rdtheory import _checks
 from rdtheory.distortion import Grid, Samples
-from rdtheory.limits import _blahut_arimoto, _columns, _slope_search, _structured
+from rdtheory.limits import _axes, _blahut_arimoto, _columns, _slope_search, _structured
+from rdtheory.limits._axes import Squares
 from rdtheory.limits._columns import Prepared
 from rdtheory.limits._structured import Distortion
 from rdtheory.results import RateDistortion
@@ -21,6 +22,8 @@ from rdtheory.results import RateDistortion
 DIRECT = 2**21  # n m min(n, m) up to which the interior point takes all letters at once
 SIZES = (64, 192, 384, 1024)  # letters that column generation works with
 PADDED = 2**20  # entries up to which a matrix is padded to one of few shapes
+PLANE = (512, 1024, 1536, 2048)  # the same on a grid of several axes
+DIRECT_PLANE = 2**10
 DENSE = 2**25  # entries of a matrix that is still factored whole if its support turns out large
 COARSE = (2**13, 2**15)  # source letters of the problems solved before one without a matrix
 ROWS = 2**9  # and before one with a large matrix
@@ -41,6 +44,10 @@ def point(
     kind: str,
 ) -> RateDistortion:
     """R(D) at a slope, a distortion or a rate. `guess` is a pmf that may be about right, if the problem is large."""
+    if isinstance(d, Grid):
+        d = _axes.known(d)
+    if isinstance(d, Squares):
+        return _with_one_thread(lambda: _point(p, d, target, tol, max_steps, kind), p, d, target)
     if isinstance(d, Grid | Samples):
         return _with_one_thread(lambda: _coarse_first(p, d, target, tol, max_steps, kind), p, d, target)
     p_padded, d_padded = _padded(p, d)
@@ -257,6 +264,8 @@ def _grown(
     p, d = prepared.problem.p, prepared.problem.d
     n, m = _structured.shape(d)
     sizes = _sizes(n, m)
+    if isinstance(d, Squares) and n > DIRECT_PLANE:
+        sizes = [size for size in PLANE if size >= _teeth(d, target, kind)] or list(PLANE[-1:])
     if guess is not None and not isinstance(guess, Tracer):
         needed = 5 * int(jnp.sum(guess > 0)) // 4
         sizes = [size for size in sizes if size > needed] or sizes[-1:]
@@ -278,6 +287,13 @@ def _grown(
 
         result = _unless_converged(result, accelerated)
     return result
+
+
+def _teeth(d: Squares, target: Array, kind: str) -> int:
+    """Letters that a first comb has, and half as many again, at a slope that is known."""
+    if kind != _slope_search.SLOPE or isinstance(target, Tracer):
+        return 0
+    return 3 * int(jnp.sum(_axes.comb(d, target, PLANE[-1])[1])) // 2
 
 
 def _sizes(n: int, m: int) -> list[int]:

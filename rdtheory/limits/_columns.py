@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from rdtheory.distortion import Grid, Samples
-from rdtheory.limits import _certificate, _problem, _slope_search, _structured
+from rdtheory.limits import _axes, _certificate, _problem, _slope_search, _structured
+from rdtheory.limits._axes import Squares
 from rdtheory.limits._blahut_arimoto import COLUMN_GENERATION, INTERIOR_POINT, result_of
 from rdtheory.limits._certificate import Point, View
 from rdtheory.limits._problem import LN2, Problem, scaled_kernel
@@ -23,6 +24,7 @@ from rdtheory.limits._structured import Distortion
 from rdtheory.results import RateDistortion
 
 ROUNDS = 60
+DROPPED = 1e-9  # mass of a letter of a grid below which it is not taken along if c is below one there
 
 
 class _Round(NamedTuple):
@@ -95,8 +97,13 @@ def improve(
         asked = jnp.asarray(probe)
         return _slope_search.search(problem, view, q, s, fixed, slopes, kind, target, tol, inner, budget, asked, cold)
 
-    letters, mass = _first_letters(problem, size, guess)
-    s = jnp.where(jnp.isnan(fixed), slopes[0], fixed)
+    first = slopes[0]
+    if isinstance(problem.d, Squares) and kind != SLOPE:  # as if the Shannon lower bound held
+        axes = len(problem.d.offsets)
+        likely = problem.span * 2 ** (-2 * target / axes)
+        first = axes / (2 * LN2 * (_certificate.allowance(problem, target) if kind == DISTORTION else likely))
+    s = jnp.where(jnp.isnan(fixed), first, fixed)
+    letters, mass = _first_letters(problem, size, guess, s)
     q = jnp.where((fixed == 0) & jnp.isfinite(problem.span), letters == problem.best, mass)
     q = q / jnp.sum(q)
 
@@ -109,7 +116,7 @@ def improve(
     else:
 
         def body(state: _Round) -> _Round:
-            view = View(_problem.excess(problem, state.letters), state.letters)
+            view = View(_problem.view(problem, state.letters), state.letters)
             cold = (state.rounds == 0) & (guess is None)
             found = search(view, state.q, state.s, state.inner, max_steps - state.steps, False, cold)
             steps = state.steps + found.steps
@@ -118,7 +125,7 @@ def improve(
             best, best_letters = jax.tree.map(
                 lambda a, b: jnp.where(better, a, b), (point, state.letters), (state.best, state.best_letters)
             )
-            letters, q, grew, full = _exchange(view, point, tol)
+            letters, q, grew, full = _exchange(problem, view, point, tol)
             inner = jnp.clip(0.05 * point.gap, tol / 8, state.inner)
             exhausted = full | (~grew & (state.inner <= tol / 4))
             over = (steps >= max_steps) | (best.gap <= tol) | exhausted
@@ -126,7 +133,7 @@ def improve(
 
         unknown, count = jnp.asarray(jnp.inf, p.dtype), jnp.zeros((), int)
         nothing = Point(q, s, jnp.ones(m, p.dtype), unknown, unknown, unknown)
-        rough = jnp.maximum(tol / 8, 1e-3)
+        rough = jnp.maximum(tol / 8, 1e-5 if guess is not None and isinstance(problem.d, Squares) else 1e-3)
         state = _Round(letters, q, s, nothing, letters, rough, jnp.asarray(False), count, count)
         state = lax.while_loop(lambda state: ~state.over & (state.rounds < ROUNDS), body, state)
         point = state.best._replace(q=jnp.zeros(m, p.dtype).at[state.best_letters].add(state.best.q))
@@ -149,7 +156,7 @@ def certified(
     problem, _, fixed, _ = prepared
     mass, letters = lax.top_k(guess, size)
     s = jnp.where(jnp.isnan(fixed), slope * problem.unit, fixed)
-    view = View(_problem.excess(problem, letters), letters)
+    view = View(_problem.view(problem, letters), letters)
     point = _certifier(prepared, kind, target, tol)(view, mass / jnp.sum(mass), s)
     point = point._replace(q=jnp.zeros_like(guess).at[letters].add(point.q))
     result = result_of(problem, point, tol, jnp.zeros((), int), COLUMN_GENERATION)
@@ -181,7 +188,7 @@ def _fixed_slope(problem: Problem, kind: str, target: Array) -> Array:
     return jnp.where((target == 0) & jnp.isfinite(problem.span), 0.0, jnp.nan)
 
 
-def _first_letters(problem: Problem, size: int, guess: Array | None) -> tuple[Array, Array]:
+def _first_letters(problem: Problem, size: int, guess: Array | None, s: Array) -> tuple[Array, Array]:
     """The slots and their masses, zero for free ones: all letters, those in use in `guess`, or evenly spaced ones.
 
     The best single letter is among them.
@@ -194,30 +201,41 @@ def _first_letters(problem: Problem, size: int, guess: Array | None) -> tuple[Ar
         even = isinstance(problem.d, Grid)
         letters = _structured.spread_letters(problem.d, size) if even else (jnp.arange(size) * m) // (size // 2) % m
         mass = (jnp.arange(size) < size // 2) / size
+        if isinstance(problem.d, Squares):
+            letters, live = _axes.comb(problem.d, s / problem.unit, size)
+            mass = live / size
     else:
         mass, letters = lax.top_k(guess, size)
         letters = letters.astype(int)
+        if isinstance(problem.d, Squares):
+            mass = jnp.where(mass > DROPPED, mass, 0.0)
     there = jnp.any((letters == problem.best) & (mass > 0))
     letters = letters.at[-1].set(jnp.where(there, letters[-1], problem.best))
     return letters, jnp.where(problem.usable[letters], mass, 0.0).at[-1].max(1e-3 / size)
 
 
-def _exchange(view: View, point: Point, tol: Array) -> tuple[Array, Array, Array, Array]:
-    """Of each stretch of the alphabet the letter of largest c, into the free slots; none is ever dropped.
+def _exchange(problem: Problem, view: View, point: Point, tol: Array) -> tuple[Array, Array, Array, Array]:
+    """Of each stretch or tile of the alphabet the letter of largest c, into the free slots; none is ever dropped.
 
     A letter of hardly any mass may hold down c where the source has hardly any: dropped, it comes back, and the rounds
     go in circles.
     """
-    size, m = len(point.q), len(point.c)
-    stretches = min(size // 4, m)
-    width = -(-m // stretches)
-    c = jnp.pad(point.c, (0, stretches * width - m), constant_values=-1.0).reshape(stretches, width)
-    candidates = jnp.argmax(c, axis=1) + width * jnp.arange(stretches)
-    level = jnp.max(c, axis=1)
+    size = len(point.q)
+    if isinstance(problem.d, Squares):
+        idle = (point.q < DROPPED) & (point.c[view.letters] < 1 - 1e-4)
+        point = point._replace(q=jnp.where(idle, 0.0, point.q))
+    candidates, level = _structured.peaks(problem.d, point.c, size // 4)
     present = jnp.any((candidates[:, None] == view.letters[None, :]) & (point.q > 0)[None, :], axis=1)
-    wanted = (level > 1 + LN2 * tol / 16) & ~present
-    order = jnp.argsort(jnp.where(wanted, -level, jnp.inf))
-    slots = jnp.argsort(point.q > 0, stable=True)[:stretches]  # the free ones first
+    wanted, worth = (level > 1 + LN2 * tol / 16) & ~present, level
+    if isinstance(problem.d, Squares):
+        # What they cost a lower bound that is mended; all that together cost hardly anything stay out.
+        nearby, _ = _problem.price(problem, point.s / 8, problem.p)
+        worth = jnp.where(wanted, (level - 1) * nearby[candidates], 0.0)
+        rising = jnp.argsort(worth)
+        idle = jnp.zeros_like(wanted).at[rising].set(jnp.cumsum(worth[rising]) <= LN2 * tol / 16)
+        wanted &= ~idle
+    order = jnp.argsort(jnp.where(wanted, -worth, jnp.inf))
+    slots = jnp.argsort(point.q > 0, stable=True)[: len(level)]  # the free ones first
     use = wanted[order] & (point.q[slots] == 0)
     letters = view.letters.at[slots].set(jnp.where(use, candidates[order], view.letters[slots]))
     q = point.q.at[slots].set(jnp.where(use, 1e-3 / size, point.q[slots]))

@@ -8,6 +8,7 @@ so the method for linear programs applies as it is (Koenker & Mizera 2014 solve 
 are reduced to B = diag(ν/z)^½ A diag(q/y)^½ and I + BᵀB or I + BBᵀ, whichever is smaller.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from jax import Array, lax
 from jax.scipy.linalg import cho_solve
 from jax.scipy.special import xlogy
 
+from rdtheory.limits._axes import Kernel
 from rdtheory.limits._problem import LN2
 
 PATIENCE = 20  # steps without a smaller gap after which rounding has won
@@ -44,21 +46,21 @@ class _Direction(NamedTuple):
     dual: Array
 
 
-def minimize(kernel: Array, p: Array, q: Array, tol: Array, max_steps: Array) -> tuple[Array, Array, Array]:
+def minimize(kernel: Array | Kernel, p: Array, q: Array, tol: Array, max_steps: Array) -> tuple[Array, Array, Array]:
     """The q, summing to one, of least gap log max c - Σ q c log c that was found, that gap, and the steps taken.
 
     Letters in which the starting q is zero stay out. Rows of p = 0 are inert. `tol` is in bits.
     """
-    _, m = kernel.shape
-    live = q > 0
+    m, live = len(q), q > 0
+    times, transposed, scaled_inverse = _products(kernel)
 
     def over_q(x: Array) -> Array:
         return jnp.where(live, x, 0.0)
 
     def step(state: _State) -> _State:
         q, nu, slack = state.q, state.nu, state.slack
-        z = kernel @ q
-        c, priced = jnp.stack([p / z, nu]) @ kernel
+        z = times(q)
+        c, priced = transposed(jnp.stack([p / z, nu]))
         c = over_q(c)
         gap = (jnp.log(jnp.max(c)) - jnp.sum(xlogy(q * c, c))) / LN2
         better = gap < state.gap
@@ -67,13 +69,12 @@ def minimize(kernel: Array, p: Array, q: Array, tol: Array, max_steps: Array) ->
 
         dual = over_q(1 - priced - slack)
         root = over_q(jnp.sqrt(q / slack))
-        scaled = jnp.sqrt(nu / z)[:, None] * kernel * root[None, :]
-        solve = _inverse(scaled, state.ridge)
+        solve = scaled_inverse(nu / z, root, state.ridge)
 
         def newton(product: Array, complement: Array) -> tuple[Array, Array, Array, Array]:
-            right = root * ((product / z) @ kernel + over_q(complement / jnp.where(live, q, 1.0)) - dual)
+            right = root * (transposed(product / z) + over_q(complement / jnp.where(live, q, 1.0)) - dual)
             dq = root * solve(right)
-            dz = kernel @ dq
+            dz = times(dq)
             return dq, dz, (product - nu * dz) / z, over_q((complement - slack * dq) / jnp.where(live, q, 1.0))
 
         product, complement = p - z * nu, -over_q(q * slack)
@@ -121,8 +122,8 @@ def minimize(kernel: Array, p: Array, q: Array, tol: Array, max_steps: Array) ->
     def go_on(state: _State) -> Array:
         return (state.gap > tol) & (state.steps < max_steps) & (state.stale < PATIENCE) & (state.ridge < 1e-3)
 
-    nu = p / (kernel @ q)
-    c = over_q(nu @ kernel)
+    nu = p / times(q)
+    c = over_q(transposed(nu))
     state = _State(
         q=q,
         nu=nu / jnp.max(c),
@@ -137,17 +138,34 @@ def minimize(kernel: Array, p: Array, q: Array, tol: Array, max_steps: Array) ->
     return state.best / jnp.sum(state.best), state.gap, state.steps
 
 
-def _inverse(scaled: Array, ridge: Array):
-    """(I + BᵀB)⁻¹ as a function, by a Cholesky factor of the smaller of I + BᵀB and I + BBᵀ, equilibrated."""
-    n, m = scaled.shape
-    gram = scaled.T @ scaled if m <= n else scaled @ scaled.T
+def _products(kernel: Array | Kernel) -> tuple[Callable, Callable, Callable]:
+    """A q, Aᵀν, and (I + BᵀB)⁻¹ from ν/z, (q/y)^½ and the ridge."""
+    if not isinstance(kernel, Kernel):
+
+        def dense_inverse(weights: Array, root: Array, ridge: Array) -> Callable[[Array], Array]:
+            return _inverse(jnp.sqrt(weights)[:, None] * kernel * root[None, :], ridge)
+
+        return lambda q: kernel @ q, lambda weights: weights @ kernel, dense_inverse
+
+    def inverse(weights: Array, root: Array, ridge: Array) -> Callable[[Array], Array]:
+        return _of_gram(root[:, None] * kernel.gram(weights) * root[None, :], ridge)
+
+    return kernel.times, jnp.vectorize(kernel.transposed, signature="(n)->(m)"), inverse
+
+
+def _of_gram(gram: Array, ridge: Array) -> Callable[[Array], Array]:
+    """(I + gram)⁻¹ by a Cholesky factor, equilibrated."""
     identity = jnp.eye(len(gram))
     scale = 1 / jnp.sqrt(1 + jnp.diag(gram))
     equilibrated = scale[:, None] * (gram + identity) * scale[None, :] + ridge * identity
     factor = jnp.linalg.cholesky(jnp.where(jnp.abs(equilibrated) > NEGLIGIBLE, equilibrated, 0.0))
+    return lambda b: scale * cho_solve((factor, True), scale * b)
 
-    def inner(b: Array) -> Array:
-        return scale * cho_solve((factor, True), scale * b)
+
+def _inverse(scaled: Array, ridge: Array) -> Callable[[Array], Array]:
+    """(I + BᵀB)⁻¹ as a function, by a Cholesky factor of the smaller of I + BᵀB and I + BBᵀ."""
+    n, m = scaled.shape
+    inner = _of_gram(scaled.T @ scaled if m <= n else scaled @ scaled.T, ridge)
 
     def woodbury(b: Array) -> Array:
         return b - inner(scaled @ b) @ scaled

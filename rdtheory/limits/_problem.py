@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from rdtheory.distortion import Grid, Samples
-from rdtheory.limits import _structured
+from rdtheory.limits import _axes, _structured
+from rdtheory.limits._axes import Columns, Kernel, Squares
 from rdtheory.limits._structured import Distortion
 
 LN2 = math.log(2)
@@ -76,8 +77,18 @@ def _every_column(d: Distortion) -> Array:
     return _structured.columns(d, jnp.arange(_structured.shape(d)[1]))
 
 
+def view(problem: Problem, letters: Array) -> Array | Columns:
+    """Excess distortion of some letters, stored only where its structure does not spare it."""
+    if isinstance(problem.d, Squares):
+        return Columns(tuple(table / problem.unit for table in problem.d.offsets), letters, problem.p > 0)
+    return excess(problem, letters)
+
+
 def price(problem: Problem, s: Array, weights: Array) -> tuple[Array, Array]:
     """C of every letter, from p / z, and a bound on the error of a transform it was computed by."""
+    if isinstance(problem.d, Squares):
+        tables = tuple(table / problem.unit for table in problem.d.offsets)
+        return _axes.price(tables, s, weights, scaled_kernel), jnp.zeros_like(s)
     if isinstance(problem.d, Grid | Samples):
         return _structured.price(problem.d, problem.floor, problem.unit, s, weights, scaled_kernel)
     return weights @ scaled_kernel(excess(problem), s), jnp.zeros_like(s)
@@ -107,6 +118,19 @@ def scaled_kernel(excess: Array, s: Array) -> Array:
     """2^(-s excess), with inf · 0 read as it is meant at either end: excess zero gives 1, infinite gives 0."""
     exponent = jnp.where((excess > 0) & jnp.isfinite(excess), -s * excess, 0.0)
     return jnp.where(jnp.isfinite(excess), jnp.exp2(exponent), 0.0)
+
+
+def kernel(excess: Array | Columns, s: Array) -> Array | Kernel:
+    return _axes.kernel(excess, s, scaled_kernel) if isinstance(excess, Columns) else scaled_kernel(excess, s)
+
+
+def sums(excess: Array | Columns, kernel: Array | Kernel, q: Array) -> tuple[Array, Array]:
+    """Σ_y q K and Σ_y q K excess, for every x."""
+    if isinstance(kernel, Kernel):
+        z, costs, _ = _axes.sums(kernel, q)
+        return z, costs
+    costs = jnp.asarray(excess) * kernel
+    return kernel @ q, finite_or_zero(costs) @ q
 
 
 def times(s: Array, x: Array) -> Array:

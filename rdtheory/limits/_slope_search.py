@@ -13,7 +13,7 @@ from jax import Array, lax
 
 from rdtheory.limits import _certificate, _interior_point, _problem
 from rdtheory.limits._certificate import View
-from rdtheory.limits._problem import LN2, Problem, finite_or_zero, scaled_kernel, times
+from rdtheory.limits._problem import LN2, Problem, times
 
 SLOPE, DISTORTION, RATE = "slope", "distortion", "rate"
 TRIES = 100  # slopes tried in one search
@@ -77,14 +77,14 @@ def search(
 
     def body(state: Search) -> Search:
         s = state.s
-        kernel = scaled_kernel(excess, s)
+        kernel = _problem.kernel(excess, s)
         # From the boundary an interior point goes nowhere.
         spread = jnp.where(state.cold, 1.0, 0.1) * live / jnp.sum(live) + jnp.where(state.cold, 0.0, 0.9) * state.q
         # A probe is exact enough where what is left of its gap is far below s · NUDGE · D, by which two ends differ.
         accurate = jnp.where(state.found, PROBE * inner, inner)
         q, gap, steps = _interior_point.minimize(kernel, p, spread, accurate, budget - state.steps)
-        z = kernel @ q
-        spent = (p / z) @ (finite_or_zero(excess * kernel) @ q)
+        z, costs = _problem.sums(excess, kernel, q)
+        spent = (p / z) @ costs
         rate = _certificate.free_energy(p, z) - times(s, spent)
         here = End(s, spent, rate, q)
         if kind == SLOPE:

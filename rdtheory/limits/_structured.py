@@ -89,6 +89,28 @@ def price(
     return jnp.maximum(c.ravel(), 0.0), error
 
 
+def peaks(d: Distortion, c: Array, most: int) -> tuple[Array, Array]:
+    """The letter of largest c in each of at most so many stretches of the alphabet, or tiles of a grid, and that c."""
+    points = _points(d) if isinstance(d, Grid) else c.shape
+    width = max(1, int((len(c) / most) ** (1 / len(points))))
+    while math.prod(-(-n // width) for n in points) > most:
+        width += 1
+
+    def tiled(x: Array, fill: int) -> Array:
+        cells = [-(-n // width) for n in points]
+        x = jnp.pad(
+            x.reshape(points), [(0, k * width - n) for k, n in zip(cells, points, strict=True)], constant_values=fill
+        )
+        for axis, k in enumerate(cells):
+            x = x.reshape(*x.shape[:axis], k, width, *x.shape[axis + 1 :])
+            x = jnp.moveaxis(x, axis + 1, -1)
+        return x.reshape(math.prod(cells), width ** len(points))
+
+    c, letters = tiled(c, -1), tiled(jnp.arange(len(c)), 0)
+    highest = jnp.argmax(c, axis=1)[:, None]
+    return jnp.take_along_axis(letters, highest, 1)[:, 0], jnp.take_along_axis(c, highest, 1)[:, 0]
+
+
 def spread_letters(d: Grid, count: int) -> Array:
     """Some letters that cover the grid evenly along every axis, whatever their number."""
     points = _points(d)

@@ -7,7 +7,7 @@ import pytest
 
 import rdtheory as rd
 from rdtheory import distortion
-from rdtheory.limits import _certificate, _problem, _structured
+from rdtheory.limits import _axes, _certificate, _choose, _interior_point, _problem, _structured
 
 
 def gaussian(points, width=4.0):
@@ -131,8 +131,6 @@ def test_a_corrupted_price_is_caught():
 
 @pytest.mark.parametrize("name", ["line", "cloud"])
 def test_a_coarser_problem_is_tried_first(name, monkeypatch):
-    from rdtheory.limits import _choose
-
     p, d, dense = PROBLEMS[name]()
     monkeypatch.setattr(_choose, "COARSE", (64, 200))
     monkeypatch.setattr(_choose._coarse_first, "__defaults__", ((64, 200),))
@@ -167,6 +165,164 @@ def test_it_works_under_jit(name):
     bad = jax.jit(lambda p, d, D: rd.rate_at(p, d, D, tol=1e-6))(p, d, -1.0)
     assert jnp.isnan(bad.rate)
     assert not bad.converged
+
+
+def squares(first, second, width=3.0):
+    """A plane of squared error in both axes, with steps of two lengths and some letters of no mass."""
+    (x, p), (y, q) = gaussian(first, width), gaussian(second, 0.8 * width)
+    mass = np.outer(p, q) * (1.2 + np.sin(np.outer(x, y)))
+    mass[0, :2] = 0
+    dense = ((x[:, None] - x) ** 2)[:, None, :, None] + ((y[:, None] - y) ** 2)[None, :, None, :]
+    size = first * second
+    d = distortion.grid((x - x[0]) ** 2, (y - y[0]) ** 2)
+    return mass.ravel() / mass.sum(), d, dense.reshape(size, size)
+
+
+def test_squares_are_recognized():
+    _, d, _ = squares(6, 5)
+    assert isinstance(_axes.known(d), _axes.Squares)
+    for other in (plane()[1], line()[1], distortion.grid(jnp.zeros(4), jnp.zeros(5))):
+        assert not isinstance(_axes.known(other), _axes.Squares)
+    jax.jit(lambda d: isinstance(_axes.known(d), _axes.Squares) and 1 / 0)(d)  # not while their values are unknown
+
+
+def test_axis_by_axis_is_what_the_matrix_gives():
+    p, d, dense = squares(13, 11)
+    made = _problem.make(jnp.asarray(p), _axes.known(d))
+    letters, s = jnp.array([0, 5, 70, 71, 142]), 3.0
+    above = np.where((p > 0)[:, None], dense, 0.0)
+    wanted = 2.0 ** (-s * above[:, letters])
+    excess = _problem.view(made, letters)
+    kernel = _problem.kernel(excess, jnp.asarray(s * made.unit))
+    rng = np.random.default_rng(0)
+    on = p > 0
+    q, weights = jnp.asarray(rng.uniform(size=5)), jnp.asarray(rng.uniform(size=len(p)) * on)
+    z, first, second = _axes.sums(kernel, q)
+    for got, power in ((kernel.times(q), 0), (z, 0), (first, 1), (second, 2)):
+        expected = (wanted * (above[:, letters] / made.unit) ** power) @ q
+        np.testing.assert_allclose(np.asarray(got)[on], expected[on], rtol=1e-12)
+    np.testing.assert_allclose(kernel.transposed(weights), weights @ wanted, rtol=1e-12)
+    gram = wanted.T @ (weights[:, None] * wanted)
+    np.testing.assert_allclose(kernel.gram(weights), gram, rtol=1e-11)
+    c, error = _problem.price(made, jnp.asarray(s * made.unit), weights)
+    np.testing.assert_allclose(c, weights @ 2.0 ** (-s * above), rtol=1e-12)
+    assert error == 0
+    one, other = (
+        _interior_point.minimize(k, jnp.asarray(p), jnp.full(5, 0.2), jnp.asarray(1e-9), jnp.asarray(50))[0]
+        for k in (kernel, jnp.asarray(wanted))
+    )
+    np.testing.assert_allclose(one, other, atol=1e-8)
+
+
+@pytest.mark.parametrize("s", [0.0, 0.7, 3.0, 12.0])
+def test_a_lower_bound_mended_is_one(s):
+    """Below the Lagrangian of the optimum for any q, and better than log max c where q is poor in the tails only."""
+    p, d, dense = squares(15, 12)
+    best = rd.interior_point(p, dense, s)
+    lowest = best.rate + s * best.distortion  # an upper bound of the least Lagrangian, to 1e-9
+    made = _problem.make(jnp.asarray(p), _axes.known(d))
+    above = np.where((p > 0)[:, None], dense, 0.0)
+    kernel = (2.0 ** (-s * above)).astype(np.longdouble)
+    rng = np.random.default_rng(1)
+    for far in (0.0, 1.0, 4.0):
+        q = np.asarray(best.reproduction_pmf) * np.exp(far * rng.normal(size=len(p))) + 1e-6
+        q /= q.sum()
+        z = np.asarray(kernel @ q, float)
+        c = np.asarray((p / z) @ kernel, float)
+        price = lambda v: _problem.price(made, jnp.asarray(s * made.unit), v)[0]  # noqa: E731
+        cost = float(
+            _axes.lowered(jnp.asarray(p), _axes.known(d), jnp.asarray(z), jnp.asarray(c), jnp.asarray(s), price)
+        )
+        assert cost <= np.log2(c.max()) + 1e-14
+        free = -(p[p > 0] @ np.log2(z[p > 0]))
+        assert free - cost <= lowest + 1e-12
+    few = np.asarray(best.reproduction_pmf) * (np.arange(len(p)) % 12 != 0)  # an edge is missing
+    z = jnp.asarray(kernel @ (few / few.sum()), float)
+    c = price(jnp.asarray(p) / z)
+    if s == 3.0:
+        assert _axes.lowered(jnp.asarray(p), _axes.known(d), z, c, jnp.asarray(s), price) < 0.5 * jnp.log2(jnp.max(c))
+
+
+@pytest.mark.parametrize("verb", ["curve", pytest.param("rate_at, distortion_at", marks=pytest.mark.long)])
+def test_a_plane_is_certified_and_a_product_is_the_sum_of_its_axes(verb, monkeypatch):
+    monkeypatch.setattr(_choose, "PLANE", (192, 512))
+    (x, p), (y, q) = gaussian(40, 3.0), gaussian(32, 3.0)
+    tables, s = ((x - x[0]) ** 2, (y - y[0]) ** 2), 2.0
+    axes = [rd.interior_point(mass, (z[:, None] - z) ** 2, s) for z, mass in ((x, p), (y, q))]
+    wanted = sum(float(point.rate + s * point.distortion) for point in axes)
+    mass, d = np.outer(p, q).ravel(), distortion.grid(*tables)
+    dense = (((x[:, None] - x) ** 2)[:, None, :, None] + ((y[:, None] - y) ** 2)[None, :, None, :]).reshape(1280, 1280)
+    if verb != "curve":
+        at_its_own_distortion_and_rate(mass, d, axes, s)
+        return
+    point = jax.tree.map(lambda a: a[0], rd.curve(mass, d, jnp.array([s]), tol=1e-6))
+    assert point.converged
+    rate, spent, lower = bounds_of(mass, dense, np.asarray(point.reproduction_pmf), s)
+    np.testing.assert_allclose(point.distortion, spent, rtol=1e-12)
+    assert rate <= point.rate <= rate + 1e-10
+    assert lower <= wanted - s * spent + 1e-12
+    value = float(point.rate) + s * float(point.distortion)
+    assert value - float(point.gap) <= wanted + 1e-9
+    assert wanted - 1e-9 <= value
+
+
+def at_its_own_distortion_and_rate(mass, d, axes, s):
+    D, R = (sum(float(getattr(a, name)) for a in axes) for name in ("distortion", "rate"))
+    for at, level in ((rd.rate_at(mass, d, D, tol=1e-6), D), (rd.distortion_at(mass, d, R, tol=1e-6), None)):
+        assert at.converged
+        assert at.rate - at.gap <= R + s * (D - float(at.distortion)) + 1e-9 <= float(at.rate) + 1e-8
+        assert level is None or at.distortion == level
+
+
+def test_a_plane_cut_short_is_honest(monkeypatch):
+    monkeypatch.setattr(_choose, "PLANE", (64,))
+    monkeypatch.setattr(_choose, "DIRECT_PLANE", 0)
+    p, d, dense = squares(16, 14)
+    for steps in (1, 4):
+        for s in (0.0, 2.5):
+            point = jax.tree.map(lambda a: a[0], rd.curve(p, d, jnp.array([s]), max_steps=steps, tol=1e-6))
+            best = rd.interior_point(p, dense, s)
+            lowest = float(best.rate + s * best.distortion)
+            rate, _, _ = bounds_of(p, dense, np.asarray(point.reproduction_pmf), s)
+            assert rate <= point.rate <= rate + 1e-10
+            assert point.rate - point.gap + s * point.distortion <= lowest + 1e-10
+
+
+def test_peaks_are_the_highest_of_each_tile():
+    c = np.random.default_rng(0).uniform(size=(17, 23))
+    letters, levels = _structured.peaks(squares(17, 23)[1], jnp.asarray(c.ravel()), 24)
+    tiles = {(i, j): c[5 * i : 5 * i + 5, 5 * j : 5 * j + 5].max() for i in range(4) for j in range(5)}
+    assert sorted(np.asarray(levels)) == sorted(tiles.values())
+    np.testing.assert_array_equal(c.ravel()[letters], levels)
+
+
+def ring(points=256):
+    x = np.linspace(-4, 4, points)
+    p = np.exp(-((np.hypot(x[:, None], x) - 2) ** 2) / (2 * 0.3**2))
+    return x, p / p.sum()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("kind", "slope"), [("ring", 1.6), ("ring", 3.2), ("gaussian", 1.44), ("gaussian", 2.885)])
+def test_a_large_plane_is_certified(kind, slope):
+    x, p = ring() if kind == "ring" else (gaussian(256)[0], np.outer(gaussian(256)[1], gaussian(256)[1]))
+    table = (x - x[0]) ** 2
+    point = jax.tree.map(
+        lambda a: a[0], rd.curve(p.ravel(), distortion.grid(table, table), jnp.array([slope]), tol=1e-6)
+    )
+    assert point.converged
+    kernel = np.exp2(-slope * (x[:, None] - x) ** 2).astype(np.longdouble)
+    q = np.asarray(point.reproduction_pmf).reshape(256, 256)
+    z = kernel @ q @ kernel
+    c = kernel @ (p / z) @ kernel
+    value = -np.sum(p * np.log2(z))
+    assert value - np.log2(c.max()) - 1e-12 <= point.rate + slope * point.distortion <= value + 1e-10
+    if kind == "gaussian":
+        axis = rd.interior_point(gaussian(256)[1], (x[:, None] - x) ** 2, slope)
+        wanted = 2 * float(axis.rate + slope * axis.distortion)
+        value = float(point.rate + slope * point.distortion)
+        assert value - float(point.gap) <= wanted + 1e-9
+        assert wanted - 2e-9 <= value
 
 
 def test_from_the_largest_distortion_on_the_rate_is_zero():
