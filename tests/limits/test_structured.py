@@ -245,7 +245,7 @@ def test_a_lower_bound_mended_is_one(s):
 
 @pytest.mark.parametrize("verb", ["curve", pytest.param("rate_at, distortion_at", marks=pytest.mark.long)])
 def test_a_plane_is_certified_and_a_product_is_the_sum_of_its_axes(verb, monkeypatch):
-    monkeypatch.setattr(_choose, "PLANE", (192, 512))
+    monkeypatch.setattr(_choose, "PLANE", (384,))
     (x, p), (y, q) = gaussian(40, 3.0), gaussian(32, 3.0)
     tables, s = ((x - x[0]) ** 2, (y - y[0]) ** 2), 2.0
     axes = [rd.interior_point(mass, (z[:, None] - z) ** 2, s) for z, mass in ((x, p), (y, q))]
