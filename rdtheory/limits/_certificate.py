@@ -16,13 +16,14 @@ from jax.scipy.special import xlogy
 from rdtheory.limits import _axes, _problem
 from rdtheory.limits._axes import Columns, Squares
 from rdtheory.limits._problem import LN2, Problem, finite_or_zero, log_letters, rounding, scaled_kernel, times
+from rdtheory.limits._structured import Streamed
 
 # slope, p / z -> c for every reproduction letter, and a bound on the error of a transform that it came from
 Price = Callable[[Array, Array], tuple[Array, Array]]
 
 
 class View(NamedTuple):
-    excess: Array | Columns  # (n, k), of the letters that q lives on
+    excess: Array | Columns | Streamed  # (n, k), of the letters that q lives on
     letters: Array  # (k,) which they are
 
 
@@ -52,9 +53,12 @@ def all_letters(problem: Problem) -> View:
     return View(_problem.excess(problem), jnp.arange(len(problem.usable)))
 
 
-def moments(p: Array, excess: Array | Columns, q: Array, s: Array) -> Moments:
-    if isinstance(excess, Columns):
-        z, first, second = _axes.sums(_axes.kernel(excess, s, scaled_kernel), q)
+def moments(p: Array, excess: Array | Columns | Streamed, q: Array, s: Array) -> Moments:
+    if not isinstance(excess, Array):
+        if isinstance(excess, Streamed):
+            z, first, second = excess.sums(q, s, scaled_kernel)
+        else:
+            z, first, second = _axes.sums(_axes.kernel(excess, s, scaled_kernel), q)
         mean = first / z
         return Moments(z, p @ mean, p @ jnp.maximum(second / z - mean**2, 0.0), free_energy(p, z))
     kernel = scaled_kernel(excess, s)

@@ -156,7 +156,7 @@ def certified(
     problem, _, fixed, _ = prepared
     mass, letters = lax.top_k(guess, size)
     s = jnp.where(jnp.isnan(fixed), slope * problem.unit, fixed)
-    view = View(_problem.view(problem, letters), letters)
+    view = View(_problem.view(problem, letters, stream=True), letters)
     point = _certifier(prepared, kind, target, tol)(view, mass / jnp.sum(mass), s)
     point = point._replace(q=jnp.zeros_like(guess).at[letters].add(point.q))
     result = result_of(problem, point, tol, jnp.zeros((), int), COLUMN_GENERATION)

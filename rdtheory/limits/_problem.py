@@ -15,7 +15,7 @@ from jax import Array, lax
 from rdtheory.distortion import Grid, Samples
 from rdtheory.limits import _axes, _structured
 from rdtheory.limits._axes import Columns, Kernel, Squares
-from rdtheory.limits._structured import Distortion
+from rdtheory.limits._structured import Distortion, Streamed
 
 LN2 = math.log(2)
 LARGE = 2**20  # entries
@@ -77,8 +77,14 @@ def _every_column(d: Distortion) -> Array:
     return _structured.columns(d, jnp.arange(_structured.shape(d)[1]))
 
 
-def view(problem: Problem, letters: Array) -> Array | Columns:
-    """Excess distortion of some letters, stored only where its structure does not spare it."""
+def view(problem: Problem, letters: Array, *, stream: bool = False) -> Array | Columns | Streamed:
+    """Excess distortion of some letters, stored only where its structure does not spare it.
+
+    That over samples is not either if one passage over it is all that is asked for.
+    """
+    if stream and isinstance(problem.d, Samples):
+        some = Samples(problem.d.source, problem.d.reproduction[letters])
+        return Streamed(some, problem.floor, problem.unit)
     if isinstance(problem.d, Squares):
         return Columns(tuple(table / problem.unit for table in problem.d.offsets), letters, problem.p > 0)
     return excess(problem, letters)

@@ -14,6 +14,7 @@ from jax import Array, lax
 from rdtheory.limits import _certificate, _interior_point, _problem
 from rdtheory.limits._certificate import View
 from rdtheory.limits._problem import LN2, Problem, times
+from rdtheory.limits._structured import Streamed
 
 SLOPE, DISTORTION, RATE = "slope", "distortion", "rate"
 TRIES = 100  # slopes tried in one search
@@ -64,6 +65,7 @@ def search(
     Unless `cold`, q is worth starting from.
     """
     p, excess, live = problem.p, view.excess, q > 0
+    assert not isinstance(excess, Streamed)
     allowed = _certificate.allowance(problem, target)
     accuracy = jnp.maximum(0.02 * tol, 0.1 * inner)
 

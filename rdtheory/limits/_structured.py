@@ -9,9 +9,13 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
+from jax.core import Tracer
 
+from rdtheory import _checks
 from rdtheory.distortion import Grid, Samples
 
 BLOCK = 2**20  # distances computed at once
@@ -25,6 +29,24 @@ class Facts(NamedTuple):
     smallest: Array  # that is not zero; infinite if all are
     spent: Array  # mean excess distortion of the best single letter
     best: Array  # that letter
+
+
+class Streamed(NamedTuple):
+    """Excess distortion of samples over some letters, in blocks and never stored."""
+
+    d: Samples  # to those letters
+    floor: Array
+    unit: Array
+
+    def sums(self, q: Array, s: Array, kernel_of: Callable[[Array, Array], Array]) -> tuple[Array, Array, Array]:
+        """Σ_y q K, Σ_y q K d and Σ_y q K d² for every x."""
+
+        def add(state: None, distances: Array, rows: tuple[Array, ...]) -> tuple[None, tuple[Array, Array, Array]]:
+            above = (distances - rows[0][:, None]) / self.unit
+            terms = kernel_of(above, s) * q[None, :]
+            return None, (jnp.sum(terms, axis=1), jnp.sum(terms * above, axis=1), jnp.sum(terms * above**2, axis=1))
+
+        return _fold(self.d, (self.floor,), add, None)[1]
 
 
 def shape(d: Distortion) -> tuple[int, int]:
@@ -125,12 +147,16 @@ def spread_letters(d: Grid, count: int) -> Array:
 def coarser(p: Array, d: Grid | Samples, most: int) -> tuple[Array, Grid | Samples, Array] | None:
     """A problem like this one of at most so many source letters, and which its other letters are; None if small.
 
-    The source of a grid is moved to every 2, 4, 8, ... th point so that cubic polynomials keep their means.
+    The source of a grid is moved to every 2, 4, 8, ... th point so that cubic polynomials keep their means. Samples
+    near each other are merged, or if there are few such, thinned out.
     """
     n, _ = shape(d)
     if n <= 2 * most:
         return None
     if isinstance(d, Samples):
+        merged = _merged(p, d, most)
+        if merged is not None:
+            return *merged, jnp.arange(len(d.reproduction))
         every = -(-n // most)
         thin = p[::every] + 1e-3 / n  # should all mass be elsewhere, this is no worse than any other guess
         return thin / jnp.sum(thin), Samples(d.source[::every], d.reproduction), jnp.arange(len(d.reproduction))
@@ -148,6 +174,46 @@ def coarser(p: Array, d: Grid | Samples, most: int) -> tuple[Array, Grid | Sampl
     tables = tuple(table[i] for table, i in zip(d.offsets, index, strict=True))
     letters = jnp.ravel_multi_index(tuple(i.ravel() for i in jnp.meshgrid(*index, indexing="ij")), points, mode="clip")
     return mass.ravel() / jnp.sum(mass), Grid(tables), letters
+
+
+def _merged(p: Array, d: Samples, most: int) -> tuple[Array, Samples] | None:
+    """Samples in one cell of a grid merged to two for each axis of space, of the same mass, mean and covariance.
+
+    None where the cells would have to be large, or nothing is known of the samples yet.
+    """
+    if any(isinstance(leaf, Tracer) or _checks.is_spread(leaf) for leaf in (p, d.source)):
+        return None
+    p_, x = np.asarray(p), np.asarray(d.source)
+    axes = x.shape[1]
+    low, side = x.min(axis=0), float(np.ptp(x, axis=0).max())
+    if not side > 0 or axes > 4:
+        return None
+    fit = None
+    for halves in range(40):
+        place = np.floor((x - low) / (side * 2.0 ** (-halves / 2))).astype(np.int64)
+        span = place.max(axis=0) + 1
+        if math.prod(span.tolist()) > 2**62:
+            break
+        cells, own = np.unique(np.ravel_multi_index(tuple(place.T), tuple(span)), return_inverse=True)
+        if len(cells) * 2 * axes > most:
+            break
+        fit = own, len(cells), halves
+    if fit is None or fit[2] < 8:
+        return None
+    own, count, _ = fit
+    mass = np.maximum(np.bincount(own, p_, count), 1e-300)
+    mean = np.stack([np.bincount(own, p_ * column, count) for column in x.T], axis=1) / mass[:, None]
+    off = x - mean[own]
+    spread = np.empty((count, axes, axes))
+    for i in range(axes):
+        for j in range(axes):
+            spread[:, i, j] = np.bincount(own, p_ * off[:, i] * off[:, j], count) / mass
+    variances, ways = np.linalg.eigh(spread)
+    arms = np.sqrt(axes * np.maximum(variances, 0.0))[:, None, :] * ways  # columns: one for each principal axis
+    arms = np.concatenate([arms, -arms], axis=2)
+    points = (mean[:, :, None] + arms).transpose(0, 2, 1).reshape(-1, axes)
+    weights = np.repeat(mass / (2 * axes), 2 * axes)
+    return jnp.asarray(weights / weights.sum()), Samples(jnp.asarray(points), d.reproduction)
 
 
 def fewer(mass: Array, step: int) -> Array:
@@ -226,7 +292,7 @@ def _fold(d: Samples, rows: tuple[Array, ...], function: Callable, start) -> tup
         return function(state, _squared(x, d.reproduction), tuple(rows))
 
     state, out = lax.scan(step, start, (cut(d.source), *map(cut, rows)))
-    return state, None if out is None else out.ravel()[:n]
+    return state, jax.tree.map(lambda x: x.ravel()[:n], out)
 
 
 def _squared(x: Array, y: Array) -> Array:

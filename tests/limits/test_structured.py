@@ -143,6 +143,34 @@ def test_a_coarser_problem_is_tried_first(name, monkeypatch):
         assert point.rate - point.gap <= lower
 
 
+def test_merged_samples_keep_mass_mean_and_covariance():
+    rng = np.random.default_rng(8)
+    x, p = rng.normal(size=(3000, 2)) * [1.0, 3.0], rng.dirichlet(np.ones(3000))
+    merged, d = _structured._merged(jnp.asarray(p), distortion.samples(x, x[:3]), 1000)
+    assert len(merged) == len(d.source) <= 1000
+    assert merged.min() >= 0
+    for weights, points in ((p, x), (np.asarray(merged), np.asarray(d.source))):
+        moments = [weights.sum(), *(weights @ points), *(weights @ points**2), weights @ (points[:, 0] * points[:, 1])]
+        if points is x:
+            expected = moments
+    np.testing.assert_allclose(moments, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_many_samples_are_certified_from_merged_ones():
+    rng = np.random.default_rng(9)
+    x, y, s = rng.normal(size=(5000, 2)), 1.2 * rng.normal(size=(30, 2)), 1.0
+    p = np.full(5000, 1 / 5000)
+    arguments = [jnp.asarray(value) for value in (p, s, 1e-4, 1000)]
+    d = distortion.samples(x, y)
+    point = _choose._coarse_first(arguments[0], d, *arguments[1:], kind="slope", levels=(1024,))
+    assert point.converged
+    dense = ((x[:, None, :] - y[None, :, :]) ** 2).sum(axis=2)
+    rate, spent, lower = bounds_of(p, dense, np.asarray(point.reproduction_pmf), s)
+    np.testing.assert_allclose(point.distortion, spent, rtol=1e-10)
+    assert rate <= point.rate <= rate + 1e-10
+    assert lower - 1e-9 <= point.rate - point.gap <= lower
+
+
 def test_moving_mass_to_a_coarser_grid_keeps_cubic_means():
     rng = np.random.default_rng(1)
     mass = 1 + 0.1 * rng.uniform(size=97)
