@@ -215,10 +215,10 @@ def _first_letters(problem: Problem, size: int, guess: Array | None, s: Array) -
 
 
 def _exchange(problem: Problem, view: View, point: Point, tol: Array) -> tuple[Array, Array, Array, Array]:
-    """Of each stretch or tile of the alphabet the letter of largest c, into the free slots; none is ever dropped.
+    """Of each stretch or tile of the alphabet the letter of largest c, into the free slots.
 
-    A letter of hardly any mass may hold down c where the source has hardly any: dropped, it comes back, and the rounds
-    go in circles.
+    None is dropped: one of hardly any mass may hold down c where the source has hardly any, it would come back, and the
+    rounds go in circles. Only on planes those go that have no mass and no price near one.
     """
     size = len(point.q)
     if isinstance(problem.d, Squares):

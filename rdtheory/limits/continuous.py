@@ -31,7 +31,8 @@ from jaxtyping import Bool, Float, Int
 from threadpoolctl import threadpool_limits
 
 from rdtheory import _checks
-from rdtheory.limits import _crossing, _line, _nodes, _refine
+from rdtheory.distortion import absolute_error
+from rdtheory.limits import _crossing, _line, _nodes, _refine, discrete
 from rdtheory.limits._law import Law, law_of
 from rdtheory.sources import Source
 
@@ -85,7 +86,7 @@ def rate_at(
     max_steps : rounds of refinement after which to stop anyway.
     difference : r > 0 for ρ(u) = abs(u)^r, or a function ρ of u = x - y on NumPy arrays: continuous, ρ(0) = 0,
         never negative, never falling away from zero on either side. It may be asymmetric, bounded, or flat at zero.
-        Samples take 2 only. Heavy tails, and r below one, may leave a wider interval than asked for.
+        Samples take 2, or a power up to 1. Heavy tails, and r below one, may leave a wider interval than asked for.
 
     Returns
     -------
@@ -96,7 +97,7 @@ def rate_at(
     Raises
     ------
     ValueError : D is not positive (a density has infinite rate at D = 0), the density cannot be integrated, or
-        `difference` is not such a function; samples at other than squared error.
+        `difference` is not such a function, or not one that samples take.
     TypeError : the distortion is traced.
     RuntimeError : JAX is not in float64.
 
@@ -142,10 +143,16 @@ def rate_at(
 def _any_difference(law: Law, D: float, difference: float | Callable, tol: float, max_steps: int) -> ContinuousRate:
     """The same for a ρ that is not the square."""
     rho = _refine.measure(difference, law.source.scale)
+    if law.panels is None:
+        power = 1.0 if difference is abs else difference
+        if callable(power) or power > 1:
+            raise ValueError(
+                "difference must be 2 or at most 1 for samples; under another, rdtheory.rate_at takes their distortion "
+                "matrix over reproduction points of your choice"
+            )
+        return _among_samples(law, D, float(power), tol, max_steps)
     if D == 0:
         raise ValueError("distortion must be > 0: a source with a density is not solved for at distortion zero")
-    if law.panels is None:
-        raise ValueError("difference must be 2 for samples: other distortions are solved for densities only")
     far_out = np.errstate(over="ignore", invalid="ignore", divide="ignore")
     with threadpool_limits(limits=1, user_api="blas"), far_out:
         y, greatest, error = _refine.best_constant(law, rho)
@@ -154,6 +161,18 @@ def _any_difference(law: Law, D: float, difference: float | Callable, tol: float
         found = _refine.solve(law, rho, D, tol, max_steps)
     lower, upper, slope, steps, points, masses, quadrature, rounding, outside = found
     return _result(lower, upper, D, slope, tol, steps, points, masses, quadrature, rounding, outside)
+
+
+def _among_samples(law: Law, D: float, power: float, tol: float, max_steps: int) -> ContinuousRate:
+    """For samples and a power up to one, where 2^(-s abs(u)^power) is convex on either side of zero.
+
+    Then c is convex between samples, so it is largest at one of them, and no other reproduction is needed.
+    """
+    x, p = law.source.atoms, law.source.masses
+    found = discrete.rate_at(p, absolute_error(x, x) ** power, D, tol=tol, max_steps=100 * max_steps)
+    q = np.asarray(found.reproduction_pmf)
+    lower, steps = float(found.rate - found.gap), int(found.steps)
+    return _result(lower, float(found.rate), D, found.slope, tol, steps, x[q > 0], q[q > 0], 0.0, 0.0, 0.0)
 
 
 def _solve(law: Law, D: float, tol: float, max_steps: int) -> ContinuousRate:

@@ -246,9 +246,33 @@ def test_a_distortion_without_a_mean_leaves_an_interval_and_no_nan():
     assert not result.converged
 
 
-def test_samples_are_refused():
-    with pytest.raises(ValueError, match="densities only"):
-        continuous.rate_at(sources.from_samples(jnp.array([1.0, 2.0])), 0.1, difference=1.0)
+@pytest.mark.parametrize("difference", [1.0, abs, 0.5])
+def test_two_samples_are_a_coin(difference):
+    """No y between them helps: one error costs as much as any way to share it."""
+    result = continuous.rate_at(sources.from_samples(jnp.array([0.0, 1.0])), 0.1, difference=difference)
+    assert result.converged
+    rate = 1 + 0.1 * np.log2(0.1) + 0.9 * np.log2(0.9)
+    assert result.lower <= rate <= result.upper
+    np.testing.assert_array_equal(result.points, [0.0, 1.0])
+
+
+@pytest.mark.parametrize("power", [1.0, 0.7])
+def test_between_samples_no_reproduction_is_better(power):
+    x = np.random.default_rng(5).normal(size=40)
+    result = continuous.rate_at(sources.from_samples(x), 0.2, difference=power)
+    assert result.converged
+    y, q, s = np.asarray(result.points), np.asarray(result.masses), float(result.slope)
+    z = np.exp2(-s * np.abs(x[:, None] - y) ** power) @ q
+    everywhere = np.concatenate([x, np.linspace(-4, 4, 5001)])
+    c = np.mean(np.exp2(-s * np.abs(x[:, None] - everywhere) ** power) / z[:, None], axis=0)
+    proved = -s * 0.2 - np.mean(np.log2(z)) - np.log2(c.max())
+    assert result.lower <= proved + 1e-12
+    assert result.upper - proved <= 2e-6
+
+
+def test_samples_take_no_other_difference():
+    with pytest.raises(ValueError, match="at most 1 for samples"):
+        continuous.rate_at(sources.from_samples(jnp.array([1.0, 2.0])), 0.1, difference=1.5)
 
 
 def test_zero_distortion_is_refused():
