@@ -1,6 +1,5 @@
 """rdtheory's solvers, by their public names. One that does not exist yet is reported as such."""
 
-import inspect
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -31,15 +30,10 @@ def find(name: str) -> Callable | None:
     return getattr(rd, name.removeprefix("rd."), None)
 
 
-def takes_limit(name: str) -> bool:
-    """Whether a caller may bound its steps, so that a slow method can be stopped."""
-    return "max_steps" in inspect.signature(find(name)).parameters
-
-
 def solve(name: str, problem: Problem, tol: float, limit: int | None = None) -> Answers:
     """Answers at all slopes; `limit` bounds the steps at each."""
     verb = find(name)
-    options = {"tol": tol} | ({"max_steps": limit} if limit and takes_limit(name) else {})
+    options = {"tol": tol} | ({"max_steps": limit} if limit else {})
     if name == "rd.curve":
         points = [verb(problem.p, problem.d, problem.slopes, **options)]
     else:
