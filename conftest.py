@@ -1,5 +1,7 @@
 """What every test and doctest runs under: float64, no silent broadcasting, and the shapes in signatures checked."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +28,15 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(autouse=True)
 def _doctest_names(doctest_namespace):
     doctest_namespace.update(jax=jax, jnp=jnp, np=np)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_executables():
+    """Compiled functions take memory maps, of which a process may have 65,530: out of them, the compiler crashes."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_text().count("\n") > 20_000:
+        jax.clear_caches()
 
 
 @pytest.fixture
