@@ -62,7 +62,25 @@ def measure(difference: float | Callable, scale: float) -> Measure:
         if falls.any():
             at = sign * scale * SAMPLES[len(d) // 2 + 1 :][falls.argmax()]
             raise ValueError(f"difference must never fall away from zero, but does near {at:.6g}")
+    jump = _jump(rho, u, d)
+    if jump is not None:
+        raise ValueError(f"difference must be continuous, but jumps near {jump:.6g}")
     return rho
+
+
+def _jump(rho: Measure, u: np.ndarray, d: np.ndarray) -> float | None:
+    """Where ρ jumps: there halving an interval, towards the larger difference, does not make it smaller."""
+    (a, b), (low, high) = (u[:-1], u[1:]), (d[:-1], d[1:])
+    before = np.abs(high - low)
+    for _ in range(40):
+        middle = (a + b) / 2
+        value = rho(middle)
+        left = np.abs(value - low) >= np.abs(high - value)
+        a, low = np.where(left, a, middle), np.where(left, low, value)
+        b, high = np.where(left, middle, b), np.where(left, value, high)
+    jumps = (np.abs(high - low) >= 0.3 * before) & (before > 1e-6 * np.maximum(np.abs(high), np.abs(low)))
+    jumps &= b - a < 1e-6 * (u[1:] - u[:-1])
+    return float(b[jumps.argmax()]) if jumps.any() else None
 
 
 def best_constant(law: Law, rho: Measure) -> tuple[float, float, float]:

@@ -233,6 +233,8 @@ def test_a_heavy_tail_leaves_an_honest_interval():
         (lambda u: np.where(np.abs(u) > 1, 0.5, np.abs(u)), "never fall"),
         (lambda u: u * np.nan, "finite"),
         (lambda u: 1.0, "elementwise"),
+        (lambda u: np.ceil(np.abs(u)), "jumps"),
+        (lambda u: np.abs(u) + (u > 0.37), "jumps near 0.37"),
     ],
 )
 def test_bad_differences_are_named(difference, message):
