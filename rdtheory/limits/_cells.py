@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import scipy.signal
+import scipy
 
 from rdtheory.limits import _panels
 from rdtheory.limits._law import Law

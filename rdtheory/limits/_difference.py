@@ -14,7 +14,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import scipy.ndimage
+import scipy
 
 from rdtheory.limits import _cells
 from rdtheory.limits._cells import EPS, LN2, Cells, Kernel, Measure

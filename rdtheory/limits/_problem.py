@@ -163,7 +163,6 @@ def rounding(problem: Problem, magnitude: Array, s: Array) -> Array:
 
 def slope_range(problem: Problem) -> tuple[Array, Array, Array]:
     """A slope to begin with, one that acts like zero and one that acts like infinity."""
-    middle = 1 / jnp.where(problem.span > 0, problem.span, 1.0)
     if isinstance(problem.d, Grid | Samples):
         facts = _structured.facts(problem.p, problem.d)
         largest, smallest, some = facts.largest / problem.unit, facts.smallest / problem.unit, facts.largest > 0
@@ -172,4 +171,6 @@ def slope_range(problem: Problem) -> tuple[Array, Array, Array]:
         positive = (above > 0) & jnp.isfinite(above)
         largest = jnp.max(jnp.where(positive, above, 0.0))
         smallest, some = jnp.min(jnp.where(positive, above, jnp.inf)), largest > 0
+    scale = jnp.where(jnp.isfinite(problem.span), problem.span, largest)  # every letter may be forbidden to some other
+    middle = 1 / jnp.where(scale > 0, scale, 1.0)
     return middle, jnp.where(some, 1e-30 / largest, 1e-30), jnp.where(some, 1e4 / smallest, 1e4)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import scipy.optimize
+import scipy
 
 from rdtheory.limits import _boxes, _cells, _crossing, _difference, _panels
 from rdtheory.limits._cells import LN2, Cells, Measure

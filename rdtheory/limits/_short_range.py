@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg
+import scipy
 
 ROWS = 64  # nodes in a block
 STEP = 0.9995  # of the way to the boundary

@@ -18,6 +18,7 @@ reproductions on their edges: λ is constant on cells, and that K falls on eithe
 All of it runs on the host in NumPy: the kernel reaches a few widths only, so all is banded, and nothing compiles.
 """
 
+import importlib
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -124,6 +125,7 @@ def rate_at(
     _checks.stopping(tol, max_steps)
     D, _ = _checks.nonnegative("distortion", distortion)
     D = float(D)
+    importlib.import_module("scipy.linalg")  # its threads can be limited only once it is there
     law = law_of(source)
     if callable(difference) or difference != 2:
         return _any_difference(law, D, difference, float(tol), int(max_steps))
