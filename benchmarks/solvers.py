@@ -25,7 +25,7 @@ ends with its certificate. A ratio is the smaller of the two clocks. Every certi
 NumPy from q, slope and D alone; one that claims too much is printed in red, and the exit status is 1.
 
 Examples
-  python benchmarks/solvers.py                         everything, within 15 minutes on two processors
+  python benchmarks/solvers.py                         everything, about 18 minutes on two processors
   python benchmarks/solvers.py --quick                 small problems, two rounds, under two minutes
   python benchmarks/solvers.py --only gaussian-8-1024  one problem; a family (gaussian-8) also works; repeat for several
 """
