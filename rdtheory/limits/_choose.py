@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from threadpoolctl import ThreadpoolController
 
 from rdtheory import _checks
 from rdtheory.distortion import Grid, Samples
-from rdtheory.limits import _axes, _blahut_arimoto, _columns, _slope_search, _structured
+from rdtheory.limits import _axes, _blahut_arimoto, _columns, _rows, _slope_search, _structured
 from rdtheory.limits._axes import Squares
 from rdtheory.limits._columns import Prepared
 from rdtheory.limits._structured import Distortion
@@ -26,8 +26,6 @@ PLANE = (512, 1024, 1536, 2048)  # the same on a grid of several axes
 DIRECT_PLANE = 2**10
 DENSE = 2**25  # entries of a matrix that is still factored whole if its support turns out large
 COARSE = (2**13, 2**15)  # source letters of the problems solved before one without a matrix
-ROWS = 2**9  # and before one with a large matrix
-SMOOTH = 0.02  # of the largest distortion, by which a row may differ from the mean of rows about it that are kept
 NEAR = 1.5  # ratio of slopes up to which one point's letters are tried at the next
 LIGHT = 1e-7  # probability of letters that are not tried there
 VIEW = 2**28  # entries of the columns that column generation works with
@@ -47,7 +45,9 @@ def point(
     if isinstance(d, Grid):
         d = _axes.known(d)
     if isinstance(d, Squares):
-        return _with_one_thread(lambda: _point(p, d, target, tol, max_steps, kind), p, d, target)
+        return _with_one_thread(
+            lambda: _grown(_columns.prepare(p, d, target, kind=kind), target, tol, max_steps, kind), p, d, target
+        )
     if isinstance(d, Grid | Samples):
         return _with_one_thread(lambda: _coarse_first(p, d, target, tol, max_steps, kind), p, d, target)
     p_padded, d_padded = _padded(p, d)
@@ -59,10 +59,12 @@ def point(
     guess = None if guess is None else jnp.pad(guess, (0, m - len(guess)))
 
     def large() -> RateDistortion:
-        fewer = _fewer_rows(p_padded, d_padded)
+        fewer = _rows.fewer(p_padded, d_padded)
         if fewer is None:
-            return _point(p_padded, d_padded, target, tol, max_steps, kind, guess)
-        found = _point(*fewer, target, tol / 2, max_steps, kind, guess, most=m // 4)
+            return _grown(_columns.prepare(p_padded, d_padded, target, kind=kind), target, tol, max_steps, kind, guess)
+        found = _grown(
+            _columns.prepare(*fewer, target, kind=kind), target, tol / 2, max_steps, kind, guess, most=m // 4
+        )
         return _from_there(p_padded, d_padded, target, tol, max_steps, kind, found, found.reproduction_pmf)
 
     return _without_padding(_with_one_thread(large, p, d, target), d)
@@ -156,9 +158,9 @@ def _coarse_first(
     """With letters from a smaller problem like this one, whose reproduction pmf may do as it is."""
     smaller = _structured.coarser(p, d, levels[0])
     if smaller is None:
-        return _point(p, d, target, tol, max_steps, kind)
+        return _grown(_columns.prepare(p, d, target, kind=kind), target, tol, max_steps, kind)
     coarse_p, coarse_d, letters = smaller
-    found = _point(coarse_p, coarse_d, target, tol / 2, max_steps, kind)
+    found = _grown(_columns.prepare(coarse_p, coarse_d, target, kind=kind), target, tol / 2, max_steps, kind)
     guess = jnp.zeros(_structured.shape(d)[1]).at[letters].add(found.reproduction_pmf)
     if len(levels) == 1:
         return _from_there(p, d, target, tol, max_steps, kind, found, guess)
@@ -169,38 +171,6 @@ def _coarse_first(
         return _better(result, _coarse_first(p, d, target, tol, left, kind, levels[1:]))
 
     return _unless_converged(result, finer)
-
-
-def _fewer_rows(p: Array, d: Array) -> tuple[Array, Array] | None:
-    """A problem like this one with fewer source letters, where its rows change slowly; else None."""
-    step = len(p) // ROWS
-    if step < 2 or any(isinstance(x, Tracer) or _checks.is_spread(x) for x in (p, d)):
-        return None
-    if not _is_smooth(d, step):
-        return None
-    rows = np.minimum(step * np.arange(-(-(len(p) - 1) // step) + 1), len(p) - 1)
-    mass = _moved(np.asarray(p), rows, 6)
-    mass = mass if (mass >= 0).all() else _moved(np.asarray(p), rows, 2)
-    return jnp.asarray(mass / mass.sum()), d[rows]
-
-
-def _moved(p: np.ndarray, places: np.ndarray, stencil: int) -> np.ndarray:
-    """Mass moved to some places, that of each index to the `stencil` about it: polynomials keep their means."""
-    index = np.arange(len(p))
-    before = np.searchsorted(places, index, side="right") - stencil // 2
-    chosen = np.clip(before, 0, len(places) - stencil)[:, None] + np.arange(stencil)
-    x = places[chosen].astype(float)
-    others = ~np.eye(stencil, dtype=bool)  # Lagrange's basis: all factors but one's own
-    ratios = (index[:, None, None] - x[:, None, :]) / np.where(others, x[:, :, None] - x[:, None, :], 1.0)
-    return np.bincount(chosen.ravel(), (p[:, None] * np.prod(ratios, axis=2, where=others)).ravel(), len(places))
-
-
-@partial(jax.jit, static_argnames="step")
-def _is_smooth(d: Array, step: int) -> Array:
-    count, stride = (len(d) - 1) // (8 * step), 8 * step  # one interval in eight will tell
-    below, between, above = (d[start::stride][:count] for start in (0, step // 2, step))
-    off, highest = jnp.abs((below + above) / 2 - between), jnp.maximum(jnp.max(below), jnp.max(above))
-    return jnp.isfinite(highest) & (jnp.max(off) <= SMOOTH * highest)
 
 
 def _certified(
@@ -236,20 +206,6 @@ def _from_there(
     if isinstance(d, Samples) and not isinstance(guess, Tracer) and len(p) * int(jnp.sum(guess > 0)) > VIEW // 2:
         return result  # what is left of the gap is there to stay: the columns would not fit
     return _unless_converged(result, go_on)
-
-
-def _point(
-    p: Array,
-    d: Distortion,
-    target: Array,
-    tol: Array,
-    max_steps: Array,
-    kind: str,
-    guess: Array | None = None,
-    *,
-    most: int | None = None,
-) -> RateDistortion:
-    return _grown(_columns.prepare(p, d, target, kind=kind), target, tol, max_steps, kind, guess, most=most)
 
 
 def _grown(

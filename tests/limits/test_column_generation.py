@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import rdtheory as rd
-from rdtheory.limits import _choose, _columns, _problem
+from rdtheory.limits import _choose, _columns, _problem, _rows
 from rdtheory.limits._slope_search import DISTORTION, RATE, SLOPE
 from tests.limits.certificate import assert_certified
 from tests.problems import FAIR_COIN
@@ -165,7 +165,7 @@ def test_a_large_matrix_is_solved_on_fewer_rows_first():
     x = np.linspace(-6, 6, 1100)
     p = np.exp(-np.abs(x)) * (1 + (x > 1))  # a kink and a jump
     large = unnamed(p / p.sum(), np.abs(x[:, None] - x) ** 1.5)
-    fewer, rows = _choose._fewer_rows(*(jnp.asarray(part) for part in large[1:3]))
+    fewer, rows = _rows.fewer(*(jnp.asarray(part) for part in large[1:3]))
     assert len(fewer) == len(rows) == 551
     for found in (rd.curve(*large[1:3], jnp.array([3.0]), tol=1e-6), rd.rate_at(*large[1:3], 0.3, tol=1e-6)):
         result = jax.tree.map(lambda leaf: jnp.ravel(leaf)[0] if leaf.size == 1 else jnp.squeeze(leaf), found)
@@ -177,18 +177,18 @@ def test_rows_are_left_out_only_where_they_change_slowly():
     p = jnp.full(1024, 1 / 1024)
     x = jnp.linspace(0, 1, 1024)
     slow = (x[:, None] - x[None, :]) ** 2
-    assert _choose._fewer_rows(p, slow) is not None
-    assert _choose._fewer_rows(p, 1 - jnp.eye(1024)) is None
-    assert _choose._fewer_rows(p, jnp.where(slow > 0.5, jnp.inf, slow)) is None
-    assert _choose._fewer_rows(p, jax.random.uniform(jax.random.key(0), (1024, 1024))) is None
-    assert _choose._fewer_rows(p[:1000], slow[:1000]) is None  # small
+    assert _rows.fewer(p, slow) is not None
+    assert _rows.fewer(p, 1 - jnp.eye(1024)) is None
+    assert _rows.fewer(p, jnp.where(slow > 0.5, jnp.inf, slow)) is None
+    assert _rows.fewer(p, jax.random.uniform(jax.random.key(0), (1024, 1024))) is None
+    assert _rows.fewer(p[:1000], slow[:1000]) is None  # small
 
 
 def test_moved_mass_keeps_the_means_of_polynomials():
     p = np.random.default_rng(0).dirichlet(np.ones(103))
     places = np.array([*range(0, 102, 6), 102])
     for stencil in (2, 6):
-        moved = _choose._moved(p, places, stencil)
+        moved = _rows.moved(p, places, stencil)
         for power in range(stencil):
             np.testing.assert_allclose(moved @ (places / 102) ** power, p @ (np.arange(103) / 102) ** power, rtol=1e-12)
 
