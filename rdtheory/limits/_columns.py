@@ -13,12 +13,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from rdtheory import _checks
 from rdtheory.distortion import Grid, Samples
 from rdtheory.limits import _axes, _certificate, _problem, _slope_search, _structured
 from rdtheory.limits._axes import Squares
 from rdtheory.limits._blahut_arimoto import COLUMN_GENERATION, INTERIOR_POINT, result_of
 from rdtheory.limits._certificate import Point, View
-from rdtheory.limits._problem import LN2, Problem, scaled_kernel
+from rdtheory.limits._problem import LN2, STORED, Problem, scaled_kernel
 from rdtheory.limits._slope_search import DISTORTION, NUDGE, SLOPE, Search
 from rdtheory.limits._structured import Distortion
 from rdtheory.results import RateDistortion
@@ -45,7 +46,7 @@ class Prepared(NamedTuple):
     problem: Problem
     slopes: tuple[Array, Array, Array]  # to begin with, that acts like zero, that acts like infinity
     fixed: Array  # the slope where it is known beforehand, else NaN
-    kernel: Array | None  # at that slope, of every letter
+    kernel: Array | None  # at that slope, of every letter, where it is worth storing
 
 
 @partial(jax.jit, static_argnames=("kind", "size"))
@@ -57,17 +58,18 @@ def solve(
 
 
 def prepare(p: Array, d: Distortion, target: Array, *, kind: str) -> Prepared:
-    facts = _prepare(p, d, target, kind=kind)
+    # Writing a large kernel takes longer than computing it: it is not stored, unless it is spread over devices.
+    stored = kind == SLOPE and not isinstance(d, Grid | Samples) and (d.size <= STORED or _checks.is_spread(d))
+    facts = _prepare(p, d, target, kind=kind, stored=stored)
     return facts._replace(problem=facts.problem._replace(p=p, d=d))
 
 
-@partial(jax.jit, static_argnames="kind")
-def _prepare(p: Array, d: Distortion, target: Array, *, kind: str) -> Prepared:
+@partial(jax.jit, static_argnames=("kind", "stored"))
+def _prepare(p: Array, d: Distortion, target: Array, *, kind: str, stored: bool) -> Prepared:
     problem = _problem.make(p, d)
     fixed = _fixed_slope(problem, kind, target)
     slopes = (fixed, fixed, fixed) if kind == SLOPE else _problem.slope_range(problem)
-    whole = kind == SLOPE and not isinstance(d, Grid | Samples)
-    kernel = scaled_kernel(_problem.excess(problem), fixed) if whole else None
+    kernel = scaled_kernel(_problem.excess(problem), fixed) if stored else None
     # Handed through a compiled function the matrix would be copied: `prepare` puts it back.
     without = problem._replace(p=None, d=None)  # ty: ignore[invalid-argument-type]
     return Prepared(without, slopes, fixed, kernel)

@@ -19,6 +19,8 @@ from rdtheory.limits._structured import Distortion, Streamed
 
 LN2 = math.log(2)
 LARGE = 2**20  # entries
+STORED = 2**22  # entries up to which a kernel is stored
+BLOCK = 64  # rows
 
 
 class Problem(NamedTuple):
@@ -97,7 +99,25 @@ def price(problem: Problem, s: Array, weights: Array) -> tuple[Array, Array]:
         return _axes.price(tables, s, weights, scaled_kernel), jnp.zeros_like(s)
     if isinstance(problem.d, Grid | Samples):
         return _structured.price(problem.d, problem.floor, problem.unit, s, weights, scaled_kernel)
-    return weights @ scaled_kernel(excess(problem), s), jnp.zeros_like(s)
+    return _priced(problem, s, weights), jnp.zeros_like(s)
+
+
+def _priced(problem: Problem, s: Array, weights: Array) -> Array:
+    p, d = problem.p, jnp.asarray(problem.d)
+    if d.size <= STORED:
+        return weights @ scaled_kernel(excess(problem), s)
+
+    def part(d: Array, p: Array, floor: Array, weights: Array) -> Array:
+        return weights @ scaled_kernel(excess_over(p, d, floor) / problem.unit, s)
+
+    # In blocks of rows that stay in the cache, for storing the kernel would take longer than computing it.
+    def add(sum_: Array, start: Array) -> tuple[Array, None]:
+        rows = (lax.dynamic_slice_in_dim(x, start, BLOCK) for x in (d, p, problem.floor, weights))
+        return sum_ + part(*rows), None
+
+    whole = len(p) // BLOCK * BLOCK
+    rest = part(d[whole:], p[whole:], problem.floor[whole:], weights[whole:])
+    return lax.scan(add, rest, jnp.arange(0, whole, BLOCK))[0]
 
 
 def excess_over(p: Array, d: Array, floor: Array) -> Array:
