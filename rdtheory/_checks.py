@@ -18,11 +18,12 @@ from jax.typing import ArrayLike
 
 Result = TypeVar("Result")
 Flag = Array | np.bool_
+LARGE = 2**16  # entries
 
 
 def require_x64(function: str) -> None:
     """Raise unless JAX computes in float64, without which a certificate of 1e-9 bit means nothing."""
-    if jnp.zeros(()).dtype != jnp.float64:
+    if jnp.result_type(float) != jnp.float64:
         raise RuntimeError(
             f"{function} certifies its result and needs float64, but JAX is running in float32. "
             'Before any other JAX call, run: jax.config.update("jax_enable_x64", True)'
@@ -32,8 +33,8 @@ def require_x64(function: str) -> None:
 def array(name: str, value: ArrayLike, ndim: int | None = None, *, shape: tuple[int, ...] | None = None) -> Array:
     """`value` as a floating array, with the number of axes or the exact shape asked for."""
     try:
-        # For a large NumPy array `asarray` alone makes two copies.
-        result = jnp.asarray(jax.device_put(value) if isinstance(value, np.ndarray) else value)
+        large = isinstance(value, np.ndarray) and value.size > LARGE  # of one, `asarray` alone makes two copies
+        result = jnp.asarray(jax.device_put(value) if large else value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be an array of real numbers, got {type(value).__name__}") from error
     if not any(jnp.issubdtype(result.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
@@ -47,7 +48,8 @@ def array(name: str, value: ArrayLike, ndim: int | None = None, *, shape: tuple[
         raise ValueError(f"{name} must be {expected}, got an array of shape {result.shape}")
     if 0 in result.shape:
         raise ValueError(f"{name} must not be empty, got shape {result.shape}")
-    return result.astype(jnp.zeros(()).dtype)
+    floating = jnp.result_type(float)
+    return result if result.dtype == floating else result.astype(floating)
 
 
 def holds(condition: ArrayLike, message: Callable[[], str]) -> Flag:
@@ -231,7 +233,7 @@ def is_spread(value: ArrayLike) -> bool:
 
 
 def _epsilon(value: ArrayLike) -> float:
-    dtype = jnp.result_type(value) if hasattr(value, "dtype") else jnp.zeros(()).dtype
+    dtype = jnp.result_type(value) if hasattr(value, "dtype") else jnp.result_type(float)
     return float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else float(jnp.finfo(jnp.float32).eps)
 
 

@@ -21,6 +21,7 @@ from rdtheory.results import RateDistortion
 
 DIRECT = 2**21  # n m min(n, m) up to which the interior point takes all letters at once
 SIZES = (64, 192, 384, 1024)  # letters that column generation works with
+TOGETHER = 2**10  # entries up to which all slopes of a curve are solved at once, step by step
 PADDED = 2**20  # entries up to which a matrix is padded to one of few shapes
 PLANE = (512, 1024, 1536, 2048)  # the same on a grid of several axes
 DIRECT_PLANE = 2**10
@@ -118,8 +119,10 @@ def curve(p: Array, d: Distortion, slopes: Array, tol: Array, max_steps: Array) 
 
 @jax.jit
 def _small_curve(p: Array, d: Array, slopes: Array, tol: Array, max_steps: Array) -> RateDistortion:
-    size = d.shape[1]
-    return lax.map(lambda s: _columns.solve(p, d, s, tol, max_steps, kind=_slope_search.SLOPE, size=size), slopes)
+    def at(s: Array) -> RateDistortion:
+        return _columns.solve(p, d, s, tol, max_steps, kind=_slope_search.SLOPE, size=d.shape[1])
+
+    return jax.vmap(at)(slopes) if d.size <= TOGETHER else lax.map(at, slopes)
 
 
 def _padded(p: Array, d: Array) -> tuple[Array, Array]:
@@ -131,6 +134,8 @@ def _padded(p: Array, d: Array) -> tuple[Array, Array]:
         return p, d
     n, m = d.shape
     rows, columns = _bucket(n) - n, _bucket(m) - m
+    if not rows and not columns:
+        return p, d
     xp, p, d = _checks.look(p, d)
     d = xp.pad(xp.pad(d, ((0, 0), (0, columns)), constant_values=np.inf), ((0, rows), (0, 0)))
     return jnp.asarray(xp.pad(p, (0, rows))), jnp.asarray(d)
@@ -143,7 +148,8 @@ def _bucket(count: int) -> int:
 
 
 def _without_padding(result: RateDistortion, d: Array) -> RateDistortion:
-    return result._replace(reproduction_pmf=result.reproduction_pmf[..., : d.shape[1]])
+    q = result.reproduction_pmf
+    return result if q.shape[-1] == d.shape[1] else result._replace(reproduction_pmf=q[..., : d.shape[1]])
 
 
 def _coarse_first(

@@ -19,6 +19,7 @@ from rdtheory.limits._structured import Streamed
 SLOPE, DISTORTION, RATE = "slope", "distortion", "rate"
 TRIES = 100  # slopes tried in one search
 NUDGE = 1e-6  # relative; R(D) is straight where slopes this far apart have different distortions
+STEEP = 1e2  # ratio of relative changes, of distortion to slope, from which on that looks straight
 PROBE = 0.01  # of the usual accuracy, there
 
 
@@ -123,6 +124,9 @@ def search(
     def go_on(state: Search) -> Array:
         inside = (state.hit.s > 0) & (state.hit.s < jnp.inf)
         unprobed = probe & inside & jnp.isnan(state.probed[1])
+        if kind == SLOPE:  # what was found is then well inside a straight piece, if there is one
+            gentle = state.probed[0] - state.hit.spent <= STEEP * NUDGE * state.probed[0]
+            unprobed &= ~gentle
         return (~state.found | unprobed) & (state.steps < budget)
 
     none = jnp.full_like(s, jnp.nan)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
@@ -188,7 +189,11 @@ def _at_slope(
 
 def constants(*values) -> list:
     """Arrays, or tuples of them, that no derivative passes through."""
-    return [jax.tree.map(lambda leaf: lax.stop_gradient(jnp.asarray(leaf)), value) for value in values]
+
+    def constant(leaf: ArrayLike) -> Array:
+        return lax.stop_gradient(leaf) if isinstance(leaf, Tracer) else jnp.asarray(leaf)
+
+    return [jax.tree.map(constant, value) for value in values]
 
 
 def source(source_pmf: ArrayLike, distortion_matrix: ArrayLike) -> tuple[Array, Array, _checks.Flag]:

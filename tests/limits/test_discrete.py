@@ -317,7 +317,8 @@ def test_a_curve_is_the_loop_over_its_slopes(n, m):
         if slope < jnp.inf:
             value = point.rate + slope * point.distortion
             np.testing.assert_allclose(value, by_another.rate + slope * by_another.distortion, atol=3e-9)
-            np.testing.assert_array_equal(alone[i].value, value)
+            # Solved side by side they are rounded differently, and may stop a step apart.
+            np.testing.assert_allclose(alone[i].value, value, rtol=0, atol=1e-9)
 
 
 batch = np.random.default_rng(5)
