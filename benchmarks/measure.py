@@ -66,9 +66,10 @@ class Race(NamedTuple):
 def race(stepper: peers.Stepper, problem: Problem, counts: dict[tuple, list[oracle.Count]], budget: float) -> Race:
     """Build and step until each goal's count; what the budget does not reach is extrapolated at the pace seen."""
     seconds, estimated, stepping, building, made = dict.fromkeys(counts, 0.0), set(), 0.0, 0.0, 0
+    p, d = peers.on_device(problem) if stepper.on_device else (problem.p, problem.d)
     for i, slope in enumerate(problem.slopes):
         begin, share = clock(), budget / len(problem.slopes)
-        state = stepper.start(problem.p, problem.d, slope)
+        state = stepper.start(p, d, slope)
         built, done = clock() - begin, 0
         spent = 0.0
         for goal in sorted(counts, key=lambda goal: counts[goal][i].steps):
@@ -133,9 +134,10 @@ def run(problem: Problem, settings: Settings, say) -> tuple[list[Row], list[str]
             if solving[job] and solving[job][-1] > SLOW:
                 continue
             try:
+                native = problem._replace(**dict(zip("pd", peers.on_device(problem), strict=True)))
                 begin = clock()
                 if kind == "ours":
-                    answer = ours.solve(name, problem, tol, limits[name])
+                    answer = ours.solve(name, native, tol, limits[name])
                 else:
                     answer = peers.clarabel(problem.p, problem.d, slopes[0], tol)
                 solving[job].append(clock() - begin)

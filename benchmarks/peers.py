@@ -27,6 +27,7 @@ class Stepper(NamedTuple):
     advance: Callable[[Any, int], Any]  # state, steps -> state
     law: Callable[[Any], np.ndarray]  # state -> q
     own_stop: Callable[[np.ndarray, np.ndarray, float], np.ndarray] | None = None  # as its users run it -> q
+    on_device: bool = False  # takes JAX arrays
 
 
 # NumPy ----------------------------------------------------------------------------------------------------------------
@@ -185,11 +186,16 @@ def available() -> dict[str, str | None]:
     return missing
 
 
+def on_device(problem) -> tuple[jax.Array, jax.Array]:
+    """The problem as code in JAX has it, before any clock starts; NumPy's code has it in NumPy's arrays."""
+    return jax.block_until_ready((jnp.asarray(problem.p), jax.device_put(problem.d)))
+
+
 def steppers() -> list[Stepper]:
     found = [
         Stepper("NumPy two-matvec", _scaled, _two_matvecs, lambda state: state[2]),
         Stepper("NumPy textbook", _cached, _textbook, lambda state: state[-1], _textbook_stop),
-        Stepper("JAX log-domain", _jax_start, _jax_advance, lambda state: np.exp(np.asarray(state[2]))),
+        Stepper("JAX log-domain", _jax_start, _jax_advance, lambda state: np.exp(np.asarray(state[2])), on_device=True),
     ]
     if available()["dit"] is None:
         found.append(Stepper("dit", _dit_start, _dit_advance, lambda state: state[0] @ state[3], dit_default))
