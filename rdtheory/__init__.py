@@ -22,7 +22,7 @@ from rdtheory.limits import (
 from rdtheory.limits.algorithms import blahut_arimoto, interior_point
 from rdtheory.limits.channel import capacity
 from rdtheory.limits.discrete import curve, distortion_at, rate_at
-from rdtheory.models import candidates, datasets, golden_rules, relu, training
+from rdtheory.models import candidates, datasets, evaluation, golden_rules, networks, relu, training
 from rdtheory.schemes import gaussian_channel
 
 __version__ = "0.1.0"
@@ -41,12 +41,14 @@ __all__ = [
     "discrete",
     "distortion",
     "distortion_at",
+    "evaluation",
     "gaussian",
     "gaussian_channel",
     "golden_rules",
     "information",
     "interior_point",
     "linear",
+    "networks",
     "perception",
     "rate_at",
     "relu",

@@ -1,0 +1,70 @@
+"""One pass of Adam over shuffled batches, compiled, and the bar that shows how many were made."""
+
+import contextlib
+import functools
+import sys
+from collections.abc import Callable, Generator
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import ArrayLike
+
+from rdtheory.models._examples import Apply
+
+
+def squares(outputs: Array, targets: Array) -> Array:
+    """Squared error of each row."""
+    return jnp.sum((outputs - targets) ** 2, axis=1)
+
+
+def adam(learning_rate: ArrayLike, steps: int):
+    """The optimizer; its step falls from `learning_rate` to zero along half a cosine."""
+    import optax
+
+    return optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def epoch(
+    score: Callable,
+    apply: Apply,
+    batch_size: int,
+    total: int,
+    state: tuple,
+    x: Array,
+    y: Array,
+    key: Array,
+    rate: Array,
+) -> tuple[tuple, Array]:
+    """One pass over the shuffled examples: the new state, and the mean loss on the way."""
+    import optax
+
+    steps = len(x) // batch_size
+    batches = jax.random.permutation(key, len(x))[: steps * batch_size].reshape(steps, batch_size)
+    optimizer = adam(rate, total)
+
+    def step(state: tuple, batch: Array) -> tuple[tuple, Array]:
+        params, moments = state
+        loss, gradient = jax.value_and_grad(lambda params: score(apply(params, x[batch]), y[batch]).mean())(params)
+        updates, moments = optimizer.update(gradient, moments)
+        return (optax.apply_updates(params, updates), moments), loss
+
+    state, losses = lax.scan(step, state, batches)
+    return state, losses.mean()
+
+
+@contextlib.contextmanager
+def bar(epochs: int, wanted: bool) -> Generator[Callable[[Array], None]]:
+    """A function to call after each epoch, which moves a bar on stderr if that is a terminal."""
+    if not wanted or not sys.stderr.isatty():
+        yield lambda loss: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task("training", total=epochs)
+        # Reading the loss waits for the epoch, or the bar would run ahead of the work.
+        yield lambda loss: shown.update(task, advance=1, description=f"training, loss {float(loss):.4f}")
