@@ -162,3 +162,92 @@ class WynerZiv(NamedTuple):
     test_channel: Float[Array, "... n t"]  #: P(t given x), meets D at this rate
     potential: Float[Array, "... n"]  #: μ of the dual bound, bits
     side_weights: Float[Array, "... t k"]  #: log w of the dual bound, bits
+
+
+class CodedSize(NamedTuple):
+    """What quantized weights take to store: bits in all by name, and bits per weight.
+
+    ``rate`` = (labels + frequencies + codebook + scales + alphabet) / number of weights.
+    """
+
+    rate: Float[Array, "..."]  #: bits per weight with an adaptive entropy coder, side information included
+    fixed_rate: Float[Array, "..."]  #: bits per weight with equally long labels, side information included
+    labels: Float[Array, "..."]  #: bits: number of weights times the empirical entropy of their labels
+    frequencies: Float[Array, "..."]  #: bits more that the coder spends because it learns the frequencies as it goes
+    codebook: Float[Array, "..."]  #: bits of the values that the labels stand for
+    scales: Float[Array, "..."]  #: bits of the quantizer steps
+    alphabet: Float[Array, "..."]  #: bits that say which labels there are: the zero point and the number of levels
+
+
+class Codebook(NamedTuple):
+    """The best codebook there is: no other has a smaller objective, up to rounding."""
+
+    codebook: Float[Array, "... levels"]  #: ascending; the quantized weights are ``codebook[labels]``
+    labels: Int[Array, "..."]  #: in the shape of the weights
+    objective: Float[Array, "..."]  #: what was minimized, at this codebook and these labels
+    size: CodedSize
+
+
+class FittedCodebook(NamedTuple):
+    """A codebook improved until nothing changed: a local optimum, no more."""
+
+    codebook: Float[Array, "... levels"]  #: ascending; the quantized weights are ``codebook[labels]``
+    labels: Int[Array, "..."]  #: in the shape of the weights
+    objective: Float[Array, "..."]  #: Σ importance (w - ŵ)²
+    size: CodedSize
+    converged: Bool[Array, "..."]  #: the last step moved nothing
+    steps: Int[Array, "..."]  #: iterations made
+
+
+class FeedbackQuantized(NamedTuple):
+    """Weights quantized column after column, each error made up for by the columns after it."""
+
+    weights_hat: Float[Array, "..."]  #: ŵ, in the shape of the weights
+    labels: Int[Array, "..."]  #: multiples of the step, or positions in the codebook
+    objective: Float[Array, ""]  #: Σ_rows (w - ŵ)ᵀ importance (w - ŵ), without the damping
+
+
+class Steps(NamedTuple):
+    """Steps of a uniform quantizer: entry (i, j) of the weights has step rows[i] · columns[j]."""
+
+    rows: Float[Array, "r 1"]  #: infinite where nothing need be described
+    columns: Float[Array, "1 c"]
+
+
+class UniformQuantized(NamedTuple):
+    """A layer rounded to multiples of its steps."""
+
+    weights_hat: Float[Array, "r c"]  #: ŵ = labels · steps
+    labels: Int[Array, "r c"]
+    steps: Steps  #: as stored, in few bits
+    objective: Float[Array, ""]  #: Σ importance (w - ŵ)²; with a metric Σ_rows importance (w - ŵ)ᵀ metric (w - ŵ)
+    size: CodedSize
+
+
+class TransformCoded(NamedTuple):
+    """Weight vectors of a linear model, quantized in the basis that makes their components independent."""
+
+    weights_hat: Float[Array, "n m"]
+    rate: Float[Array, ""]  #: bits per weight vector, the sum of the empirical entropies of the components
+    distortion: Float[Array, ""]  #: mean of (w - ŵ)ᵀ Σ_X (w - ŵ), squared output units
+
+
+class UniformLayers(NamedTuple):
+    """Layers rounded at one water level."""
+
+    level: Float[Array, ""]  #: θ, the weighted squared error aimed at for each weight
+    layers: list[UniformQuantized]
+    size: CodedSize  #: of all layers together
+
+
+class EntropyConstrained(NamedTuple):
+    """A codebook with variable-length labels, improved until nothing changed: a local optimum, no more."""
+
+    codebook: Float[Array, "... levels"]  #: ascending; the first `used` entries, then the last of them again
+    labels: Int[Array, "..."]  #: in the shape of the weights
+    objective: Float[Array, "..."]  #: Σ importance (w - ŵ)²
+    size: CodedSize
+    converged: Bool[Array, "..."]  #: the last step moved nothing
+    steps: Int[Array, "..."]  #: iterations made
+    lagrangian: Float[Array, "..."]  #: bits, what was minimized: size.labels + slope · objective
+    used: Int[Array, "..."]  #: number of labels left

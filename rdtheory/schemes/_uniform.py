@@ -1,0 +1,216 @@
+"""Layers rounded to multiples of water-filled steps, one at a time or all of a model at a coded rate."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.typing import ArrayLike
+from jaxtyping import Float
+
+from rdtheory import _checks
+from rdtheory.results import CodedSize, Steps, UniformLayers, UniformQuantized
+from rdtheory.schemes import _error_feedback
+from rdtheory.schemes._coded_size import adaptive_bits, total_size
+from rdtheory.schemes._steps import balance, entries, positive, store
+
+__all__ = ["uniform", "uniform_at_rate"]
+
+BASE_BITS = 32.0  # of the step of a layer, float32
+EVALUATIONS = 48  # of the rate, by bisection of the log of the level
+
+
+def uniform(
+    weights: Float[ArrayLike, "r c"],
+    importance: Float[ArrayLike, "..."],
+    level: Float[ArrayLike, ""],
+    *,
+    rows: bool = False,
+    columns: bool = False,
+    metric: Float[ArrayLike, "c c"] | None = None,
+    damping: Float[ArrayLike, ""] = 1e-2,
+) -> UniformQuantized:
+    r"""Round a layer to multiples of the `steps` at a water level.
+
+    Weights that matter too little, I w² below 3 θ, fall to zero, as below the level of reverse water-filling. What
+    is stored, and counted: a step for the layer (float32); the ratio to it of each row and each column that has its
+    own, a power of √2 or infinite; and the labels, with frequencies learned for each size of the step, or for all
+    together if that takes less.
+
+    Parameters
+    ----------
+    weights : (r, c).
+    importance : I >= 0, a number for the layer or (r, 1), (1, c) or (r, c).
+    level : θ > 0, the weighted squared error aimed at for each weight.
+    rows, columns : whether each row, each column has a step of its own; static.
+    metric : (c, c), the importance that the columns share, up to a factor for each row, which `importance`, a number or
+        (r, 1), then is. The columns are rounded with `error_feedback` between them, and
+        `conditional_importance` is what their steps follow.
+    damping : of the metric, as for `error_feedback`.
+
+    Returns
+    -------
+    UniformQuantized : No derivative is promised.
+
+    Raises
+    ------
+    ValueError : shapes disagree, a negative importance, an indefinite metric, a level that is not positive.
+
+    Examples
+    --------
+    >>> result = uniform(jnp.array([[0.9, -0.6, 0.1, 0.0]]), 1.0, 0.25 / 12)
+    >>> print(result.weights_hat, result.size.scales)
+    [[ 1.  -0.5  0.   0. ]] 32.0
+    """
+    (w,), (matrix,), (between,), ok = _layers([weights], [importance], [metric])
+    theta, level_ok = positive("level", level)
+    share, share_ok = _checks.nonnegative("damping", damping)
+    result = _uniform(w, matrix, between, theta, share, bool(rows), bool(columns))
+    return _checks.poison(result, ok & level_ok & share_ok)
+
+
+def uniform_at_rate(
+    weights: list[Float[ArrayLike, "..."]],
+    importance: list[Float[ArrayLike, "..."]],
+    rate: Float[ArrayLike, ""],
+    *,
+    rows: bool = False,
+    columns: bool = False,
+    metrics: list[Float[ArrayLike, "..."] | None] | None = None,
+    damping: Float[ArrayLike, ""] = 1e-2,
+) -> UniformLayers:
+    r"""Round the layers of a model at the common water level that meets a coded rate.
+
+    The level is found by bisection of the rate as `uniform` counts it, side information included. That rate
+    jumps from label to label and need not be monotone; the level returned meets `rate`, and one just below it did not.
+
+    Parameters
+    ----------
+    weights : the layers, (r, c) each; transpose what is stored as (inputs, outputs) if there is a metric.
+    importance : of each layer, as for `uniform`. The same number for all is one step for all: the quantizer that
+        knows nothing of importance.
+    rate : bits per weight of all layers together, met from below.
+    rows, columns, damping : as for `uniform`.
+    metrics : of each layer (c, c), or None for a layer without error feedback.
+
+    Returns
+    -------
+    UniformLayers : ``level``, ``layers`` and the ``size`` of all. No derivative is promised.
+
+    Raises
+    ------
+    ValueError : as for `uniform`; a rate below what the steps alone take.
+
+    Examples
+    --------
+    >>> keys = jax.random.split(jax.random.key(0))
+    >>> weights = [jax.random.normal(keys[0], (40, 50)), jax.random.normal(keys[1], (40, 50)) / 4]
+    >>> found = uniform_at_rate(weights, [1.0, 1.0], 2.0)
+    >>> print(f"{found.size.rate:.2f}: {found.layers[0].size.rate:.1f} and {found.layers[1].size.rate:.1f}")
+    2.00: 2.9 and 1.1
+    """
+    given = [None] * len(weights) if metrics is None else metrics
+    layers, matrices, between, ok = _layers(weights, importance, given)
+    wanted, rate_ok = positive("rate", rate)
+    share, share_ok = _checks.nonnegative("damping", damping)
+    result = _at_rate(layers, matrices, between, wanted, share, bool(rows), bool(columns))
+    met = _checks.holds(
+        ~(result.size.rate > wanted),
+        lambda: f"rate must be at least {result.size.rate:.6g}, which the steps take alone, got {wanted}",
+    )
+    return _checks.poison(result, ok & rate_ok & share_ok & met)
+
+
+@functools.partial(jax.jit, static_argnums=(5, 6))
+def _uniform(w, importance, metric, level, damping, rows, columns) -> UniformQuantized:
+    matrix = _effective(importance, metric, damping)
+    stored = store(balance(matrix, rows, columns), matrix, rows, columns)
+    return _rounded(w, importance, metric, stored, level, damping)
+
+
+@functools.partial(jax.jit, static_argnums=(5, 6))
+def _at_rate(layers, importances, metrics, rate, damping, rows, columns) -> UniformLayers:
+    matrices = [_effective(i, metric, damping) for i, metric in zip(importances, metrics, strict=True)]
+    stores = [store(balance(matrix, rows, columns), matrix, rows, columns) for matrix in matrices]
+    counts = [w.size for w in layers]
+
+    def at(log_level: Array) -> UniformLayers:
+        found = [
+            _rounded(w, i, metric, stored, jnp.exp2(log_level), damping)
+            for w, i, metric, stored in zip(layers, importances, metrics, stores, strict=True)
+        ]
+        return UniformLayers(jnp.exp2(log_level), found, total_size([layer.size for layer in found], counts))
+
+    # From a level at which each weight is far below half its step, to one at which labels have thirty bits.
+    largest = [jnp.max(jnp.abs(w) / entries(stored[0], jnp.inf)) for w, stored in zip(layers, stores, strict=True)]
+    top = 2 * jnp.log2(jnp.maximum(jnp.max(jnp.stack(largest)), jnp.finfo(rate.dtype).tiny)) - math.log2(12) + 10
+
+    def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
+        middle = (low + high) / 2
+        met = at(middle).size.rate <= rate
+        return jnp.where(met, low, middle), jnp.where(met, middle, high)
+
+    return at(lax.fori_loop(0, EVALUATIONS, halve, (top - 60, top))[1])
+
+
+def _effective(importance: Array, metric: Array | None, damping: Array) -> Array:
+    if metric is None:
+        return importance
+    return importance * _error_feedback.factors(metric, damping)[1][None, :]
+
+
+def _rounded(w, importance, metric, stored, level, damping) -> UniformQuantized:
+    shape, classes, ratio_bits = stored
+    base = jnp.sqrt(12 * level).astype(jnp.float32).astype(w.dtype)
+    found = Steps(shape.rows * base, shape.columns)
+    sizes = entries(found, jnp.inf)
+    if metric is None:
+        labels, w_hat = _error_feedback.round_to_steps(w, sizes)
+        objective = jnp.sum(importance * (w - w_hat) ** 2)
+    else:
+        w_hat, labels, _ = _error_feedback.feed_back(w, metric, sizes, damping)
+        objective = jnp.sum(importance * ((w - w_hat) @ metric) * (w - w_hat))
+    size = _size(labels, classes, jnp.isfinite(sizes), BASE_BITS + ratio_bits)
+    return UniformQuantized(w_hat, labels, found, objective, size)
+
+
+def _size(labels: Array, classes: Array, coded: Array, scale_bits: Array) -> CodedSize:
+    """Magnitudes by class or together, signs as they are, and a bit for each choice."""
+    flat, coded = jnp.abs(labels).ravel(), coded.ravel()
+    apart = adaptive_bits(flat, classes.ravel(), coded)
+    together = adaptive_bits(flat, jnp.zeros_like(flat), coded)
+    entropy, bits = (jnp.where(apart[1] < together[1], x, y) for x, y in zip(apart, together, strict=True))
+    signs, n = jnp.sum(flat > 0), labels.size
+    zero = jnp.zeros((), bits.dtype)
+    spread = jnp.log2((jnp.max(labels) - jnp.min(labels) + 1).astype(bits.dtype))
+    rate, fixed = (bits + 1 + signs + scale_bits) / n, spread + (32 + scale_bits) / n
+    return CodedSize(rate, fixed, entropy + signs, bits + 1 - entropy, zero, scale_bits + zero, zero)
+
+
+def _layers(weights, importance, metrics) -> tuple[list[Array], list[Array], list[Array | None], _checks.Flag]:
+    """Layers with their importances in full, and the validity of all."""
+    if not len(weights) == len(importance) == len(metrics) > 0:
+        raise ValueError(
+            "weights, importance and metrics must have one entry for each layer, got "
+            f"{len(weights)}, {len(importance)} and {len(metrics)}"
+        )
+    layers, matrices, between, ok = [], [], [], np.True_
+    for weight, given, metric in zip(weights, importance, metrics, strict=True):
+        w, w_ok = _checks.finite("weights", weight, 2)
+        i = _checks.array("importance", given)
+        i, i_ok = _checks.nonnegative("importance", i, ndim=i.ndim)
+        if metric is not None and i.ndim and i.shape[-1] != 1:
+            raise ValueError(
+                f"importance must be a number or of shape {(len(w), 1)} beside a metric, which is that of the columns, "
+                f"got shape {i.shape}"
+            )
+        if i.ndim > 2 or any(size not in (1, full) for size, full in zip(i.shape[::-1], w.shape[::-1], strict=False)):
+            raise ValueError(f"importance must broadcast against its weights, {w.shape}, got shape {i.shape}")
+        m, m_ok = (None, np.True_) if metric is None else _checks.covariance("metric", metric, size=w.shape[1])
+        full = jnp.broadcast_to(i.reshape((1,) * (2 - i.ndim) + i.shape), w.shape)
+        layers, matrices, between = [*layers, w], [*matrices, full], [*between, m]
+        ok &= w_ok & i_ok & m_ok
+    return layers, matrices, between, ok
