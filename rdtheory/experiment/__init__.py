@@ -1,0 +1,1 @@
+"""Compressing trained networks by every objective, at every rate, for many seeds: measurements and their summary."""
