@@ -10,7 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks
+from rdtheory import _checks, _metric
 from rdtheory.models import golden_rules
 
 __all__ = ["pruned", "quantized"]
@@ -55,7 +55,7 @@ def pruned(
         masks = np.zeros((len(supports), k))
         masks[np.arange(len(supports))[:, None], supports] = 1.0
         return jnp.asarray(masks.reshape(-1, *w.shape)) * w[None]
-    golden_rules.metric(importance, w.shape)
+    _metric.checked(importance, w.shape)
     return _projections(w, jnp.asarray(importance), jnp.asarray(np.eye(k)[:, supports].transpose(1, 0, 2)))
 
 
@@ -97,7 +97,7 @@ def quantized(
         labels = np.concatenate([rows[rows[:, -1] <= rows[:, :-1].max(axis=1) + 1] for rows in grown])
     labels = labels[labels.max(axis=1) == levels - 1]
     labels = labels[np.lexsort(labels.T[::-1])]
-    golden_rules.metric(importance, w.shape)
+    _metric.checked(importance, w.shape)
     return _projections(w, jnp.asarray(importance), jnp.asarray(np.eye(levels)[labels]))
 
 

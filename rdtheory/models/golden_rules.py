@@ -4,15 +4,11 @@ For a weight importance I_w a compressed ŵ should satisfy ŵᵀ I_w (w - ŵ) = 
 importance is given in full, (k, k) for k weights, or by its diagonal, an array of the shape of the weights.
 """
 
-import math
-
-import jax
-import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks
+from rdtheory import _checks, _metric
 from rdtheory.results import GoldenRules
 
 __all__ = ["project", "residuals"]
@@ -52,8 +48,8 @@ def residuals(
     """
     w, w_ok = _checks.finite("weights", weights)
     w_hat, w_hat_ok = _checks.finite("weights_hat", weights_hat, shape=w.shape)
-    matrix, ok = metric(importance, w.shape)
-    return _checks.poison(_residuals(w, w_hat, matrix), w_ok & w_hat_ok & ok)
+    matrix, ok = _metric.checked(importance, w.shape)
+    return _checks.poison(_metric.residuals(w, w_hat, matrix), w_ok & w_hat_ok & ok)
 
 
 def project(
@@ -93,45 +89,5 @@ def project(
     w, w_ok = _checks.finite("weights", weights)
     b, b_ok = _checks.finite("basis", basis, 2)
     _checks.array("basis", b, shape=(w.size, b.shape[1]))
-    matrix, ok = metric(importance, w.shape)
-    return _checks.poison(_project(w, matrix, b), w_ok & b_ok & ok)
-
-
-def metric(importance: ArrayLike, shape: tuple[int, ...]) -> tuple[Array, _checks.Flag]:
-    """I_w as it was given, full (k, k) or the diagonal in the shape of the weights, and its validity."""
-    k = math.prod(shape)
-    given = _checks.array("importance", importance)
-    if given.shape == shape:
-        return _checks.nonnegative("importance", given, ndim=len(shape))
-    if given.shape == (k, k):
-        return _checks.covariance("importance", importance)
-    raise ValueError(f"importance must have shape {(k, k)} (full) or {shape} (diagonal), got {given.shape}")
-
-
-@jax.jit
-def _residuals(w: Array, w_hat: Array, importance: Array) -> GoldenRules:
-    kept, lost = w_hat.ravel(), (w - w_hat).ravel()
-    weighted = _times(importance, w.shape, lost[:, None])[:, 0]
-    objective, orthogonality = lost @ weighted, kept @ weighted
-    power = kept @ _times(importance, w.shape, kept[:, None])[:, 0]
-    both = (objective > 0) & (power > 0)
-    norms = jnp.sqrt(jnp.where(both, objective, 1.0)) * jnp.sqrt(jnp.where(both, power, 1.0))
-    cosine = jnp.where(both, orthogonality / norms, 0.0)
-    return GoldenRules(orthogonality, cosine, objective)
-
-
-@jax.jit
-def _project(w: Array, importance: Array, b: Array) -> Array:
-    weighted = _times(importance, w.shape, b)
-    gram = b.T @ weighted
-    # In units of each column's norm: a small importance is not a dependent column.
-    norm = jnp.sqrt(jnp.maximum(jnp.diagonal(gram), 0.0))
-    inverse = jnp.where(norm > 0, 1 / jnp.where(norm > 0, norm, 1.0), 0.0)
-    scaled = inverse[:, None] * (gram + gram.T) / 2 * inverse[None, :]
-    coordinates = inverse * (jnp.linalg.pinv(scaled, hermitian=True) @ (inverse * (weighted.T @ w.ravel())))
-    return (b @ coordinates).reshape(w.shape)
-
-
-def _times(importance: Array, shape: tuple[int, ...], columns: Array) -> Array:
-    """I_w times each column; a diagonal has the shape of the weights."""
-    return importance.ravel()[:, None] * columns if importance.shape == shape else importance @ columns
+    matrix, ok = _metric.checked(importance, w.shape)
+    return _checks.poison(_metric.project(w, matrix, b), w_ok & b_ok & ok)
