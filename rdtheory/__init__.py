@@ -22,7 +22,7 @@ from rdtheory.limits import (
 from rdtheory.limits.algorithms import blahut_arimoto, interior_point
 from rdtheory.limits.channel import capacity
 from rdtheory.limits.discrete import curve, distortion_at, rate_at
-from rdtheory.models import candidates, datasets, evaluation, golden_rules, networks, relu, training
+from rdtheory.models import candidates, datasets, evaluation, golden_rules, importance, networks, relu, training
 from rdtheory.schemes import gaussian_channel, quantize
 
 __version__ = "0.1.0"
@@ -45,6 +45,7 @@ __all__ = [
     "gaussian",
     "gaussian_channel",
     "golden_rules",
+    "importance",
     "information",
     "interior_point",
     "linear",

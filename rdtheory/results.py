@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from jax import Array
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, PyTree
 
 
 class RateDistortion(NamedTuple):
@@ -251,3 +251,15 @@ class EntropyConstrained(NamedTuple):
     steps: Int[Array, "..."]  #: iterations made
     lagrangian: Float[Array, "..."]  #: bits, what was minimized: size.labels + slope · objective
     used: Int[Array, "..."]  #: number of labels left
+
+
+class KroneckerFactors(NamedTuple):
+    """A Kronecker product A ⊗ B that stands for the importance of one array of weights, in row-major order."""
+
+    input_factor: Float[
+        Array, "a a"
+    ]  #: A, over all axes but the last; symmetric positive semidefinite, mean diagonal 1
+    output_factor: Float[
+        Array, "b b"
+    ]  #: B, over the last axis; symmetric positive semidefinite, units of the importance
+    residual: Float[Array, ""]  #: ‖block - A ⊗ B‖/‖block‖, Frobenius, estimated; NaN where it was not asked for
