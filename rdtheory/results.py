@@ -263,3 +263,14 @@ class KroneckerFactors(NamedTuple):
         Array, "b b"
     ]  #: B, over the last axis; symmetric positive semidefinite, units of the importance
     residual: Float[Array, ""]  #: ‖block - A ⊗ B‖/‖block‖, Frobenius, estimated; NaN where it was not asked for
+
+
+class Pruned(NamedTuple):
+    """Weights some of which are zero, and how well they keep the golden rules."""
+
+    weights_hat: PyTree  #: ŵ, like the weights
+    mask: PyTree  #: True where a weight is kept
+    kept: Int[Array, ""]  #: number of weights kept
+    objective: Float[Array, ""]  #: (w - ŵ)ᵀ I_w (w - ŵ), in the importance that was given
+    orthogonality: Float[Array, ""]  #: ŵᵀ I_w (w - ŵ), the residual of the first golden rule
+    cosine: Float[Array, ""]  #: the same over ‖ŵ‖ ‖w - ŵ‖ in the I_w norm, in [-1, 1]; 0 where either is 0
