@@ -274,3 +274,16 @@ class Pruned(NamedTuple):
     objective: Float[Array, ""]  #: (w - ŵ)ᵀ I_w (w - ŵ), in the importance that was given
     orthogonality: Float[Array, ""]  #: ŵᵀ I_w (w - ŵ), the residual of the first golden rule
     cosine: Float[Array, ""]  #: the same over ‖ŵ‖ ‖w - ŵ‖ in the I_w norm, in [-1, 1]; 0 where either is 0
+
+
+class LowRank(NamedTuple):
+    """A matrix of weights as a product of two thin ones."""
+
+    left: Float[Array, "a r"]  #: from the input side
+    right: Float[Array, "r b"]  #: to the output side; weights_hat = left @ right, reshaped
+    weights_hat: Float[Array, "..."]  #: Ŵ, in the shape of the weights
+    objective: Float[Array, ""]  #: tr(ΔᵀA Δ B), Δ = W - Ŵ
+    orthogonality: Float[Array, ""]  #: tr(ŴᵀA Δ B), the residual of the first golden rule
+    cosine: Float[Array, ""]  #: the same normalized, in [-1, 1]
+    parameters: Int[Array, ""]  #: r (a + b), numbers to be stored
+    singular_values: Float[Array, " s"]  #: all of A^½ W B^½, descending; the objective is the sum of squares past rank
