@@ -146,10 +146,10 @@ def adaptive_bits(magnitudes: Array, classes: Array, coded: Array) -> tuple[Arra
     0.0
     """
     n, dtype = len(magnitudes), jnp.zeros(()).dtype
-    order = jnp.lexsort((magnitudes, classes, ~coded))
-    m, c, used = magnitudes[order], classes[order], coded[order]
+    apart = jnp.iinfo(jnp.int32).max  # the class of what is not coded
+    c, m = lax.sort((jnp.where(coded, classes, apart).astype(jnp.int32), magnitudes), num_keys=2)
     first = jnp.ones(1, bool)
-    new_class = jnp.concatenate([first, (c[1:] != c[:-1]) | (used[1:] != used[:-1])])
+    new_class = jnp.concatenate([first, c[1:] != c[:-1]])
     new = new_class | jnp.concatenate([first, m[1:] != m[:-1]])
 
     def of_each(start: Array) -> Array:
@@ -166,6 +166,6 @@ def adaptive_bits(magnitudes: Array, classes: Array, coded: Array) -> tuple[Arra
         return (gammaln(yes + no + 1) + 2 * gammaln(0.5) - gammaln(yes + 0.5) - gammaln(no + 0.5)) / LN2
 
     bits = answers(here, left - here) + skipped * answers(jnp.zeros_like(left), left)
-    begins = new & used
+    begins = new & (c != apart)
     entropy = jnp.sum(jnp.where(begins, here * jnp.log2(together / here), 0.0))
     return entropy, jnp.sum(jnp.where(begins, bits, 0.0))

@@ -22,13 +22,14 @@ CHUNK = 1 << 15  # candidates at a time: some arrays of this length fit in a pro
 
 def fit(values: Numbers, importance: Numbers, curvature: Numbers, levels: int) -> tuple[Numbers, Positions, float]:
     """Codebook, labels and objective of least Σ importance (w - ŵ)² + curvature (w - ŵ)⁴, all vectors of one length."""
-    if not (importance.any() or curvature.any()):
-        importance = np.ones_like(importance)  # whatever is chosen is best, and this is a sensible choice
     counted = (importance > 0) | (curvature > 0)
+    # Where nothing matters whatever is chosen is best; then all count alike.
+    share = importance if counted.any() else np.ones_like(importance)
+    counted |= ~counted.any()
     order = np.flatnonzero(counted)[np.argsort(values[counted], kind="stable")]
     points = values[order]
     new = np.flatnonzero(np.concatenate([[True], points[1:] != points[:-1]]))
-    points, a, b = points[new], np.add.reduceat(importance[order], new), np.add.reduceat(curvature[order], new)
+    points, a, b = points[new], np.add.reduceat(share[order], new), np.add.reduceat(curvature[order], new)
     used = min(levels, len(points))
     if used == len(points):
         codebook = points
@@ -39,14 +40,15 @@ def fit(values: Numbers, importance: Numbers, curvature: Numbers, levels: int) -
         moved = (points - middle) / scale
         # In units of the largest, so that no square or sum leaves the range of numbers.
         unit = max(a.max(), b.max() * scale**2)
-        a, b = a / unit, b * (scale**2 / unit)
+        a, b = a / unit, b / unit * scale**2
         quartic = b.any()
         prefixes = _prefixes([*(a * moved**k for k in range(2)), *(b * moved**k for k in range(4 if quartic else 0))])
         breaks = optimal_breaks(prefixes, used, quartic_cell if quartic else kmeans_cell)
         codebook = _polished(moved, a, b, breaks) * scale + middle
     labels = np.searchsorted((codebook[1:] + codebook[:-1]) / 2, values)
     squares = (values - codebook[labels]) ** 2
-    objective = float(np.sum(importance * squares + curvature * squares**2))
+    fourth = curvature * squares**2 if curvature.any() else 0.0  # fourth powers need not be numbers
+    objective = float(np.sum(importance * squares + fourth))
     return np.concatenate([codebook, np.full(levels - used, codebook[-1])]), labels, objective
 
 

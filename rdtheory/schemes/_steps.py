@@ -101,23 +101,26 @@ def balance(matrix: Array, rows: bool, columns: bool) -> Steps:
     return Steps(s, t / jnp.sqrt(unit)) if columns and not rows else Steps(s / jnp.sqrt(unit), t)
 
 
-def store(shape: Steps, matrix: Array, rows: bool, columns: bool) -> tuple[Steps, Array, Array]:
-    """The steps at which the mean of I Δ² is 1, as stored; the class of each weight's step; bits of their ratios.
+def store(shape: Steps, matrix: Array, rows: bool, columns: bool) -> tuple[Steps, Array, Array, Array]:
+    """What is stored of steps: ratios, the factor at which the mean of I Δ² is 1, classes of steps, bits of the ratios.
 
-    One number for the layer, counted by the caller, times powers of √2, coded one for each row and each column.
+    The ratios are powers of √2, coded one for each row and each column; the factor, one number for the layer, is left
+    to the caller to count.
 
     Examples
     --------
     >>> importance = jnp.array([[1.0], [17.0]])
-    >>> stored, classes, _ = store(balance(importance, True, False), importance, True, False)
-    >>> print(stored.rows[0] / stored.rows[1], classes.ravel())
-    [4.] [4 0]
+    >>> ratios, _, classes, _ = store(balance(importance, True, False), importance, True, False)
+    >>> print(ratios.rows.ravel(), classes.ravel())
+    [4. 1.] [4 0]
     """
     (s, by_row, row_bits), (t, by_column, column_bits) = _powers(shape.rows, rows), _powers(shape.columns, columns)
     sizes = entries(Steps(s, t), 0.0)
-    error = jnp.sum(matrix * sizes**2) / jnp.maximum(jnp.sum(sizes > 0), 1)
-    base = jnp.where(error > 0, 1 / jnp.sqrt(jnp.where(error > 0, error, 1.0)), jnp.inf)
-    return Steps(s * base, t), by_row + by_column, row_bits + column_bits
+    # No mean of squares of small numbers: importances are in units of the largest.
+    unit = jnp.max(matrix)
+    error = jnp.sum(matrix / jnp.where(unit > 0, unit, 1.0) * sizes**2) / jnp.maximum(jnp.sum(sizes > 0), 1)
+    factor = jnp.where(error > 0, 1 / jnp.sqrt(jnp.where(error > 0, error, 1.0)) / jnp.sqrt(unit), jnp.inf)
+    return Steps(s, t), factor, by_row + by_column, row_bits + column_bits
 
 
 def _powers(scale: Array, kept: bool) -> tuple[Array, Array, Array]:
@@ -131,7 +134,7 @@ def _powers(scale: Array, kept: bool) -> tuple[Array, Array, Array]:
     told = jnp.where(finite, above, jnp.max(above) + 1)  # one more than the largest: there is no step
     same = jnp.zeros(told.size, int)
     return (
-        jnp.where(finite, jnp.exp2(told / PER_OCTAVE), jnp.inf),
+        jnp.where(finite, jnp.exp2(told.astype(scale.dtype) / PER_OCTAVE), jnp.inf),
         told,
         adaptive_bits(told.ravel(), same, same == 0)[1],
     )

@@ -127,7 +127,7 @@ def uniform_at_rate(
 def _uniform(w, importance, metric, level, damping, rows, columns) -> UniformQuantized:
     matrix = _effective(importance, metric, damping)
     stored = store(balance(matrix, rows, columns), matrix, rows, columns)
-    return _rounded(w, importance, metric, stored, level, damping)
+    return _rounded(w, importance, metric, stored, level, damping, rows or columns)
 
 
 @functools.partial(jax.jit, static_argnums=(5, 6))
@@ -138,22 +138,27 @@ def _at_rate(layers, importances, metrics, rate, damping, rows, columns) -> Unif
 
     def at(log_level: Array) -> UniformLayers:
         found = [
-            _rounded(w, i, metric, stored, jnp.exp2(log_level), damping)
+            _rounded(w, i, metric, stored, jnp.exp2(log_level), damping, rows or columns)
             for w, i, metric, stored in zip(layers, importances, metrics, stores, strict=True)
         ]
         return UniformLayers(jnp.exp2(log_level), found, total_size([layer.size for layer in found], counts))
 
     # From a level at which each weight is far below half its step, to one at which labels have thirty bits.
-    largest = [jnp.max(jnp.abs(w) / entries(stored[0], jnp.inf)) for w, stored in zip(layers, stores, strict=True)]
+    largest = [
+        jnp.max(jnp.abs(w) / entries(ratios, jnp.inf)) / factor
+        for w, (ratios, factor, _, _) in zip(layers, stores, strict=True)
+    ]
     top = 2 * jnp.log2(jnp.maximum(jnp.max(jnp.stack(largest)), jnp.finfo(rate.dtype).tiny)) - math.log2(12) + 10
 
-    def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = ends
-        middle = (low + high) / 2
-        met = at(middle).size.rate <= rate
-        return jnp.where(met, low, middle), jnp.where(met, middle, high)
+    def halve(turn: Array, state: tuple[Array, Array, UniformLayers]) -> tuple[Array, Array, UniformLayers]:
+        low, high, _ = state
+        middle = jnp.where(turn < EVALUATIONS, (low + high) / 2, high)  # at last, what was found
+        found = at(middle)
+        met = found.size.rate <= rate
+        return jnp.where(met, low, middle), jnp.where(met, middle, high), found
 
-    return at(lax.fori_loop(0, EVALUATIONS, halve, (top - 60, top))[1])
+    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(at, top))
+    return lax.fori_loop(0, EVALUATIONS + 1, halve, (top - 60, top, nothing))[2]
 
 
 def _effective(importance: Array, metric: Array | None, damping: Array) -> Array:
@@ -162,10 +167,11 @@ def _effective(importance: Array, metric: Array | None, damping: Array) -> Array
     return importance * _error_feedback.factors(metric, damping)[1][None, :]
 
 
-def _rounded(w, importance, metric, stored, level, damping) -> UniformQuantized:
-    shape, classes, ratio_bits = stored
-    base = jnp.sqrt(12 * level).astype(jnp.float32).astype(w.dtype)
-    found = Steps(shape.rows * base, shape.columns)
+def _rounded(w, importance, metric, stored, level, damping, classed) -> UniformQuantized:
+    ratios, factor, classes, ratio_bits = stored
+    # To float32, in a way that a compiler may not undo.
+    base = lax.reduce_precision(jnp.sqrt(12 * level) * factor, exponent_bits=8, mantissa_bits=23)
+    found = Steps(ratios.rows * base, ratios.columns)
     sizes = entries(found, jnp.inf)
     if metric is None:
         labels, w_hat = _error_feedback.round_to_steps(w, sizes)
@@ -173,16 +179,17 @@ def _rounded(w, importance, metric, stored, level, damping) -> UniformQuantized:
     else:
         w_hat, labels, _ = _error_feedback.feed_back(w, metric, sizes, damping)
         objective = jnp.sum(importance * ((w - w_hat) @ metric) * (w - w_hat))
-    size = _size(labels, classes, jnp.isfinite(sizes), BASE_BITS + ratio_bits)
+    size = _size(labels, classes if classed else None, jnp.isfinite(sizes), BASE_BITS + ratio_bits)
     return UniformQuantized(w_hat, labels, found, objective, size)
 
 
-def _size(labels: Array, classes: Array, coded: Array, scale_bits: Array) -> CodedSize:
+def _size(labels: Array, classes: Array | None, coded: Array, scale_bits: Array) -> CodedSize:
     """Magnitudes by class or together, signs as they are, and a bit for each choice."""
     flat, coded = jnp.abs(labels).ravel(), coded.ravel()
-    apart = adaptive_bits(flat, classes.ravel(), coded)
-    together = adaptive_bits(flat, jnp.zeros_like(flat), coded)
-    entropy, bits = (jnp.where(apart[1] < together[1], x, y) for x, y in zip(apart, together, strict=True))
+    entropy, bits = together = adaptive_bits(flat, jnp.zeros_like(flat), coded)
+    if classes is not None:
+        apart = adaptive_bits(flat, classes.ravel(), coded)
+        entropy, bits = (jnp.where(apart[1] < bits, x, y) for x, y in zip(apart, together, strict=True))
     signs, n = jnp.sum(flat > 0), labels.size
     zero = jnp.zeros((), bits.dtype)
     spread = jnp.log2((jnp.max(labels) - jnp.min(labels) + 1).astype(bits.dtype))
