@@ -151,21 +151,19 @@ def adaptive_bits(magnitudes: Array, classes: Array, coded: Array) -> tuple[Arra
     first = jnp.ones(1, bool)
     new_class = jnp.concatenate([first, c[1:] != c[:-1]])
     new = new_class | jnp.concatenate([first, m[1:] != m[:-1]])
-
-    def of_each(start: Array) -> Array:
-        """How many there are in the run or class of each number."""
-        group = jnp.cumsum(start) - 1
-        return jnp.zeros(n, dtype).at[group].add(1.0)[group]
-
-    here, together = of_each(new), of_each(new_class)
+    # How many there are in the run of each number, and in its class; and where that class begins.
+    run, group = jnp.cumsum(jnp.stack([new, new_class]), axis=1) - 1
+    here, together = (jnp.zeros(n, dtype).at[i].add(1.0)[i] for i in (run, group))
     place = jnp.arange(n)
-    left = together - (place - lax.cummax(jnp.where(new_class, place, 0)))  # of the class, those not smaller
+    left = together - (place - jnp.full(n, n).at[group].min(place)[group])  # of the class, those not smaller
     skipped = jnp.where(new_class, m, m - jnp.roll(m, 1) - 1)  # questions that all answered no
 
-    def answers(yes: Array, no: Array) -> Array:
-        return (gammaln(yes + no + 1) + 2 * gammaln(0.5) - gammaln(yes + 0.5) - gammaln(no + 0.5)) / LN2
-
-    bits = answers(here, left - here) + skipped * answers(jnp.zeros_like(left), left)
+    # Bits of yes and no answers in any order: log B(1/2, 1/2) - log B(yes + 1/2, no + 1/2). One call of gammaln,
+    # because that is most of what there is to compile.
+    yes, no = jnp.stack([here, jnp.zeros_like(left)]), jnp.stack([left - here, left])
+    both, of_yes, of_no = gammaln(jnp.stack([yes + no + 1, yes + 0.5, no + 0.5]))
+    answers = (both - of_yes - of_no + math.log(math.pi)) / LN2
+    bits = answers[0] + skipped * answers[1]
     begins = new & (c != apart)
     entropy = jnp.sum(jnp.where(begins, here * jnp.log2(together / here), 0.0))
     return entropy, jnp.sum(jnp.where(begins, bits, 0.0))

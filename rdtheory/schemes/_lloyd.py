@@ -97,7 +97,7 @@ def entropy_constrained(
     >>> values = jax.random.normal(jax.random.key(0), (1000,))
     >>> found = entropy_constrained(values, 32, 30.0)
     >>> print(f"{found.used} labels, {found.size.rate:.2f} bits, of them {found.size.labels / 1000:.2f} for the labels")
-    17 labels, 3.99 bits, of them 3.39 for the labels
+    13 labels, 3.48 bits, of them 3.02 for the labels
     """
     w, a, ok = weighted(values, importance)
     s, s_ok = _checks.nonnegative("slope", slope)

@@ -114,30 +114,28 @@ def store(shape: Steps, matrix: Array, rows: bool, columns: bool) -> tuple[Steps
     >>> print(ratios.rows.ravel(), classes.ravel())
     [4. 1.] [4 0]
     """
-    (s, by_row, row_bits), (t, by_column, column_bits) = _powers(shape.rows, rows), _powers(shape.columns, columns)
+    (s, by_row), (t, by_column) = _powers(shape.rows, rows), _powers(shape.columns, columns)
+    coded = jnp.concatenate([jnp.full(s.size, rows), jnp.full(t.size, columns)])
+    of_columns = jnp.arange(s.size + t.size) >= s.size
+    ratio_bits = adaptive_bits(jnp.concatenate([by_row.ravel(), by_column.ravel()]), of_columns, coded)[1]
     sizes = entries(Steps(s, t), 0.0)
     # No mean of squares of small numbers: importances are in units of the largest.
     unit = jnp.max(matrix)
     error = jnp.sum(matrix / jnp.where(unit > 0, unit, 1.0) * sizes**2) / jnp.maximum(jnp.sum(sizes > 0), 1)
     factor = jnp.where(error > 0, 1 / jnp.sqrt(jnp.where(error > 0, error, 1.0)) / jnp.sqrt(unit), jnp.inf)
-    return Steps(s, t), factor, by_row + by_column, row_bits + column_bits
+    return Steps(s, t), factor, by_row + by_column, ratio_bits
 
 
-def _powers(scale: Array, kept: bool) -> tuple[Array, Array, Array]:
-    """Scales as powers of √2, the least of them 1; their exponents; and the bits these take."""
+def _powers(scale: Array, kept: bool) -> tuple[Array, Array]:
+    """Scales as powers of √2, the least of them 1; and their exponents."""
     if not kept:
-        return jnp.ones_like(scale), jnp.zeros(scale.shape, jnp.int32), jnp.zeros((), scale.dtype)
+        return jnp.ones_like(scale), jnp.zeros(scale.shape, jnp.int32)
     finite = jnp.isfinite(scale)
     exponents = jnp.round(PER_OCTAVE * jnp.log2(jnp.where(finite, scale, 1.0))).astype(jnp.int32)
     least = jnp.min(jnp.where(finite, exponents, jnp.iinfo(jnp.int32).max))
     above = jnp.where(finite, exponents - least, 0)
     told = jnp.where(finite, above, jnp.max(above) + 1)  # one more than the largest: there is no step
-    same = jnp.zeros(told.size, int)
-    return (
-        jnp.where(finite, jnp.exp2(told.astype(scale.dtype) / PER_OCTAVE), jnp.inf),
-        told,
-        adaptive_bits(told.ravel(), same, same == 0)[1],
-    )
+    return jnp.where(finite, jnp.exp2(told.astype(scale.dtype) / PER_OCTAVE), jnp.inf), told
 
 
 def entries(shape: Steps, otherwise: float) -> Array:

@@ -19,7 +19,7 @@ from rdtheory.schemes._steps import balance, entries, positive, store
 __all__ = ["uniform", "uniform_at_rate"]
 
 BASE_BITS = 32.0  # of the step of a layer, float32
-EVALUATIONS = 48  # of the rate, by bisection of the log of the level
+EVALUATIONS = 32  # of the rate, by bisection of the log of the level: to the last bit of a float32 step
 
 
 def uniform(
@@ -186,10 +186,11 @@ def _rounded(w, importance, metric, stored, level, damping, classed) -> UniformQ
 def _size(labels: Array, classes: Array | None, coded: Array, scale_bits: Array) -> CodedSize:
     """Magnitudes by class or together, signs as they are, and a bit for each choice."""
     flat, coded = jnp.abs(labels).ravel(), coded.ravel()
-    entropy, bits = together = adaptive_bits(flat, jnp.zeros_like(flat), coded)
-    if classes is not None:
-        apart = adaptive_bits(flat, classes.ravel(), coded)
-        entropy, bits = (jnp.where(apart[1] < bits, x, y) for x, y in zip(apart, together, strict=True))
+    together = jnp.zeros_like(flat)
+    ways = jnp.stack([together] if classes is None else [together, classes.ravel()])
+    entropies, costs = jax.vmap(adaptive_bits, (None, 0, None))(flat, ways, coded)
+    best = jnp.argmin(costs)
+    entropy, bits = entropies[best], costs[best]
     signs, n = jnp.sum(flat > 0), labels.size
     zero = jnp.zeros((), bits.dtype)
     spread = jnp.log2((jnp.max(labels) - jnp.min(labels) + 1).astype(bits.dtype))

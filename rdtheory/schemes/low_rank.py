@@ -46,9 +46,8 @@ def svd(weights: Float[ArrayLike, "..."], rank: int) -> LowRank:
     1.0
     """
     w, ok = _matrix(weights)
-    a, b = w.reshape(-1, w.shape[-1]).shape
-    rank = _checks.count("rank", rank, 1, min(a, b))
-    return _checks.poison(_truncated(w, jnp.eye(a), jnp.eye(b), rank), ok)
+    rank = _checks.count("rank", rank, 1, min(w.reshape(-1, w.shape[-1]).shape))
+    return _checks.poison(_plain(w, rank), ok)
 
 
 def weighted(
@@ -104,6 +103,12 @@ def _matrix(weights: ArrayLike) -> tuple[Array, _checks.Flag]:
     if w.ndim < 2:
         raise ValueError(f"weights must have at least two axes to be a matrix, got shape {w.shape}")
     return w, ok
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _plain(w: Array, rank: int) -> LowRank:
+    a, b = w.reshape(-1, w.shape[-1]).shape
+    return _truncated(w, jnp.eye(a), jnp.eye(b), rank)
 
 
 @functools.partial(jax.jit, static_argnums=3)

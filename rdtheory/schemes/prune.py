@@ -210,13 +210,24 @@ def _masked(w: PyTree, importance: PyTree, keep: float, scope: str) -> Pruned:
     keep = _checks.fraction("keep", keep)
     if scope not in ("global", "layer"):
         raise ValueError(f"scope must be 'global' or 'layer', got {scope!r}")
+    sizes = [leaf.size for leaf in jax.tree.leaves(w)]
+    counts = [_count(keep, size) for size in (sizes if scope == "layer" else [sum(sizes)])]
+    return _largest(w, importance, counts)
+
+
+@jax.jit
+def _largest(w: PyTree, importance: PyTree, counts: list[Array]) -> Pruned:
+    """So many of each leaf, or of all together if there is one count."""
     # The root of the score orders the same, and neither overflows nor vanishes so soon.
     score = jax.tree.map(lambda x, i: jnp.abs(x) * jnp.sqrt(i), w, importance)
-    if scope == "layer":
-        mask = jax.tree.map(lambda leaf: _largest(leaf.ravel(), keep).reshape(leaf.shape), score)
+    leaves, tree = jax.tree.flatten(score)
+    if len(counts) == len(leaves):
+        mask = jax.tree.unflatten(
+            tree, [_first(leaf.ravel(), n).reshape(leaf.shape) for leaf, n in zip(leaves, counts, strict=True)]
+        )
     else:
         flat, unravel = ravel_pytree(score)
-        mask = jax.tree.map(lambda leaf: leaf > 0, unravel(_largest(flat, keep).astype(flat.dtype)))
+        mask = jax.tree.map(lambda leaf: leaf > 0, unravel(_first(flat, counts[0]).astype(flat.dtype)))
     weights_hat = jax.tree.map(lambda x, m: jnp.where(m, x, 0.0), w, mask)
     lost = jax.tree.map(lambda x, i, m: jnp.sum(jnp.where(m, 0.0, i * x * x)), w, importance, mask)
     # ŵ_i (w_i - ŵ_i) is zero for each weight.
@@ -224,9 +235,9 @@ def _masked(w: PyTree, importance: PyTree, keep: float, scope: str) -> Pruned:
     return _result(weights_hat, mask, GoldenRules(zero, zero, sum(jax.tree.leaves(lost), zero)))
 
 
-def _largest(score: Array, keep: float) -> Array:
-    order = jnp.argsort(-score, stable=True)[: _count(keep, len(score))]
-    return jnp.zeros(len(score), bool).at[order].set(True)
+def _first(score: Array, count: Array) -> Array:
+    order = jnp.argsort(-score, stable=True)
+    return jnp.zeros(len(score), bool).at[order].set(jnp.arange(len(score)) < count)
 
 
 def _count(keep: float, k: int) -> int:
