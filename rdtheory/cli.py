@@ -1,4 +1,4 @@
-"""The command line: ``rdtheory verify`` runs every check and writes the report."""
+"""The command line: ``rdtheory verify`` runs every check and writes the report, ``experiment`` compares compressors."""
 
 import contextlib
 import difflib
@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
+
+from rdtheory.experiment.command import experiment
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,6 +36,9 @@ def _version(show: bool) -> None:
 
         console.print(f"rdtheory {__version__}")
         raise typer.Exit
+
+
+app.command()(experiment)
 
 
 @app.callback()

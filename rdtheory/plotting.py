@@ -5,6 +5,7 @@ too, so that they survive color blindness and gray print.
 """
 
 import io
+import itertools
 from collections.abc import Callable, Sequence
 
 import matplotlib as mpl
@@ -14,13 +15,15 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rdtheory.experiment.summary import Summary
 from rdtheory.limits import linear
 from rdtheory.models import relu
 from rdtheory.results import OptimalityCheck, RateDistortion
 
-__all__ = ["evidence", "linear_bound", "optimality", "rate_distortion", "relu_theorem", "svg"]
+__all__ = ["compression", "evidence", "linear_bound", "optimality", "rate_distortion", "relu_theorem", "svg"]
 
-BLUE, ORANGE, GREEN, RED, GRAY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
+BLUE, ORANGE, GREEN, RED, GRAY, PINK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666", "#CC79A7"
+BITS, ACCURACIES = (1, 2, 3, 4, 5, 6, 8, 12), (0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98)  # marks of axes
 
 
 def rate_distortion(points: RateDistortion, ax: Axes | None = None, *, label: str = "certified", exact=None) -> Axes:
@@ -137,6 +140,42 @@ def evidence(errors: Sequence[float], error_bars: Sequence[float], ax: Axes | No
     ax.set(xlabel=f"error bar (zero drawn at {floor:.0e})", ylabel="error", xlim=(floor / 2, 20), ylim=(floor / 2, 20))
     ax.legend(frameon=False, loc="upper left")
     return ax
+
+
+def compression(summaries: Sequence[Summary]) -> Figure:
+    """Accuracy against bits per weight: a row for each data set, a column for each way to compress.
+
+    Parameters
+    ----------
+    summaries : of an experiment; bars are one standard error.
+    """
+    rows, columns = (list(dict.fromkeys(getattr(one, field) for one in summaries)) for field in ("data", "scheme"))
+    figure = Figure(figsize=(4.6 * len(columns), 3.8 * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), len(columns), squeeze=False, sharex=True, sharey="row")
+    for (i, data), (j, scheme) in itertools.product(enumerate(rows), enumerate(columns)):
+        part = [one for one in summaries if (one.data, one.scheme) == (data, scheme)]
+        looks = itertools.cycle(zip((RED, ORANGE, GREEN, BLUE, GRAY, "black", PINK), "os^Dv*P", strict=True))
+        for objective, (color, marker) in zip(dict.fromkeys(one.objective for one in part), looks, strict=False):
+            mine = sorted((one for one in part if one.objective == objective), key=lambda one: one.bits_per_weight)
+            bits, accuracy, error = (
+                np.array([getattr(one, name) for one in mine])
+                for name in ("bits_per_weight", "accuracy", "accuracy_error")
+            )
+            accuracy, error = np.clip(accuracy, 0.01, 0.995), np.nan_to_num(error)
+            bars = np.clip(error, 0.0, np.stack([accuracy - 0.005, 0.999 - accuracy]))
+            grid[i, j].errorbar(bits, accuracy, bars, color=color, marker=marker, markersize=5, label=objective)
+        # Half of what is wrong is as far at every height: 80 to 90 %, 90 to 95 %.
+        grid[i, j].set(xscale="log", yscale="logit", title=f"{data}: {scheme}")
+        grid[i, j].set_xticks(BITS, [f"{bit:g}" for bit in BITS])
+        grid[i, j].set_yticks(ACCURACIES, [f"{100 * share:g}" for share in ACCURACIES])
+        grid[i, j].minorticks_off()
+        grid[i, j].legend(frameon=False, fontsize=8, loc="lower right")
+        grid[i, j].grid(alpha=0.25)
+    for ax in grid[:, 0]:
+        ax.set_ylabel("accuracy on unseen examples (%)")
+    for ax in grid[-1]:
+        ax.set_xlabel("bits per weight, all side information included")
+    return figure
 
 
 def svg(draw: Callable[[Axes], object]) -> bytes:

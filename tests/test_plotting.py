@@ -4,6 +4,8 @@ import pytest
 
 import rdtheory as rd
 from rdtheory import plotting
+from rdtheory.experiment import summary
+from rdtheory.experiment.records import Record
 from rdtheory.verify.linear import critical_distortion
 
 mpl.use("agg")
@@ -51,6 +53,23 @@ def test_evidence_marks_failures(ax):
     plotting.evidence([0.0, 1.0, np.nan], [1e-9, 0.5, 1.0], ax)
     assert [line.get_label() for line in ax.lines] == ["holds", "fails", "error = error bar"]
     assert len(ax.lines[1].get_xdata()) == 2
+
+
+def test_compression_shows_every_objective_with_its_errors():
+    records = [
+        Record(data, "pruning", objective, rate, seed, accuracy=0.5 + 0.1 * seed, cross_entropy=1.0, kl=1.0,
+               bits_per_weight=10 * rate, seconds=0.1)
+        for data in ("digits", "mnist5k") for objective in ("magnitude", "Jacobian") for rate in (0.5, 0.1)
+        for seed in (0, 1)
+    ]  # fmt: skip
+    figure = plotting.compression(summary.summarize(records))
+    assert [ax.get_title() for ax in figure.axes] == ["digits: pruning", "mnist5k: pruning"]
+    for ax in figure.axes:
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == ["magnitude", "Jacobian"]
+        line, _, (bars,) = ax.containers[0]
+        np.testing.assert_allclose(line.get_xdata(), [1.0, 5.0])
+        np.testing.assert_allclose(line.get_ydata(), [0.55, 0.55])
+        np.testing.assert_allclose([segment[:, 1] for segment in bars.get_segments()], [[0.5, 0.6]] * 2)
 
 
 def test_svg_is_the_same_twice():

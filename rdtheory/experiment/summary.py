@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -99,29 +100,31 @@ def to_csv(summaries: Sequence[Summary]) -> str:
 
 
 def table(summaries: Sequence[Summary], title: str = "") -> Table:
-    """The same for the terminal: mean ± standard error, ratio and seeds won."""
-    result = Table(title=Text(title) if title else None, header_style="bold", pad_edge=False)
-    for name in ("data", "scheme", "objective"):
-        result.add_column(name)
-    for name in ("rate", "bits/weight", "accuracy, %", "KL, bits", "KL / baseline", "won"):
-        result.add_column(name, justify="right", no_wrap=True)
+    """The same for the terminal: mean ± standard error, ratio, seeds won. What is the same everywhere is left out."""
+    result = Table(title=Text(title) if title else None, header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    shown = [i for i in range(3) if i == 2 or len({one[i] for one in summaries}) > 1]
+    for i in shown:
+        result.add_column(Summary._fields[i])
+    headings = {"rate": 4, "bits per weight": 8, "accuracy, %": 9, "KL, bits": 8, "KL ratio": 8, "won": 6}
+    for heading, width in headings.items():
+        result.add_column(heading, justify="right", min_width=width)
     last = None
     for one in summaries:
-        if last not in (None, one[:3]):
+        if last not in (None, one[:3]) and len({each.rate for each in summaries}) > 1:
             result.add_section()
         last = one[:3]
         compared = (
             (_with_error(one.kl_ratio, one.kl_ratio_error), f"{one.won} of {one.paired}") if one.paired else ("", "")
         )
         fields = (
-            *one[:3],
+            *(str(one[i]) for i in shown),
             f"{one.rate:g}",
-            _with_error(one.bits_per_weight, one.bits_per_weight_error),
+            f"{one.bits_per_weight:.4g}",
             _with_error(100 * one.accuracy, 100 * one.accuracy_error),
             _with_error(one.kl, one.kl_error),
             *compared,
         )
-        result.add_row(*map(Text, fields))
+        result.add_row(*(Text(field) for field in fields))
     return result
 
 

@@ -1,0 +1,219 @@
+"""Every objective that is compared, as a function from a rate to a compressed network and its bits.
+
+A rate is the share of weights kept for pruning, bits per weight for quantization, a share of the full rank for low
+rank. Values that no codebook holds, kept weights and factors, are stored in float16, and scored as stored.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from rdtheory.experiment import trained as networks
+from rdtheory.experiment.trained import Matrices, Trained
+from rdtheory.models import importance
+from rdtheory.results import KroneckerFactors
+from rdtheory.schemes import low_rank, prune, quantize
+
+__all__ = ["Compressed", "compressors"]
+
+RATES = {
+    "pruning": (0.5, 0.3, 0.2, 0.1, 0.05),
+    "quantization": (1.5, 2.0, 3.0, 4.0, 5.0),
+    "low-rank": (0.5, 0.3, 0.2, 0.1),
+}
+KINDS = tuple(RATES)
+OBJECTIVES = {  # the baseline first
+    "pruning": ("magnitude per layer", "magnitude", "Jacobian", "Fisher", "loss gradient", "brain surgeon"),
+    "quantization": (
+        "Lloyd",
+        "exact k-means",
+        "exact k-means, Jacobian",
+        "exact k-means + feedback",
+        "uniform",
+        "water-filled",
+        "water-filled + feedback",
+    ),
+    "low-rank": ("SVD", "weighted SVD"),
+}
+LARGE = "brain surgeon"  # takes the whole importance matrix, and a small network
+STORED = 16  # bits of a value in float16
+EXAMPLES = (500, 150)  # of the training part, that importances are means over: of a small network and of a large one
+SMALL = 10_000  # weights
+TEMPERATURES = (1.0, 4.0)  # of the Fisher information, chosen on held-out training data
+DAMPINGS = (1e-3, 1e-2, 1e-1)  # of error feedback, likewise
+
+
+class Compressed(NamedTuple):
+    """A compressed network and what it takes to store it."""
+
+    matrices: Matrices
+    bits: float  #: all of them, side information included
+
+
+Compressor = Callable[[float], Compressed]
+
+
+class _Importances(NamedTuple):
+    """Of the full network, each computed when it is first asked for, once for all that need it."""
+
+    diagonal: Callable[..., Matrices]  #: of a kind, at a temperature
+    factors: Callable[[], tuple[KroneckerFactors, ...]]
+
+
+def compressors(trained: Trained) -> dict[str, dict[str, Compressor]]:
+    """The `OBJECTIVES` of each kind, by name."""
+    inputs, labels = (part[: _examples(trained)] for part in trained.split.train)
+
+    @functools.cache
+    def diagonal(kind: str, temperature: float = 1.0) -> Matrices:
+        given = labels if kind == "gradient" else None
+        return importance.diagonal(
+            trained.apply, trained.matrices, inputs, kind=kind, labels=given, temperature=temperature
+        )
+
+    @functools.cache
+    def factors() -> tuple[KroneckerFactors, ...]:
+        return importance.kronecker(trained.apply, trained.matrices, inputs)
+
+    known = _Importances(diagonal, factors)
+    made = {"pruning": _pruning, "quantization": _quantization, "low-rank": _low_rank}
+    return {kind: dict(zip(OBJECTIVES[kind], make(trained, known), strict=True)) for kind, make in made.items()}
+
+
+def _pruning(trained: Trained, known: _Importances) -> tuple[Compressor, ...]:
+    weights, inputs = trained.matrices, trained.split.train.inputs[: _examples(trained)]
+
+    def stored(pruned) -> Compressed:
+        bits = STORED * float(pruned.kept) + float(prune.mask_bits(pruned.mask))
+        return Compressed(_halved(pruned.weights_hat), bits)
+
+    def fisher(keep: float) -> Compressed:
+        tried = [stored(prune.weighted(weights, known.diagonal("fisher", t), keep)) for t in TEMPERATURES]
+        return _best(trained, tried)
+
+    @functools.cache
+    def surgeon(keep: float):
+        # Each from the one before: the importance is never far from where it was computed.
+        before = next((share for share in reversed(RATES["pruning"]) if share > keep), None)
+        start = weights if before is None else surgeon(before).weights_hat
+        return prune.obs(start, importance.full(trained.apply, start, inputs), keep, damping=1e-1)
+
+    return (
+        lambda keep: stored(prune.magnitude(weights, keep, scope="layer")),
+        lambda keep: stored(prune.magnitude(weights, keep)),
+        lambda keep: stored(prune.weighted(weights, known.diagonal("jacobian"), keep)),
+        fisher,
+        lambda keep: stored(prune.weighted(weights, known.diagonal("gradient"), keep)),
+        lambda keep: stored(surgeon(keep)),
+    )
+
+
+def _quantization(trained: Trained, known: _Importances) -> tuple[Compressor, ...]:
+    weights, factors = trained.matrices, known.factors
+
+    def levels(rate: float) -> int:
+        return round(2**rate)
+
+    def by_codebook(fit: Callable) -> Compressor:
+        def compress(rate: float) -> Compressed:
+            books = [fit(i, levels(rate)) for i in range(len(weights))]
+            matrices = tuple(_single(book.codebook)[book.labels] for book in books)
+            return Compressed(matrices, sum(float(b.size.rate) * w.size for b, w in zip(books, weights, strict=True)))
+
+        return compress
+
+    @functools.cache
+    def exact(layer: int, count: int):
+        return quantize.kmeans(weights[layer], count)
+
+    def with_feedback(rate: float) -> Compressed:
+        tried = []
+        for damping in DAMPINGS:
+            matrices, bits = [], 0.0
+            for i, w in enumerate(weights):
+                values = _single(exact(i, levels(rate)).codebook)
+                found = quantize.error_feedback(w.T, factors()[i].input_factor, codebook=values, damping=damping)
+                size = quantize.coded_size(found.labels, levels=len(values), codebook_bits=32.0 * len(values))
+                matrices.append(found.weights_hat.T)
+                bits += float(size.rate) * w.size
+            tried.append(Compressed(tuple(matrices), bits))
+        return _best(trained, tried)
+
+    def uniform(rate: float, shares: list, **options) -> Compressed:
+        found = quantize.uniform_at_rate([w.T for w in weights], shares, rate, **options)
+        bits = float(found.size.rate) * sum(w.size for w in weights)
+        return Compressed(tuple(layer.weights_hat.T for layer in found.layers), bits)
+
+    def filled(rate: float) -> Compressed:
+        return uniform(rate, [i.T for i in known.diagonal("jacobian")], rows=True, columns=True)
+
+    def filled_with_feedback(rate: float) -> Compressed:
+        tried = []
+        for damping in DAMPINGS:
+            shares = [jnp.diag(factor.output_factor)[:, None] for factor in factors()]
+            metrics = [factor.input_factor for factor in factors()]
+            tried.append(uniform(rate, shares, rows=True, columns=True, metrics=metrics, damping=damping))
+        return _best(trained, tried)
+
+    return (
+        by_codebook(lambda i, count: quantize.lloyd(weights[i], count)),
+        by_codebook(exact),
+        by_codebook(lambda i, count: quantize.kmeans(weights[i], count, known.diagonal("jacobian")[i])),
+        with_feedback,
+        lambda rate: uniform(rate, [1.0] * len(weights)),
+        filled,
+        filled_with_feedback,
+    )
+
+
+def _low_rank(trained: Trained, known: _Importances) -> tuple[Compressor, ...]:
+    weights = trained.matrices
+
+    def each(approximate: Callable) -> Compressor:
+        def compress(share: float) -> Compressed:
+            matrices, bits = [], 0
+            for i, w in enumerate(weights):
+                rank = max(1, round(share * min(w.shape)))
+                if rank * sum(w.shape) < w.size:
+                    found = approximate(i, rank)
+                    matrices.append(_product(found.left, found.right))
+                    bits += STORED * int(found.parameters)
+                else:  # the factors would take more than the matrix
+                    matrices.append(_halved(w))
+                    bits += STORED * w.size
+            return Compressed(tuple(matrices), float(bits))
+
+        return compress
+
+    def weighted(i: int, rank: int):
+        return low_rank.weighted(weights[i], *known.factors()[i][:2], rank)
+
+    return each(lambda i, rank: low_rank.svd(weights[i], rank)), each(weighted)
+
+
+def _examples(trained: Trained) -> int:
+    return EXAMPLES[sum(w.size for w in trained.matrices) > SMALL]
+
+
+def _best(trained: Trained, tried: list[Compressed]) -> Compressed:
+    """Least divergence on held-out training data: never the test part."""
+    return min(tried, key=lambda one: networks.scores(trained, one.matrices, "validation").kl)
+
+
+@jax.jit
+def _halved(tree):
+    """As float16 would store it."""
+    return jax.tree.map(lambda x: x.astype(jnp.float16).astype(x.dtype), tree)
+
+
+@jax.jit
+def _product(left: Array, right: Array) -> Array:
+    return _halved(left) @ _halved(right)
+
+
+def _single(x: Array) -> Array:
+    return x.astype(jnp.float32).astype(x.dtype)

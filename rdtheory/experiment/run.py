@@ -1,0 +1,82 @@
+"""Train, compress in every way, score, write down: seed by seed, and from where an earlier run was cut off."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+import rdtheory
+from rdtheory.experiment import compressors, records, trained
+from rdtheory.experiment.records import Cell, Record
+
+__all__ = ["cells", "run"]
+
+QUICK = {"pruning": (0.3,), "quantization": (2.0,), "low-rank": (0.5,)}
+
+SETTINGS = {  # what the numbers depend on: results of others do not go on in the same file
+    "version": rdtheory.__version__,
+    "examples": list(compressors.EXAMPLES),
+    "temperatures": list(compressors.TEMPERATURES),
+    "dampings": list(compressors.DAMPINGS),
+}
+
+
+def cells(kinds: Sequence[str], data: str, seeds: int, *, quick: bool = False) -> list[Cell]:
+    """What an experiment measures; a quick one at fewer rates, without what takes minutes."""
+    found = []
+    for kind in kinds:
+        slow = quick or data != "digits"
+        names = [name for name in compressors.OBJECTIVES[kind] if not (slow and name == compressors.LARGE)]
+        rates = QUICK[kind] if quick else compressors.RATES[kind]
+        found += records.grid(data, [(kind, name) for name in names], rates, seeds)
+    return sorted(found, key=lambda cell: cell.seed)
+
+
+def run(wanted: Sequence[Cell], path: Path, *, progress: bool = True) -> list[Record]:
+    """Measure what the results file at `path` does not hold yet.
+
+    Parameters
+    ----------
+    wanted : from `cells`, of one data set or several.
+    path : the results file, made if missing; each line is written when it is measured.
+    progress : show a bar on stderr.
+
+    Returns
+    -------
+    records : those that were wanted, in their order, whenever measured.
+
+    Raises
+    ------
+    ValueError : a results file that is damaged or not of this experiment.
+    """
+    console = Console(stderr=True)
+    resumed = records.resume(path, SETTINGS)
+    if resumed.note:
+        console.print(resumed.note, style="yellow", highlight=False)
+    left = records.remaining(wanted, resumed.records)
+    texts = TextColumn("{task.description:<48}"), BarColumn(), MofNCompleteColumn()
+    columns = (*texts, TimeElapsedColumn(), TimeRemainingColumn())
+    found = list(resumed.records)
+    with Progress(*columns, console=console, transient=True, disable=not progress) as bar:
+        task = bar.add_task("", total=len(left))
+        for data, seed in dict.fromkeys((cell.data, cell.seed) for cell in left):
+            bar.update(task, description=f"{data}, seed {seed}: training")
+            network = trained.train(data, seed, progress=False)
+            weights = sum(w.size for w in network.matrices)
+            mine = [cell for cell in left if (cell.data, cell.seed) == (data, seed)]
+            made = compressors.compressors(network)
+            for cell in mine:
+                bar.update(task, description=f"{data}, seed {seed}: {cell.objective} at {cell.rate:g}")
+                begin = time.perf_counter()
+                compressed = made[cell.scheme][cell.objective](cell.rate)
+                taken = time.perf_counter() - begin
+                scores = trained.scores(network, compressed.matrices)
+                record = Record(*cell, *scores, bits_per_weight=compressed.bits / weights, seconds=taken)
+                records.append(path, record)
+                found.append(record)
+                bar.advance(task)
+    places = {cell: i for i, cell in enumerate(wanted)}
+    asked = [(places[Cell(*record[:5])], record) for record in found if Cell(*record[:5]) in places]
+    return [record for _, record in sorted(asked, key=lambda pair: pair[0])]
