@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 from jax import Array
 
-from rdtheory.verify import discrete, linear, real_data, relu
+from rdtheory.verify import compression, discrete, linear, real_data, relu
 from rdtheory.verify.rows import Row
 
 __all__ = ["CHECKS", "Outcome", "key_of", "name", "run", "title"]
@@ -46,6 +46,8 @@ CHECKS: tuple[Check, ...] = (
     real_data.diabetes_linear,
     real_data.breast_cancer_linear,
     real_data.digits_relu,
+    compression.compressed_rules,
+    compression.importance_proxy,
 )
 
 

@@ -3,7 +3,18 @@
 import jax
 import pytest
 
-from rdtheory import closed_form, gaussian_channel, golden_rules, linear, relu, verify
+from rdtheory import (
+    closed_form,
+    gaussian_channel,
+    golden_rules,
+    importance,
+    linear,
+    low_rank,
+    prune,
+    quantize,
+    relu,
+    verify,
+)
 from rdtheory.limits import algorithms, channel, discrete, gaussian
 
 
@@ -17,6 +28,15 @@ def shifted(field, amount):
 
 def times(factor):
     return lambda result: result * factor
+
+
+def halved(tree):
+    return jax.tree.map(lambda leaf: leaf / 2, tree)
+
+
+def larger(result):
+    """By a millionth, which the first golden rule notices."""
+    return result._replace(weights_hat=jax.tree.map(lambda leaf: leaf * (1 + 1e-6), result.weights_hat))
 
 
 def chosen_by_magnitude(check):
@@ -76,6 +96,15 @@ CORRUPTIONS = {
     ],
     "breast-cancer-linear": [(gaussian_channel, "optimal", scaled("gain", 0.99))],
     "digits-relu": [(relu, "distortion", times(1.1)), (relu, "optimality", chosen_by_magnitude)],
+    "compressed-rules": [
+        (prune, "weighted", larger),
+        (prune, "obs", larger),
+        (prune, "obs", scaled("objective", 1 + 1e-6)),
+        (quantize, "kmeans", scaled("codebook", 1 + 1e-6)),
+        (low_rank, "weighted", larger),
+        (low_rank, "weighted", scaled("singular_values", 1 + 1e-6)),
+    ],
+    "importance-proxy": [(importance, "full", times(1.001)), (importance, "diagonal", halved)],
 }
 
 
@@ -116,6 +145,7 @@ COARSE = {
         (gaussian_channel, "optimal", scaled("noise_cov", 3.0)),
     ],
     "digits-relu": [(golden_rules, "residuals", scaled("objective", 0.5))],
+    "compressed-rules": [(quantize, "kmeans", scaled("objective", 3.0))],
 }
 
 # Rows about the samples that a check draws itself: no formula of the package is in them to be corrupted.
