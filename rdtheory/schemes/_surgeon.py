@@ -17,11 +17,12 @@ from jax.scipy.linalg import cho_factor, cho_solve
 BLOCK = 64
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def greedy(w: Array, importance: Array, keep: int, damping: Array) -> tuple[Array, Array]:
-    """Indices (keep,) of the weights left, ascending, and the compressed weights (k,), zero elsewhere."""
-    support = _support(w, importance, keep, damping)
-    return support, project(w, importance, support, damping)
+@functools.partial(jax.jit, static_argnums=3)
+def greedy(w: Array, importance: Array, left: Array, keep: int, damping: Array) -> tuple[Array, Array]:
+    """Indices (keep,) of what is kept of the weights `left`, ascending, and all compressed weights (k,)."""
+    inner, metric = w[left], importance[left][:, left]
+    chosen = _support(inner, metric, keep, damping)
+    return left[chosen], jnp.zeros_like(w).at[left].set(project(inner, metric, chosen, damping))
 
 
 @jax.jit

@@ -158,14 +158,9 @@ def obs(
     for share in np.arange(1, rounds + 1) / rounds:
         if recompute is not None and kept < k:
             here = _checks.array("recompute(weights_hat)", recompute(unravel(moved)), shape=(k, k))
-        kept, left = min(kept, _count(keep**share, k)), support
-        chosen, values = _surgeon.greedy(moved[left], here[left][:, left], kept, ridge)
-        support = left[chosen]
-        moved = jnp.zeros_like(flat).at[left].set(values)
-    mask = unravel(jnp.zeros_like(flat).at[support].set(1.0))
-    rules = _metric.residuals(flat, moved, matrix)
-    result = _result(unravel(moved), jax.tree.map(lambda leaf: leaf > 0, mask), rules)
-    return _checks.poison(result, ok & matrix_ok & ridge_ok)
+        kept = min(kept, _count(keep**share, k))
+        support, moved = _surgeon.greedy(moved, here, support, kept, ridge)
+    return _checks.poison(_supported(w, moved, support, matrix), ok & matrix_ok & ridge_ok)
 
 
 def mask_bits(mask: PyTree) -> Float[Array, ""]:
@@ -233,6 +228,13 @@ def _largest(w: PyTree, importance: PyTree, counts: list[Array]) -> Pruned:
     # ŵ_i (w_i - ŵ_i) is zero for each weight.
     zero = jnp.zeros(())
     return _result(weights_hat, mask, GoldenRules(zero, zero, sum(jax.tree.leaves(lost), zero)))
+
+
+@jax.jit
+def _supported(w: PyTree, moved: Array, support: Array, matrix: Array) -> Pruned:
+    flat, unravel = ravel_pytree(w)
+    mask = jax.tree.map(lambda leaf: leaf > 0, unravel(jnp.zeros_like(flat).at[support].set(1.0)))
+    return _result(unravel(moved), mask, _metric.residuals(flat, moved, matrix))
 
 
 def _first(score: Array, count: Array) -> Array:

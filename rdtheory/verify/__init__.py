@@ -42,11 +42,11 @@ CHECKS: tuple[Check, ...] = (
     relu.relu_theorem,
     relu.relu_optimality,
     relu.relu_layer,
+    compression.compressed_rules,  # far from those that compile the same functions: two threads would do it twice
     real_data.digits_linear,
     real_data.diabetes_linear,
     real_data.breast_cancer_linear,
     real_data.digits_relu,
-    compression.compressed_rules,
     compression.importance_proxy,
 )
 

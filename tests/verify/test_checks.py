@@ -145,7 +145,7 @@ COARSE = {
         (gaussian_channel, "optimal", scaled("noise_cov", 3.0)),
     ],
     "digits-relu": [(golden_rules, "residuals", scaled("objective", 0.5))],
-    "compressed-rules": [(quantize, "kmeans", scaled("objective", 3.0))],
+    "compressed-rules": [(quantize, "kmeans", scaled("objective", 10.0))],
 }
 
 # Rows about the samples that a check draws itself: no formula of the package is in them to be corrupted.
