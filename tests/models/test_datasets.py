@@ -101,7 +101,7 @@ ROW = ",".join(["0"] * 785) + "\n"
     [
         (None, FileNotFoundError),
         (b"not gzip", ValueError),
-        (gzip.compress(b""), ValueError),
+        (gzip.compress(b"", mtime=0), ValueError),
         (gzip.compress((ROW * 5000).encode()), ValueError),  # 5000 zeros, none of the other digits
         (gzip.compress((ROW * 5001).encode()), ValueError),
         (gzip.compress((ROW * 4999 + ROW[2:]).encode()), ValueError),  # one pixel missing
