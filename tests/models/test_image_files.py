@@ -69,7 +69,7 @@ def test_the_plain_file_is_read_where_both_are_there(folder):
         (idx_bytes(PIXELS, magic=0x803_0000), "not an IDX file of images: it starts with 0x08030000"),  # little-endian
         (idx_bytes(PIXELS, magic=0xD03), "not an IDX file of images"),  # floats
         (idx_bytes(LABELS), "not an IDX file of images: it starts with 0x00000801"),  # labels in place of images
-        (gzip.compress(idx_bytes(PIXELS)), "not an IDX file of images"),  # compressed, but not named so
+        (gzip.compress(idx_bytes(PIXELS), mtime=0), "not an IDX file of images"),  # compressed, but not named so
         (b"<!DOCTYPE html><html>404 Not Found</html>", "not an IDX file of images"),
         (struct.pack(">4I", 0x803, 0, 28, 28), "holds no images"),
         (struct.pack(">4I", 0x803, 12, 0, 28), "holds no images"),
