@@ -39,7 +39,7 @@ OBJECTIVES = {  # the baseline first
     ),
     "low-rank": ("SVD", "weighted SVD"),
 }
-LARGE = "brain surgeon"  # takes the whole importance matrix, and a small network
+SMALL_ONLY = "brain surgeon"  # takes the whole importance matrix
 STORED = 16  # bits of a value in float16
 EXAMPLES = (500, 150)  # of the training part, that importances are means over: of a small network and of a large one
 SMALL = 10_000  # weights

@@ -14,6 +14,7 @@ from rdtheory.experiment.records import Cell, Record
 __all__ = ["cells", "run"]
 
 QUICK = {"pruning": (0.3,), "quantization": (2.0,), "low-rank": (0.5,)}
+SLOW = (compressors.SMALL_ONLY, "Fisher")  # left out of a quick one
 
 SETTINGS = {  # what the numbers depend on: results of others do not go on in the same file
     "version": rdtheory.__version__,
@@ -24,11 +25,11 @@ SETTINGS = {  # what the numbers depend on: results of others do not go on in th
 
 
 def cells(kinds: Sequence[str], data: str, seeds: int, *, quick: bool = False) -> list[Cell]:
-    """What an experiment measures; a quick one at fewer rates, without what takes minutes."""
+    """What an experiment measures; a quick one at fewer rates, without what takes longest."""
     found = []
     for kind in kinds:
-        slow = quick or data != "digits"
-        names = [name for name in compressors.OBJECTIVES[kind] if not (slow and name == compressors.LARGE)]
+        left_out = (compressors.SMALL_ONLY,) if data != "digits" else ()
+        names = [name for name in compressors.OBJECTIVES[kind] if name not in (SLOW if quick else left_out)]
         rates = QUICK[kind] if quick else compressors.RATES[kind]
         found += records.grid(data, [(kind, name) for name in names], rates, seeds)
     return sorted(found, key=lambda cell: cell.seed)
