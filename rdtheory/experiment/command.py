@@ -25,7 +25,7 @@ def experiment(
     out: Annotated[Path, typer.Option(help="Folder of the results, made if missing.", metavar="DIR")] = Path(
         "rdtheory-experiment"
     ),
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer rates, without the two slowest objectives.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer rates and objectives.")] = False,
 ) -> None:
     """Compress trained networks by every objective, at every rate, and compare them.
 

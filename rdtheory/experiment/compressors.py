@@ -27,7 +27,15 @@ RATES = {
 }
 KINDS = tuple(RATES)
 OBJECTIVES = {  # the baseline first
-    "pruning": ("magnitude per layer", "magnitude", "Jacobian", "Fisher", "loss gradient", "brain surgeon"),
+    "pruning": (
+        "magnitude per layer",
+        "magnitude",
+        "Jacobian",
+        "Fisher",
+        "loss gradient",
+        "as published",
+        "brain surgeon",
+    ),
     "quantization": (
         "Lloyd",
         "exact k-means",
@@ -96,6 +104,11 @@ def _pruning(trained: Trained, known: _Importances) -> tuple[Compressor, ...]:
         return _best(trained, tried)
 
     @functools.cache
+    def published() -> Matrices:
+        labels = trained.split.train.labels[: len(inputs)]
+        return importance.as_published(trained.apply, weights, inputs, labels)
+
+    @functools.cache
     def surgeon(keep: float):
         # Each from the one before: the importance is never far from where it was computed.
         before = next((share for share in reversed(RATES["pruning"]) if share > keep), None)
@@ -108,6 +121,7 @@ def _pruning(trained: Trained, known: _Importances) -> tuple[Compressor, ...]:
         lambda keep: stored(prune.weighted(weights, known.diagonal("jacobian"), keep)),
         fisher,
         lambda keep: stored(prune.weighted(weights, known.diagonal("gradient"), keep)),
+        lambda keep: stored(prune.weighted(weights, published(), keep)),
         lambda keep: stored(surgeon(keep)),
     )
 
@@ -175,7 +189,7 @@ def _low_rank(trained: Trained, known: _Importances) -> tuple[Compressor, ...]:
 
     def each(approximate: Callable) -> Compressor:
         def compress(share: float) -> Compressed:
-            matrices, bits = [], 0
+            matrices, bits = [], STORED * len(weights)  # the ranks
             for i, w in enumerate(weights):
                 rank = max(1, round(share * min(w.shape)))
                 if rank * sum(w.shape) < w.size:

@@ -103,7 +103,7 @@ def test_uniform_quantizers_meet_the_rate(digits, rate):
 def test_bits_of_low_rank_are_its_factors(digits):
     found = digits[1]["low-rank"]["weighted SVD"](0.5)
     assert [np.linalg.matrix_rank(m) for m in found.matrices] == [16, 5]
-    assert found.bits == 16 * (16 * (65 + 32) + 5 * (33 + 10))
+    assert found.bits == 16 * (16 * (65 + 32) + 5 * (33 + 10) + 2)
 
 
 def test_the_surgeon_keeps_what_it_should(digits):
