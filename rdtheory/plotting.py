@@ -23,6 +23,7 @@ from rdtheory.results import OptimalityCheck, RateDistortion
 __all__ = ["compression", "evidence", "linear_bound", "optimality", "rate_distortion", "relu_theorem", "svg"]
 
 BLUE, ORANGE, GREEN, RED, GRAY, PINK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666", "#CC79A7"
+LINES = (RED, ORANGE, GREEN, BLUE, GRAY, "black", PINK, "#56B4E9", "#8C510A")
 BITS, ACCURACIES = (1, 2, 3, 4, 5, 6, 8, 12), (0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98)  # marks of axes
 
 
@@ -154,7 +155,7 @@ def compression(summaries: Sequence[Summary]) -> Figure:
     grid = figure.subplots(len(rows), len(columns), squeeze=False, sharex=True, sharey="row")
     for (i, data), (j, scheme) in itertools.product(enumerate(rows), enumerate(columns)):
         part = [one for one in summaries if (one.data, one.scheme) == (data, scheme)]
-        looks = itertools.cycle(zip((RED, ORANGE, GREEN, BLUE, GRAY, "black", PINK), "os^Dv*P", strict=True))
+        looks = itertools.cycle(zip(LINES, "os^Dv*PXh", strict=True))
         for objective, (color, marker) in zip(dict.fromkeys(one.objective for one in part), looks, strict=False):
             mine = sorted((one for one in part if one.objective == objective), key=lambda one: one.bits_per_weight)
             bits, accuracy, error = (

@@ -5,6 +5,7 @@ rank. Values that no codebook holds, kept weights and factors, are stored in flo
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -40,6 +41,8 @@ OBJECTIVES = {  # the baseline first
         "Lloyd",
         "exact k-means",
         "exact k-means, Jacobian",
+        "gradient + curvature",
+        "entropy-constrained",
         "exact k-means + feedback",
         "uniform",
         "water-filled",
@@ -48,6 +51,7 @@ OBJECTIVES = {  # the baseline first
     "low-rank": ("SVD", "weighted SVD"),
 }
 SMALL_ONLY = "brain surgeon"  # takes the whole importance matrix
+LABELS = 64  # that an entropy-constrained codebook starts from
 STORED = 16  # bits of a value in float16
 EXAMPLES = (500, 150)  # of the training part, that importances are means over: of a small network and of a large one
 SMALL = 10_000  # weights
@@ -144,6 +148,29 @@ def _quantization(trained: Trained, known: _Importances) -> tuple[Compressor, ..
     def exact(layer: int, count: int):
         return quantize.kmeans(weights[layer], count)
 
+    @functools.cache
+    def curvature() -> Matrices:
+        """¼ E h² of each weight, in bits² as the importance is in bits: h of an example, its Gauss-Newton diagonal."""
+
+        def example(x: Array) -> Matrices:
+            return importance.diagonal(trained.apply, weights, x[None], kind="ggn")
+
+        inputs = trained.split.train.inputs[: _examples(trained)]
+        # The importance is ½ log2(e) E g²; b is in the same unit, ½ log2(e) ¼ E h², h = 2 ln 2 times an importance.
+        each = jax.vmap(example)(inputs)
+        return jax.tree.map(lambda h: 0.5 * math.log(2) * jnp.mean(h**2, axis=0), each)
+
+    def by_curvature(i: int, count: int):
+        return quantize.quartic(weights[i], count, known.diagonal("gradient")[i], curvature()[i])
+
+    def constrained(rate: float) -> Compressed:
+        # The slope of R(D) at the level that a grid has at that rate, dR/dD = -1 / (2 θ ln 2): the rate is met roughly.
+        level = quantize.uniform_at_rate(list(weights), [1.0] * len(weights), rate).level
+        slope = 1 / (2 * level * math.log(2))
+        books = [quantize.entropy_constrained(w, LABELS, slope) for w in weights]
+        matrices = tuple(_single(book.codebook)[book.labels] for book in books)
+        return Compressed(matrices, sum(float(b.size.rate) * w.size for b, w in zip(books, weights, strict=True)))
+
     def with_feedback(rate: float) -> Compressed:
         tried = []
         for damping in DAMPINGS:
@@ -177,6 +204,8 @@ def _quantization(trained: Trained, known: _Importances) -> tuple[Compressor, ..
         by_codebook(lambda i, count: quantize.lloyd(weights[i], count)),
         by_codebook(exact),
         by_codebook(lambda i, count: quantize.kmeans(weights[i], count, known.diagonal("jacobian")[i])),
+        by_codebook(by_curvature),
+        constrained,
         with_feedback,
         lambda rate: uniform(rate, [1.0] * len(weights)),
         filled,

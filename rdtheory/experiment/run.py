@@ -14,7 +14,8 @@ from rdtheory.experiment.records import Cell, Record
 __all__ = ["cells", "run"]
 
 QUICK = {"pruning": (0.3,), "quantization": (2.0,), "low-rank": (0.5,)}
-SLOW = (compressors.SMALL_ONLY, "Fisher", "as published")  # left out of a quick one
+# Left out of a quick one.
+SLOW = (compressors.SMALL_ONLY, "Fisher", "as published", "gradient + curvature", "entropy-constrained")
 
 SETTINGS = {  # what the numbers depend on: results of others do not go on in the same file
     "version": rdtheory.__version__,

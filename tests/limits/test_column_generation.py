@@ -161,16 +161,18 @@ def test_a_curve_keeps_the_order_of_its_slopes_though_each_begins_where_another_
         assert_certified(problem("gaussian"), jax.tree.map(lambda leaf, i=i: leaf[i], points))
 
 
-def test_a_large_matrix_is_solved_on_fewer_rows_first():
+@pytest.mark.parametrize("verb", ["curve", pytest.param("rate_at", marks=pytest.mark.long)])
+def test_a_large_matrix_is_solved_on_fewer_rows_first(verb):
     x = np.linspace(-6, 6, 1100)
     p = np.exp(-np.abs(x)) * (1 + (x > 1))  # a kink and a jump
     large = unnamed(p / p.sum(), np.abs(x[:, None] - x) ** 1.5)
     fewer, rows = _rows.fewer(*(jnp.asarray(part) for part in large[1:3]))
     assert len(fewer) == len(rows) == 551
-    for found in (rd.curve(*large[1:3], jnp.array([3.0]), tol=1e-6), rd.rate_at(*large[1:3], 0.3, tol=1e-6)):
-        result = jax.tree.map(lambda leaf: jnp.ravel(leaf)[0] if leaf.size == 1 else jnp.squeeze(leaf), found)
-        assert result.converged
-        assert_certified(large, result)
+    argument = {"curve": jnp.array([3.0]), "rate_at": 0.3}[verb]
+    found = getattr(rd, verb)(*large[1:3], argument, tol=1e-6)
+    result = jax.tree.map(lambda leaf: jnp.ravel(leaf)[0] if leaf.size == 1 else jnp.squeeze(leaf), found)
+    assert result.converged
+    assert_certified(large, result)
 
 
 def test_rows_are_left_out_only_where_they_change_slowly():
