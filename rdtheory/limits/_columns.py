@@ -96,8 +96,7 @@ def improve(
     certify = _certifier(prepared, kind, target, tol)
 
     def search(view: View, q: Array, s: Array, inner: Array, budget: Array, probe: bool, cold: Array) -> Search:
-        asked = jnp.asarray(probe)
-        return _slope_search.search(problem, view, q, s, fixed, slopes, kind, target, tol, inner, budget, asked, cold)
+        return _slope_search.search(problem, view, q, s, fixed, slopes, kind, target, tol, inner, budget, probe, cold)
 
     first = slopes[0]
     if isinstance(problem.d, Squares) and kind != SLOPE:  # as if the Shannon lower bound held

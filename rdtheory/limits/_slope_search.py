@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.scipy.linalg import cho_solve
 
 from rdtheory.limits import _certificate, _interior_point, _problem
 from rdtheory.limits._certificate import View
@@ -21,6 +22,9 @@ TRIES = 100  # slopes tried in one search
 NUDGE = 1e-6  # relative; R(D) is straight where slopes this far apart have different distortions
 STEEP = 1e2  # ratio of relative changes, of distortion to slope, from which on that looks straight
 PROBE = 0.01  # of the usual accuracy, there
+NEAR = 1e-4  # what a letter's c may be below one if it comes into use at a slope as close as that
+GENTLE = 10.0  # ratio of relative changes, of distortion to slope, up to which D(s) is called smooth
+RIDGE = 1e-12  # beside a diagonal of ones: what is singular shows, and rounding does not
 
 
 class End(NamedTuple):
@@ -41,6 +45,7 @@ class Search(NamedTuple):
     hit: End  # what meets the constraint
     found: Array
     probed: Array  # excess distortions just below and just above the slope found
+    smooth: Array  # whether the optimum there is the only one, for certain, so that nothing is to be probed
     cold: Array  # whether to start from the uniform q, for from the last one it failed
     tries: Array
     steps: Array
@@ -58,7 +63,7 @@ def search(
     tol: Array,
     inner: Array,
     budget: Array,
-    probe: Array,
+    probe: bool,
     cold: Array,
 ) -> Search:
     """What meets the constraint on this view, and the distortions just beside its slope if `probe` asks for them.
@@ -109,12 +114,15 @@ def search(
         above = state.found & (s > state.hit.s)
         probed = jnp.where(jnp.stack([below, above]), spent, state.probed)
         hit = jax.tree.map(lambda a, b: jnp.where(state.found, a, b), state.hit, hit)
+        smooth = state.smooth
+        if probe and kind == SLOPE and isinstance(excess, Array) and isinstance(kernel, Array):
+            smooth = jnp.where(state.found, smooth, _is_smooth(excess, kernel, p, here, z, costs))
         around = hit.s * jnp.where(below | above, 1 + NUDGE, 1 - NUDGE)
         steps += state.steps
         following = Search(
             s=jnp.where(state.found | found, around, following),
             q=jnp.where(state.found, state.q, q),
-            low=low, high=high, last=last, hit=hit, found=state.found | found, probed=probed,
+            low=low, high=high, last=last, hit=hit, found=state.found | found, probed=probed, smooth=smooth,
             cold=jnp.asarray(False), tries=state.tries + 1, steps=steps,
         )  # fmt: skip
         again = ~state.cold & (gap > accurate)
@@ -123,7 +131,7 @@ def search(
 
     def go_on(state: Search) -> Array:
         inside = (state.hit.s > 0) & (state.hit.s < jnp.inf)
-        unprobed = probe & inside & jnp.isnan(state.probed[1])
+        unprobed = inside & jnp.isnan(state.probed[1]) & ~state.smooth if probe else False
         if kind == SLOPE:  # what was found is then well inside a straight piece, if there is one
             gentle = state.probed[0] - state.hit.spent <= STEEP * NUDGE * state.probed[0]
             unprobed &= ~gentle
@@ -133,9 +141,30 @@ def search(
     low = End(jnp.zeros_like(s), none, none, q)
     high = End(jnp.full_like(s, jnp.inf), none, none, q)
     count = jnp.zeros((), int)
-    nowhere, unprobed = End(s, none, none, q), jnp.full(2, jnp.nan)
-    state = Search(s, q, low, high, (none, none), nowhere, jnp.asarray(False), unprobed, cold, count, count)
+    nowhere, unprobed, no = End(s, none, none, q), jnp.full(2, jnp.nan), jnp.asarray(False)
+    state = Search(s, q, low, high, (none, none), nowhere, no, unprobed, no, cold, count, count)
     return lax.while_loop(go_on, body, state)
+
+
+def _is_smooth(excess: Array, kernel: Array, p: Array, here: End, z: Array, costs: Array) -> Array:
+    """Whether D(s) has a moderate derivative, even if every letter whose c is near one counts as in use.
+
+    On those letters c(q, s) stays at one: H dq = b ds, with H = Aᵀ diag(p/z²) A = -∂c/∂q and b = ∂c/∂s, and the part of
+    dD/ds that is due to q is -bᵀ H⁻¹ b / ln 2. On a straight piece H is singular and b is not in its range.
+    """
+    weights = p / z
+    c = weights @ kernel
+    value, letters = lax.top_k(c, min(kernel.shape))
+    near = value > 1 - NEAR
+    columns = jnp.where(near[None, :], kernel[:, letters], 0.0)
+    spent = _problem.finite_or_zero(excess[:, letters] * columns)
+    b = -LN2 * (weights @ (spent - columns * (costs / z)[:, None]))
+    scaled = jnp.sqrt(weights / z)[:, None] * columns
+    norm = jnp.where(near, jnp.linalg.norm(scaled, axis=0), 1.0)
+    scaled, b = scaled / norm[None, :], b / norm
+    matrix = scaled.T @ scaled + jnp.diag(jnp.where(near, RIDGE, 1.0))
+    response = b @ cho_solve((jnp.linalg.cholesky(matrix), True), b) / LN2
+    return (jnp.sum(c > 1 - NEAR) <= len(p)) & (times(here.s, response) <= GENTLE * here.spent)
 
 
 def _next_slope(state: Search, low: End, high: End, slopes: tuple, log_s: Array, off: Array) -> Array:
