@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.core import Tracer
+from jax.typing import ArrayLike
 from threadpoolctl import ThreadpoolController
 
 from rdtheory import _checks
@@ -36,13 +37,25 @@ def point(
     p: Array,
     d: Distortion,
     target: Array,
-    tol: Array,
-    max_steps: Array,
+    tol: ArrayLike,
+    max_steps: ArrayLike,
     guess: Array | None = None,
     *,
     kind: str,
 ) -> RateDistortion:
     """R(D) at a slope, a distortion or a rate. `guess` is a pmf that may be about right, if the problem is large."""
+    if not isinstance(d, Grid | Samples):
+        p_padded, d_padded = _padded(p, d)
+        n, m = d_padded.shape
+        if _sizes(n, m) == [m]:
+            found = _columns.solve(p_padded, d_padded, target, tol, max_steps, kind=kind, size=m)
+            return _without_padding(found, d)
+    return _large(p, d, target, jnp.asarray(tol), jnp.asarray(max_steps), guess, kind)
+
+
+def _large(
+    p: Array, d: Distortion, target: Array, tol: Array, max_steps: Array, guess: Array | None, kind: str
+) -> RateDistortion:
     if isinstance(d, Grid):
         d = _axes.known(d)
     if isinstance(d, Squares):
@@ -52,14 +65,10 @@ def point(
     if isinstance(d, Grid | Samples):
         return _with_one_thread(lambda: _coarse_first(p, d, target, tol, max_steps, kind), p, d, target)
     p_padded, d_padded = _padded(p, d)
-    n, m = d_padded.shape
-    if _sizes(n, m) == [m]:
-        found = _columns.solve(p_padded, d_padded, target, tol, max_steps, kind=kind, size=m)
-        return _without_padding(found, d)
-
+    m = d_padded.shape[1]
     guess = None if guess is None else jnp.pad(guess, (0, m - len(guess)))
 
-    def large() -> RateDistortion:
+    def solve() -> RateDistortion:
         fewer = _rows.fewer(p_padded, d_padded)
         if fewer is None:
             return _grown(_columns.prepare(p_padded, d_padded, target, kind=kind), target, tol, max_steps, kind, guess)
@@ -68,10 +77,10 @@ def point(
         )
         return _from_there(p_padded, d_padded, target, tol, max_steps, kind, found, found.reproduction_pmf)
 
-    return _without_padding(_with_one_thread(large, p, d, target), d)
+    return _without_padding(_with_one_thread(solve, p, d, target), d)
 
 
-def directly(p: Array, d: Array, slope: Array, tol: Array, max_steps: Array) -> RateDistortion:
+def directly(p: Array, d: Array, slope: Array, tol: ArrayLike, max_steps: ArrayLike) -> RateDistortion:
     """R(D) at a slope by the interior point on all letters, whatever the size."""
     p_padded, d_padded = _padded(p, d)
     size, kind = d_padded.shape[1], _slope_search.SLOPE
@@ -100,7 +109,7 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def curve(p: Array, d: Distortion, slopes: Array, tol: Array, max_steps: Array) -> RateDistortion:
+def curve(p: Array, d: Distortion, slopes: Array, tol: ArrayLike, max_steps: ArrayLike) -> RateDistortion:
     """R(D) at many slopes."""
     n, m = _structured.shape(d)
     if not isinstance(d, Grid | Samples) and _sizes(n, m) == [m]:

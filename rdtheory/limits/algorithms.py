@@ -12,7 +12,7 @@ is the `gap`. It needs no convergence, so it is both the stopping rule and the e
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jax.core import Tracer
 from jax.typing import ArrayLike
@@ -190,8 +190,10 @@ def _at_slope(
 def constants(*values) -> list:
     """Arrays, or tuples of them, that no derivative passes through."""
 
-    def constant(leaf: ArrayLike) -> Array:
-        return lax.stop_gradient(leaf) if isinstance(leaf, Tracer) else jnp.asarray(leaf)
+    def constant(leaf: ArrayLike) -> ArrayLike:
+        if isinstance(leaf, Tracer):
+            return lax.stop_gradient(leaf)
+        return leaf if isinstance(leaf, Array) else np.asarray(leaf)  # a compiled function takes either
 
     return [jax.tree.map(constant, value) for value in values]
 
