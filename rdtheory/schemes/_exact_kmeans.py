@@ -55,14 +55,18 @@ def fit(values: Numbers, importance: Numbers, curvature: Numbers, levels: int) -
 def kmeans_cell(sums: Numbers) -> Numbers:
     """Least Σ a (w - c)² of cells, without Σ a w², from their sums of a w^0..1, (2, cells)."""
     square = sums[1] * sums[1]
-    square /= sums[0]
+    # Weights that vanish in the running sums leave a cell of sum 0, and a square that is nothing either.
+    np.divide(square, sums[0], out=square, where=sums[0] > 0)
     return np.negative(square, out=square)
 
 
 def quartic_cell(sums: Numbers) -> Numbers:
-    """Least Σ a (w - c)² + b (w - c)⁴, without Σ a w² + b w⁴, from the sums of a w^0..1 and b w^0..3, (6, cells)."""
+    """Least Σ a (w - c)² + b (w - c)⁴, without Σ a w² + b w⁴, from the sums of a w^0..1 and b w^0..3, (6, cells).
+
+    The points are within [-1, 1], where rounding in the sums of weights that hardly count must not take c out of.
+    """
     a0, a1, b0, b1, b2, b3 = sums
-    c = cubic_root(sums[:2], sums[2:], np)
+    c = np.clip(cubic_root(sums[:2], sums[2:], np), -1.0, 1.0)
     return -c * (2 * a1 - c * a0) - c * (4 * b3 - c * (6 * b2 - c * (4 * b1 - c * b0)))
 
 

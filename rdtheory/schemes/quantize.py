@@ -47,8 +47,8 @@ def kmeans(values: Float[ArrayLike, "..."], levels: int, importance: Float[Array
     .. math:: \min_{c_1 < \dots < c_K,\ \text{labels}} \sum_i I_i (w_i - c_{\text{label}_i})^2 .
 
     The cells of an optimum are intervals of the sorted weights, found in O(K n log n) on the host: a million weights at
-    16 levels take about four seconds. No codebook does better, up to rounding of about 1e-15 of Σ I (w - mean)²: beside
-    outliers 10⁷ times farther off, weights are not told apart.
+    16 levels take about four seconds. No codebook does better, up to rounding of about 1e-15 of Σ I max (w - mean)²:
+    weights are not told apart beside outliers 10⁷ times farther off, nor beside others that count 10¹⁵ times as much.
 
     Parameters
     ----------
