@@ -140,7 +140,7 @@ def rate_at_by_slsqp(p, d, D, more=()):
 
 
 def dual_rate_at(p, d, D):
-    """R(D) by handing its dual to a general nonlinear solver: no infinite gradients, as in the primal where it is sparse.
+    """R(D) by handing its dual to a general nonlinear solver: no infinite gradients, as the sparse primal has.
 
     max Σ p u - s D over u and s >= 0 with Σ_x p_x e^(u_x - s d_xy) <= 1 for every y, a point of which is a lower bound.
     """
