@@ -298,7 +298,7 @@ class TrellisQuantized(NamedTuple):
     labels: Int[Array, "..."]  #: k; with the scale, the offsets and the code all that a decoder needs
     weights_hat: Float[Array, "..."]  #: ŵ, zero where nothing is sent
     states: Int[Array, "..."]  #: the state of the trellis before each label
-    contexts: Int[Array, "..."]  #: 2 · class + quantizer; classes are quarter octaves of σ/Δ, class 0 is not sent
+    contexts: Int[Array, "..."]  #: 2 · class + quantizer; classes are eighths of an octave of σ/Δ, 0 is not sent
     rate: Float[Array, ""]  #: bits per weight with the probabilities of `spread`, and `side`: an arithmetic coder's
     entropy: Float[Array, ""]  #: an estimate, labels given contexts: an ideal code with empirical frequencies for free
     side: Float[Array, ""]  #: bits per weight of what else is sent: offsets, a factor, a deviation that is not known

@@ -33,8 +33,8 @@ def search(metrics: Array, before: Array, turn: Array, states: int) -> tuple[Arr
     size = length(n, states)
     pieces = -(-n // size)
     if pieces == 1:
-        states_found, cosets = _pieces(metrics[:, :, None], jnp.zeros(1, jnp.int32), jnp.full(1, -1), states)
-        return states_found[:, 0], cosets[:, 0]
+        path, cosets = _pieces(metrics[:, :, None], jnp.zeros(1, jnp.int32), jnp.full(1, -1), states)
+        return path[:, 0], cosets[:, 0]
     # With one piece more than needed there is room for either turn. Beyond the ends even labels are free, odd ones
     # impossible: the path stays in state 0 before the beginning.
     pieces += 1
@@ -46,7 +46,8 @@ def search(metrics: Array, before: Array, turn: Array, states: int) -> tuple[Arr
     held = jnp.where(inside, before[jnp.where(inside, joints, 0)], 0)
     table = padded.reshape(4, pieces, size).transpose(0, 2, 1)
     found = _pieces(table, held[:-1], jnp.where(inside, held, -1)[1:], states)
-    return tuple(lax.dynamic_slice(x.T.reshape(pieces * size), (lead,), (n,)) for x in found)
+    path, cosets = (lax.dynamic_slice(x.T.reshape(pieces * size), (lead,), (n,)) for x in found)
+    return path, cosets
 
 
 def _pieces(table: Array, starts: Array, ends: Array, states: int) -> tuple[Array, Array]:
