@@ -70,7 +70,7 @@ def path(labels: Array, states: int) -> Array:
     def follow(state: Array, label: Array) -> tuple[Array, Array]:
         return (state >> 1) ^ ((state & 1) * feedback) ^ ((label & 1) * driven), state
 
-    return lax.scan(follow, jnp.zeros((), jnp.int32), labels.astype(jnp.int32), unroll=16)[1]
+    return lax.scan(follow, jnp.zeros((), jnp.int32), labels.astype(jnp.int32), unroll=8)[1]
 
 
 def _code(states: int) -> tuple[int, int, float]:

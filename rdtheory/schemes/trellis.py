@@ -26,7 +26,8 @@ from rdtheory.schemes import _trellis_code, _trellis_model, _viterbi
 __all__ = ["dequantize", "loss", "quantize", "steps"]
 
 LARGEST = 2.0**23  # points have so many bits and a sign
-NUMBER_BITS = 32.0  # of one number, float32
+EXPONENT, MANTISSA = 11, 20  # bits of a number that is sent, beside its sign
+NUMBER_BITS = 32.0
 
 
 def quantize(
@@ -54,14 +55,15 @@ def quantize(
     states : 4, 8, 16, 32, 64, 128 or 256, static. Time and memory (a byte) go with states times weights.
     deviation : σ >= 0, which the decoder knows, as the step: a number or in the shape of the weights. Without it, the
         root mean square of the weights.
-    passes : how often to search, static. Long sequences are searched in pieces, each between two states
-        of the path before; the pieces of the next pass straddle those joints.
+    passes : how often to search, static. Long sequences are searched in pieces, each between two states of the path
+        before; the pieces of the next pass straddle those joints.
 
     Returns
     -------
     TrellisQuantized
         Weights with σ² below 1.4 times the water level DΔ² are not sent, and cost nothing. Where weights are not
-        Gaussian, ``entropy`` can be far below ``rate``; a coder that learns frequencies gets near it. No derivative is
+        Gaussian, ``entropy`` can be well below ``rate``; a coder that learns frequencies gets near it. With few weights
+        in a context it is too small, for such a coder has to learn them. No derivative is
         promised.
 
     Raises
@@ -141,8 +143,8 @@ def steps(
     r"""Steps at which the importance-weighted squared error of each weight that is sent is `level`.
 
     That is Δ = √(level / (importance · D)), D the error of the code in steps². So `level` is the water level of
-    (weighted) reverse water-filling at the distortion wanted, which is met within about one percent; and at a rate
-    wanted, that of the rate less `loss`. Doubling a step takes one bit off the rate, so a bisection is short.
+    (weighted) reverse water-filling at the distortion wanted, which is met within about one percent, and five below a
+    bit per weight that is sent; and at a rate wanted, that of the rate less `loss`. Halving a step adds one bit.
 
     Parameters
     ----------
@@ -180,6 +182,7 @@ def loss(states: int = 8) -> float:
 @functools.partial(jax.jit, static_argnums=(3, 4, 5))
 def _quantize(w: Array, step: Array, sigma: Array, states: int, passes: int, known: bool) -> TrellisQuantized:
     noise, n = _trellis_code.noise(states), w.size
+    sigma = sigma if known else lax.reduce_precision(sigma, EXPONENT, MANTISSA)
     ratio = sigma / step
     gains = _trellis_model.gain(ratio, noise)
     scale = jnp.where(gains > 0, step, 0.0) * gains
@@ -200,6 +203,7 @@ def _quantize(w: Array, step: Array, sigma: Array, states: int, passes: int, kno
 
     nowhere = jnp.zeros(n, jnp.int32)
     factor, taken, points = lax.fori_loop(0, passes, improve, (jnp.ones((), w.dtype), nowhere, nowhere))
+    factor = lax.reduce_precision(factor, EXPONENT, MANTISSA)
     quantizer = points & 1
     labels = (points - quantizer) // 2
     offsets, offset_bits = _trellis_model.fit_offsets(y, points, labels, quantizer, alpha)
