@@ -23,7 +23,7 @@ from rdtheory.limits.algorithms import blahut_arimoto, interior_point
 from rdtheory.limits.channel import capacity
 from rdtheory.limits.discrete import curve, distortion_at, rate_at
 from rdtheory.models import candidates, datasets, evaluation, golden_rules, importance, networks, relu, training
-from rdtheory.schemes import gaussian_channel, low_rank, prune, quantize
+from rdtheory.schemes import gaussian_channel, low_rank, prune, quantize, trellis
 
 __version__ = "0.1.0"
 
@@ -59,4 +59,5 @@ __all__ = [
     "side_information",
     "sources",
     "training",
+    "trellis",
 ]

@@ -287,3 +287,21 @@ class LowRank(NamedTuple):
     cosine: Float[Array, ""]  #: the same normalized, in [-1, 1]
     parameters: Int[Array, ""]  #: r (a + b), numbers to be stored
     singular_values: Float[Array, " s"]  #: all of A^½ W B^½, descending; the objective is the sum of squares past rank
+
+
+class TrellisQuantized(NamedTuple):
+    """Weights as labels of a trellis code, in their shape and in row-major order.
+
+    Label k with quantizer q = state mod 2 stands for scale · (2k + q + offsets[q, k]/128).
+    """
+
+    labels: Int[Array, "..."]  #: k; with the scale, the offsets and the code all that a decoder needs
+    weights_hat: Float[Array, "..."]  #: ŵ, zero where nothing is sent
+    states: Int[Array, "..."]  #: the state of the trellis before each label
+    contexts: Int[Array, "..."]  #: 2 · class + quantizer; classes are eighths of an octave of σ/Δ, 0 is not sent
+    rate: Float[Array, ""]  #: bits per weight with the probabilities of `spread`, and `side`: an arithmetic coder's
+    entropy: Float[Array, ""]  #: an estimate, labels given contexts: an ideal code with empirical frequencies for free
+    side: Float[Array, ""]  #: bits per weight of what else is sent: offsets, a factor, a deviation that is not known
+    scale: Float[Array, "..."]  #: Δα, one number or in the shape of the weights; 0 where nothing is sent
+    offsets: Int[Array, "2 kinds"]  #: 128ths, by q, for the labels -m..m and, outermost, those beyond: centroids
+    spread: Float[Array, "..."]  #: τ, like the scale: label k has a probability in proportion to exp(-(2k + q)²/2τ²)
