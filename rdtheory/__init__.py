@@ -14,6 +14,7 @@ from rdtheory.limits import (
     closed_form,
     continuous,
     discrete,
+    finite_blocklength,
     gaussian,
     linear,
     perception,

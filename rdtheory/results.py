@@ -287,3 +287,21 @@ class LowRank(NamedTuple):
     cosine: Float[Array, ""]  #: the same normalized, in [-1, 1]
     parameters: Int[Array, ""]  #: r (a + b), numbers to be stored
     singular_values: Float[Array, " s"]  #: all of A^½ W B^½, descending; the objective is the sum of squares past rank
+
+
+class FiniteBlocklength(NamedTuple):
+    """What a block of n symbols needs: the least rate of any code lies in [converse, achievability]."""
+
+    rate: Float[Array, ""]  #: R(D) in bits per symbol, what infinite blocks need
+    dispersion: Float[Array, ""]  #: V, bits² per symbol
+    normal_approximation: Float[Array, ""]  #: bits per symbol; need not lie between the bounds
+    converse: Float[Array, ""]  #: bits per symbol, >= 0: no code has less
+    achievability: Float[Array, ""]  #: bits per symbol: a code with this much exists
+
+
+class NormalApproximation(NamedTuple):
+    """About what one block needs, by its rate-distortion function and its dispersion."""
+
+    rate: Float[Array, ""]  #: R(D), bits per block
+    dispersion: Float[Array, ""]  #: V, bits² per block
+    normal_approximation: Float[Array, ""]  #: bits per block; an approximation, no bound
