@@ -43,6 +43,7 @@ __all__ = [
     "distortion",
     "distortion_at",
     "evaluation",
+    "finite_blocklength",
     "gaussian",
     "gaussian_channel",
     "golden_rules",

@@ -1,6 +1,8 @@
 """Two bounds on the codebook of a block of n biased coins, on the host, by counting sequences of each weight."""
 
+import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +13,7 @@ from rdtheory.limits._finite_codebook import random_codebook_bits, rounding, who
 Numbers = NDArray[np.float64]
 
 ENTRIES = 2**21  # of a table of weights by distances
-NODES = 1024
+COARSE, FINE = 64, 1024  # weights
 OUTSIDE = 1e-6  # of the allowed probability, on either side of the nodes
 
 
@@ -34,7 +36,7 @@ def allowed_errors(n: int, distortion: float) -> int:
 
 def log_ball(n: int, radius: int) -> Numbers:
     """Ln of the number of sequences within each distance 0 .. radius, (radius + 1,)."""
-    return np.logaddexp.accumulate(_log_binomial(np.array(float(n)), np.arange(radius + 1.0)))
+    return np.logaddexp.accumulate(_log_binomial(n, np.arange(radius + 1.0)))
 
 
 def _achievability(n: int, p: float, errors: int, allowed: float) -> float:
@@ -42,7 +44,7 @@ def _achievability(n: int, p: float, errors: int, allowed: float) -> float:
 
     The codewords are uniform over the sequences of at most so many ones, the best number.
     """
-    if _tail(n, p, np.array(errors)) <= allowed:
+    if _tail(n, p, errors) <= allowed:
         return 0.0
     listed = whole_bits(_log_likely(n, p, allowed) + 2 * rounding(n))
     if errors == 0:
@@ -51,31 +53,35 @@ def _achievability(n: int, p: float, errors: int, allowed: float) -> float:
         hit = log_ball(n, errors)[-1] - n * math.log(2) - rounding(n)
         return min(listed, random_codebook_bits(np.array([0.0]), np.array([hit]), allowed))
     edge = _quantile(n, p, allowed)
-    lowest = max(_quantile(n, p, 1 - OUTSIDE * allowed), 0)
-    highest = min(max(_quantile(n, p, OUTSIDE * allowed), edge), n)
-    nodes = min(NODES, max(ENTRIES // (errors + 1), 64))
-    weights = np.unique(np.linspace(lowest, highest, min(highest - lowest + 1, nodes)).astype(int))
-    log_hits = _lens(n, errors, weights)
-    tails = _tail(n, p, weights)
-    found = {}
+    lowest, highest = _quantile(n, p, 1 - OUTSIDE * allowed), min(max(_quantile(n, p, OUTSIDE * allowed), edge), n)
+    least = max(edge - errors, 0)  # with fewer ones no codeword is near the edge
 
-    def bits(most_ones: int) -> float:
-        if not edge - errors <= most_ones <= n:
-            return math.inf
-        if most_ones not in found:
-            found[most_ones] = random_codebook_bits(tails, log_hits(most_ones) - rounding(n), allowed)
-        return found[most_ones]
+    def nodes(count: int) -> NDArray[np.int_]:
+        return np.unique(np.linspace(lowest, highest, min(highest - lowest + 1, count)).astype(int))
 
-    # Where the capacity-achieving law of the edge's type would put it, then downhill.
-    best = round((edge - errors) / max(1 - 2 * errors / n, 0.01))
-    best, step = min(max(best, edge - errors, 0), n), max(math.isqrt(n) // 4, 1)
+    # The best number of ones is searched for with few nodes and hits at the middle of each cell, so not with a bound.
+    # They fall in steps of two weights, hence the mean of two where a cell has several.
+    few = nodes(COARSE)
+    middles = (np.concatenate([few[:1], few[:-1] + 1]) + few) // 2
+    tails, pair = _tail(n, p, few), [_lens(n, errors, t) for t in (middles, np.where(middles < few, middles + 1, few))]
+
+    @functools.cache
+    def roughly(most_ones: int) -> float:
+        return random_codebook_bits(tails, sum(hits(most_ones) for hits in pair) / 2, allowed)
+
+    tried = [int(most_ones) for most_ones in np.linspace(least, max(n // 2, least), 20)]
+    best, step = min(tried, key=lambda most_ones: roughly(most_ones)), max((tried[-1] - least) // 40, 1)
     while step:
-        moved = min(best - step, best, best + step, key=bits)
+        reached = [min(max(best + k * step, least), n) for k in (0, -1, 1, -2, 2)]
+        moved = min(reached, key=lambda most_ones: roughly(most_ones))
         best, step = (moved, step) if moved != best else (best, step // 2)
-    return min(listed, bits(best))
+    many = nodes(min(FINE, ENTRIES // (errors + 1)))
+    tails, hits = _tail(n, p, many), _lens(n, errors, many)
+    near = range(max(best - 1, least), min(best + 1, n) + 1)
+    return min(listed, *(random_codebook_bits(tails, hits(most_ones) - rounding(n), allowed) for most_ones in near))
 
 
-def _lens(n: int, errors: int, weights: NDArray[np.int_]):
+def _lens(n: int, errors: int, weights: NDArray[np.int_]) -> Callable[[int], Numbers]:
     """For a number of ones: ln of the share of the sequences with at most so many that lie near one of each weight.
 
     Of a sequence with t ones, a ones and b zeros are changed: a + b <= errors and t - a + b <= most_ones. These shares
@@ -100,13 +106,13 @@ def _log_likely(n: int, p: float, excess_probability: float) -> float:
         return 0.0
     edge = _quantile(n, p, excess_probability)
     inside = log_ball(n, edge - 1)[-1] if edge > 0 else -math.inf
-    of_edge = float(_log_binomial(np.array(float(n)), np.array(float(edge))))
+    of_edge = float(_log_binomial(n, edge))
     log_mass = of_edge + edge * math.log(p) + (n - edge) * math.log1p(-p)
-    missing = float(_tail(n, p, np.array(edge - 1))) - excess_probability
+    missing = float(_tail(n, p, edge - 1)) - excess_probability
     return float(np.logaddexp(inside, of_edge + min(math.log(missing) - log_mass, 0.0)))
 
 
-def _tail(n: int, p: float, weights: NDArray[np.int_]) -> Numbers:
+def _tail(n: int, p: float, weights: NDArray[np.int_] | int) -> Numbers:
     """Probability of more ones than `weights`."""
     k = np.clip(weights, 0, n - 1)
     return np.where(weights < 0, 1.0, np.where(weights >= n, 0.0, special.betainc(k + 1.0, n - k, p)))
@@ -117,11 +123,11 @@ def _quantile(n: int, p: float, probability: float) -> int:
     low, high = -1, n
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if _tail(n, p, np.array(middle)) <= probability else (middle, high)
+        low, high = (low, middle) if _tail(n, p, middle) <= probability else (middle, high)
     return high
 
 
-def _log_binomial(n: Numbers, k: Numbers) -> Numbers:
+def _log_binomial(n: Numbers | int, k: Numbers | int) -> Numbers:
     """Ln of the binomial coefficients, -inf where k > n."""
     inside = np.minimum(k, n)
     value = special.gammaln(n + 1) - special.gammaln(inside + 1) - special.gammaln(n - inside + 1)

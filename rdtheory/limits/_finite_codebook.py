@@ -29,7 +29,7 @@ def random_codebook_bits(tails: Numbers, log_hits: Numbers, allowed: float) -> f
 
     `tails` are P[Z > z_k], `log_hits` ln h(z_k) for ascending nodes, (K,) each.
     """
-    log_hits = np.minimum.accumulate(log_hits)
+    log_hits = np.minimum(np.minimum.accumulate(log_hits), 0.0)
     with np.errstate(divide="ignore"):
         # ln(-ln(1 - h)), so that (1 - h)^M = exp(-M exp(.)) for hits far below the smallest number.
         exponents = np.where(log_hits < -37, log_hits, np.log(-np.log1p(-np.exp(log_hits))))
@@ -41,7 +41,7 @@ def random_codebook_bits(tails: Numbers, log_hits: Numbers, allowed: float) -> f
         with np.errstate(over="ignore"):
             misses = np.exp(-np.exp(exponents + math.log(mantissa) + exponent * math.log(2)))
         # Summed by parts: all terms are positive, and each tail keeps its digits.
-        return misses[0] + np.sum(tails * np.diff(misses, append=1.0)) <= allowed
+        return float(misses[0] + np.sum(tails * np.diff(misses, append=1.0))) <= allowed
 
     if enough(1, 0):
         return 0.0
@@ -60,5 +60,5 @@ def random_codebook_bits(tails: Numbers, log_hits: Numbers, allowed: float) -> f
 
 def whole_bits(log_size: float) -> float:
     """Log2 of the least whole number of codewords >= exp(log_size), at least one."""
-    bits = log_size / math.log(2)
+    bits = float(log_size) / math.log(2)
     return bits if bits > MANTISSA else math.log2(max(math.ceil(2.0**bits), 1))

@@ -16,8 +16,8 @@ OUTSIDE = 1e-6  # of the allowed probability, on either side of the nodes
 
 def bounds(n: int, distortion: float, excess_probability: float) -> tuple[float, float]:
     """Converse and achievability in bits per symbol, for a distortion in units of the variance."""
-    if distortion == 0:
-        return math.inf, math.inf
+    if distortion in (0.0, math.inf):
+        return (math.inf, math.inf) if distortion == 0 else (0.0, 0.0)
     reach = math.sqrt(distortion)
     least = _radius(n, excess_probability * (1 + rounding(n)), outward=False)
     converse = whole_bits(n * math.log(least / reach) - rounding(n)) if least > 0 else 0.0
@@ -26,23 +26,22 @@ def bounds(n: int, distortion: float, excess_probability: float) -> tuple[float,
 
 def _achievability(n: int, reach: float, allowed: float) -> float:
     """Bits per block of a codebook drawn uniformly from the best ball about zero, where nothing better is known."""
-    if _tail(n, np.array(reach)) <= allowed:
+    if _tail(n, reach) <= allowed:
         return 0.0  # one codeword, at zero
     edge = _radius(n, allowed, outward=True)
     if n == 1:
         return whole_bits(math.log(edge / reach) + rounding(n))  # intervals tile the line
-    # notation: codewords fill the ball of radius edge + u · reach; for u <= -1 they would not come near the edge
-    innermost = math.sqrt(2 / n * special.gammaincinv(n / 2, OUTSIDE * allowed))
-    outermost = _radius(n, OUTSIDE * allowed, outward=True)
-    near_edge = np.linspace(max(edge - 2 * reach, innermost), min(edge + 2 * reach, outermost), NODES)
-    nodes = np.union1d(np.linspace(innermost, outermost, NODES), near_edge)
+    # notation: in units of the reach from the edge on, the ball of the codewords ends at u and blocks lie at t, so that
+    # differences keep their digits; for u <= -1 no codeword would come near the edge
+    inner = (math.sqrt(2 / n * special.gammaincinv(n / 2, OUTSIDE * allowed)) - edge) / reach
+    outer = (_radius(n, OUTSIDE * allowed, outward=True) - edge) / reach
+    nodes = np.union1d(np.linspace(inner, outer, NODES), np.linspace(max(-2.0, inner), min(2.0, outer), NODES))
 
-    def bits(u: float, nodes: Numbers = nodes) -> float:
-        return random_codebook_bits(_tail(n, nodes), hits(u, nodes), allowed)
+    def bits(u: float, t: Numbers = nodes) -> float:
+        return random_codebook_bits(_tail(n, edge + t * reach), hits(u, t), allowed)
 
-    def hits(u: float, nodes: Numbers) -> Numbers:
-        # The lens loses digits where the ball is much larger than the reach.
-        return log_hits(n, nodes, reach, edge + u * reach) - rounding(n) - 1e-15 * n * edge / reach
+    def hits(u: float, t: Numbers) -> Numbers:
+        return log_hits(n, t - u, reach, edge + u * reach) - rounding(n)
 
     tried = np.linspace(-0.95, 0.95, 20)
     best = int(np.argmin([bits(u) for u in tried]))
@@ -55,33 +54,27 @@ def _achievability(n: int, reach: float, allowed: float) -> float:
     return bits(u, np.union1d(nodes, np.linspace(nodes[first], nodes[last], 4 * NODES)))
 
 
-def log_hits(n: int, distances: Numbers, reach: float, radius: float) -> Numbers:
-    """Ln of the share of the ball of `radius` about zero that lies within `reach` of a point at each distance.
+def log_hits(n: int, outside: Numbers, reach: float, radius: float) -> Numbers:
+    """Ln of the share of the ball of `radius` about zero within `reach` of points at distance radius + outside · reach.
 
     The lens where two balls meet is a cap of each. Shares fall with the distance, since indicators of balls are
     symmetric and unimodal (Anderson).
     """
     whole = min(n * math.log(reach / radius), 0.0)
+    distances = np.maximum(radius + outside * reach, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        # Heron: 16 area² of the triangle of center, point and a common point of the two spheres.
-        area = (
-            (distances + reach + radius)
-            * (distances + reach - radius)
-            * (distances - reach + radius)
-            * (reach + radius - distances)
-        )
-        height2 = np.maximum(area, 0.0) / (4 * distances**2)
-        near = _log_cap(n, np.minimum(height2 / reach**2, 1.0), distances**2 + reach**2 < radius**2)
-        far = _log_cap(n, np.minimum(height2 / radius**2, 1.0), distances**2 + radius**2 < reach**2)
+        # Heron: the height of the triangle of center, point and a common point of the two spheres, over the reach.
+        height = (distances + reach + radius) * (distances - reach + radius) * (1 - outside**2) / (4 * distances**2)
+        near = _log_cap(n, height, outside * (distances + radius) + reach < 0)
+        far = _log_cap(n, height * (reach / radius) ** 2, distances**2 + radius**2 < reach**2)
         lens = np.minimum(np.logaddexp(n * math.log(reach / radius) + near, far), whole)
-    return np.where(
-        distances <= abs(reach - radius), whole, np.where(distances < reach + radius, lens, -np.inf)
-    )
+    within = (outside <= -1) | (distances <= reach - radius)
+    return np.where(within, whole, np.where(outside < 1, lens, -np.inf))
 
 
 def _log_cap(n: int, sine2: Numbers, obtuse: NDArray[np.bool_]) -> Numbers:
     """Ln of the share of an n-ball in a cap, from the squared sine of its half-angle."""
-    log_half = log_incomplete_beta((n + 1) / 2, sine2) - math.log(2)
+    log_half = log_incomplete_beta((n + 1) / 2, np.clip(sine2, 0.0, 1.0)) - math.log(2)
     return np.where(obtuse, np.log1p(-np.exp(log_half)), log_half)
 
 
@@ -101,17 +94,16 @@ def log_incomplete_beta(a: float, x: Numbers) -> Numbers:
     return result
 
 
-def _tail(n: int, radii: Numbers) -> Numbers:
+def _tail(n: int, radii: Numbers | float) -> Numbers:
     """Probability that a block of n standard Gaussians is longer than √n times a radius."""
-    return special.gammaincc(n / 2, n / 2 * radii**2)
+    return np.asarray(special.gammaincc(n / 2, n / 2 * radii**2))
 
 
 def _radius(n: int, probability: float, *, outward: bool) -> float:
     """Where `_tail` is `probability`, rounded outward or inward until the tail says so too."""
     if probability >= 1:
         return 0.0
-    radius = math.sqrt(2 / n * special.gammainccinv(n / 2, probability))
-    step = 1e-15
-    while (_tail(n, np.array(radius)) > probability) if outward else (_tail(n, np.array(radius)) < probability):
-        radius, step = radius * (1 + step if outward else 1 - step), 2 * step
+    radius, step = math.sqrt(2 / n * special.gammainccinv(n / 2, probability)), 1e-15 if outward else -1e-15
+    while _tail(n, radius) > probability if outward else _tail(n, radius) < probability:
+        radius, step = radius * (1 + step), 2 * step
     return radius
