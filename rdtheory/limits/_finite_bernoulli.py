@@ -63,11 +63,12 @@ def _achievability(n: int, p: float, errors: int, allowed: float) -> float:
     # They fall in steps of two weights, hence the mean of two where a cell has several.
     few = nodes(COARSE)
     middles = (np.concatenate([few[:1], few[:-1] + 1]) + few) // 2
-    tails, pair = _tail(n, p, few), [_lens(n, errors, t) for t in (middles, np.where(middles < few, middles + 1, few))]
+    tails, hits = _tail(n, p, few), _lens(n, errors, middles)
+    hits_next = _lens(n, errors, np.where(middles < few, middles + 1, few))
 
     @functools.cache
     def roughly(most_ones: int) -> float:
-        return random_codebook_bits(tails, sum(hits(most_ones) for hits in pair) / 2, allowed)
+        return random_codebook_bits(tails, (hits(most_ones) + hits_next(most_ones)) / 2, allowed, whole=False)
 
     tried = [int(most_ones) for most_ones in np.linspace(least, max(n // 2, least), 20)]
     best, step = min(tried, key=lambda most_ones: roughly(most_ones)), max((tried[-1] - least) // 40, 1)
@@ -76,9 +77,9 @@ def _achievability(n: int, p: float, errors: int, allowed: float) -> float:
         moved = min(reached, key=lambda most_ones: roughly(most_ones))
         best, step = (moved, step) if moved != best else (best, step // 2)
     many = nodes(min(FINE, ENTRIES // (errors + 1)))
-    tails, hits = _tail(n, p, many), _lens(n, errors, many)
+    all_tails, all_hits = _tail(n, p, many), _lens(n, errors, many)
     near = range(max(best - 1, least), min(best + 1, n) + 1)
-    return min(listed, *(random_codebook_bits(tails, hits(most_ones) - rounding(n), allowed) for most_ones in near))
+    return min(listed, *(random_codebook_bits(all_tails, all_hits(most) - rounding(n), allowed) for most in near))
 
 
 def _lens(n: int, errors: int, weights: NDArray[np.int_]) -> Callable[[int], Numbers]:

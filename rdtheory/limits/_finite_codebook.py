@@ -13,10 +13,12 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import optimize
 
 Numbers = NDArray[np.float64]
 
-MANTISSA = 52
+ACCURACY = 1e-12  # of a root
+COUNTED = 20.0  # up to e^20 codewords are counted one by one
 
 
 def rounding(n: int) -> float:
@@ -24,10 +26,11 @@ def rounding(n: int) -> float:
     return 1e-10 + 1e-14 * n
 
 
-def random_codebook_bits(tails: Numbers, log_hits: Numbers, allowed: float) -> float:
+def random_codebook_bits(tails: Numbers, log_hits: Numbers, allowed: float, *, whole: bool = True) -> float:
     """Log2 of the least M whose bound is at most `allowed`; infinite if the nodes do not reach far enough for any M.
 
-    `tails` are P[Z > z_k], `log_hits` ln h(z_k) for ascending nodes, (K,) each.
+    `tails` are P[Z > z_k], `log_hits` ln h(z_k) for ascending nodes, (K,) each. M is a whole number, or a real one for
+    a search among codebooks.
     """
     log_hits = np.minimum(np.minimum.accumulate(log_hits), 0.0)
     with np.errstate(divide="ignore"):
@@ -37,28 +40,33 @@ def random_codebook_bits(tails: Numbers, log_hits: Numbers, allowed: float) -> f
     if not tails[reached].min(initial=1.0) < allowed:
         return math.inf
 
-    def enough(mantissa: int, exponent: int) -> bool:
+    def failure(log_size: float) -> float:
         with np.errstate(over="ignore"):
-            misses = np.exp(-np.exp(exponents + math.log(mantissa) + exponent * math.log(2)))
+            misses = np.exp(-np.exp(exponents + log_size))
         # Summed by parts: all terms are positive, and each tail keeps its digits.
-        return float(misses[0] + np.sum(tails * np.diff(misses, append=1.0))) <= allowed
+        return float(misses[0] + np.sum(tails * np.diff(misses, append=1.0)))
 
-    if enough(1, 0):
+    def excess(log_size: float) -> float:
+        found = failure(log_size)
+        return math.log(found) - math.log(allowed) if found > 0 else -1e3
+
+    if failure(0.0) <= allowed:
         return 0.0
-    # M = mantissa · 2^shift is a whole number throughout. With the first `high`, misses are exp(-800) where reached.
-    low, high = 0, max(math.ceil((math.log(800) - np.min(exponents[reached])) / math.log(2)), 1)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(1, middle) else (middle, high)
-    shift = max(high - MANTISSA, 0)
-    few, many = 2 ** (low - shift), 2 ** (high - shift)
-    while many - few > 1:
-        middle = (few + many) // 2
-        few, many = (few, middle) if enough(middle, shift) else (middle, many)
-    return math.log2(many) + shift
+    most = math.log(800) - float(np.min(exponents[reached]))  # then misses are exp(-800) where they can be
+    log_size = float(optimize.brentq(excess, 0.0, most, xtol=ACCURACY))
+    if not whole:
+        return log_size / math.log(2)
+    if log_size < COUNTED:
+        size = max(math.floor(math.exp(log_size - 10 * ACCURACY)), 1)
+        while failure(math.log(size)) > allowed:
+            size += 1
+        return math.log2(size)
+    while failure(log_size) > allowed:
+        log_size += ACCURACY * log_size
+    return (log_size + math.exp(-log_size)) / math.log(2)  # the next whole number is no larger
 
 
 def whole_bits(log_size: float) -> float:
-    """Log2 of the least whole number of codewords >= exp(log_size), at least one."""
+    """Log2 of the least whole number of codewords >= exp(log_size), at least one; of that itself if it is large."""
     bits = float(log_size) / math.log(2)
-    return bits if bits > MANTISSA else math.log2(max(math.ceil(2.0**bits), 1))
+    return bits if bits > 52 else math.log2(max(math.ceil(2.0**bits), 1))

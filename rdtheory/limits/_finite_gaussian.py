@@ -10,8 +10,7 @@ from rdtheory.limits._finite_codebook import random_codebook_bits, rounding, who
 
 Numbers = NDArray[np.float64]
 
-NODES = 512
-OUTSIDE = 1e-6  # of the allowed probability, on either side of the nodes
+NODES = 200  # of a search; the bound has ten times as many
 
 
 def bounds(n: int, distortion: float, excess_probability: float) -> tuple[float, float]:
@@ -33,25 +32,26 @@ def _achievability(n: int, reach: float, allowed: float) -> float:
         return whole_bits(math.log(edge / reach) + rounding(n))  # intervals tile the line
     # notation: in units of the reach from the edge on, the ball of the codewords ends at u and blocks lie at t, so that
     # differences keep their digits; for u <= -1 no codeword would come near the edge
-    inner = (math.sqrt(2 / n * special.gammaincinv(n / 2, OUTSIDE * allowed)) - edge) / reach
-    outer = (_radius(n, OUTSIDE * allowed, outward=True) - edge) / reach
+    negligible = max(1e-6 * allowed, 1e-300)
+    inner = (math.sqrt(2 / n * special.gammaincinv(n / 2, negligible)) - edge) / reach
+    outer = (_radius(n, negligible, outward=True) - edge) / reach
     nodes = np.union1d(np.linspace(inner, outer, NODES), np.linspace(max(-2.0, inner), min(2.0, outer), NODES))
 
-    def bits(u: float, t: Numbers = nodes) -> float:
-        return random_codebook_bits(_tail(n, edge + t * reach), hits(u, t), allowed)
+    def roughly(u: float) -> float:
+        return random_codebook_bits(tails, hits(u, nodes), allowed, whole=False)
 
     def hits(u: float, t: Numbers) -> Numbers:
         return log_hits(n, t - u, reach, edge + u * reach) - rounding(n)
 
-    tried = np.linspace(-0.95, 0.95, 20)
-    best = int(np.argmin([bits(u) for u in tried]))
+    tails, tried = _tail(n, edge + nodes * reach), np.linspace(-0.9, 0.9, 10)
+    best = int(np.argmin([roughly(u) for u in tried]))
     around = tried[max(best - 1, 0)], tried[min(best + 1, len(tried) - 1)]
-    refined = optimize.minimize_scalar(bits, bounds=around, method="bounded", options={"xatol": 1e-3}).x
-    u = min(tried[best], refined, key=bits)
-    # Once more, with nodes where the misses go from 0 to 1.
-    mean_hits = hits(u, nodes) + bits(u) * math.log(2)
+    u = optimize.minimize_scalar(roughly, bounds=around, method="bounded", options={"xatol": 1e-3}).x
+    # The bound itself, with more nodes where the misses go from 0 to 1.
+    mean_hits = hits(u, nodes) + roughly(u) * math.log(2)
     first, last = max(np.sum(mean_hits > 5) - 1, 0), min(np.sum(mean_hits > -25), len(nodes) - 1)
-    return bits(u, np.union1d(nodes, np.linspace(nodes[first], nodes[last], 4 * NODES)))
+    nodes = np.union1d(nodes, np.linspace(nodes[first], nodes[last], 10 * NODES))
+    return random_codebook_bits(_tail(n, edge + nodes * reach), hits(u, nodes), allowed)
 
 
 def log_hits(n: int, outside: Numbers, reach: float, radius: float) -> Numbers:

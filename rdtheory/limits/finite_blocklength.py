@@ -50,8 +50,8 @@ def gaussian(
     .. math:: E\,(1 - h(\|X^n\|))^M \le \varepsilon,
 
     where h is the chance that one of them is within √(nD), a lens as a share of the ball. Kostina and Verdú draw them
-    from the sphere of radius √(n(σ² - D)), which at small n leaves blocks near zero without a codeword. For n = 1
-    intervals tile the line, and the bounds agree. The approximation is
+    from the sphere of radius √(n(σ² - D)), which at small n reaches neither the shortest blocks nor the longest. For
+    n = 1 intervals tile the line, and the bounds agree. The approximation is
 
     .. math:: R(n, D, \varepsilon) \approx R(D) + \sqrt{V/n}\,Q^{-1}(\varepsilon), \qquad V = \tfrac12\log^2 e,
 
@@ -235,11 +235,11 @@ def _linear_model(weight_cov: Array, input_cov: Array, D: Array, epsilon: Array)
 def _on_host(bounds: Callable, ok: _checks.Flag, *values: Array) -> tuple[Array, Array]:
     """Converse and achievability: at once where the values are at hand, else when the compiled function has them."""
 
-    def at(*given: np.ndarray) -> tuple[np.ndarray, ...]:
-        return tuple(np.asarray(x, np.float64) for x in bounds(*map(float, given)))
+    def at(*given: Array | np.ndarray) -> tuple[np.ndarray, ...]:
+        return tuple(np.asarray(x, np.float64) for x in bounds(*(float(np.asarray(x)) for x in given)))
 
     if _checks.look(*values)[0] is np:
-        converse, achievability = at(*map(np.asarray, values))
+        converse, achievability = at(*values)
         return jnp.asarray(converse), jnp.asarray(achievability)
     sound = [jnp.where(ok, x, 0.5) for x in values]  # an invalid item becomes NaN later
     return jax.pure_callback(at, 2 * (jax.ShapeDtypeStruct((), jnp.float64),), *sound, vmap_method="sequential")
