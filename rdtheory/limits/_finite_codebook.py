@@ -40,30 +40,33 @@ def random_codebook_bits(tails: Numbers, log_hits: Numbers, allowed: float, *, w
     if not tails[reached].min(initial=1.0) < allowed:
         return math.inf
 
-    def failure(log_size: float) -> float:
-        with np.errstate(over="ignore"):
-            misses = np.exp(-np.exp(exponents + log_size))
-        # Summed by parts: all terms are positive, and each tail keeps its digits.
-        return float(misses[0] + np.sum(tails * np.diff(misses, append=1.0)))
-
-    def excess(log_size: float) -> float:
-        found = failure(log_size)
-        return math.log(found) - math.log(allowed) if found > 0 else -1e3
-
-    if failure(0.0) <= allowed:
+    if _failure(0.0, tails, exponents) <= allowed:
         return 0.0
     most = math.log(800) - float(np.min(exponents[reached]))  # then misses are exp(-800) where they can be
-    log_size = float(optimize.brentq(excess, 0.0, most, xtol=ACCURACY))
+    log_size = float(optimize.brentq(_surplus, 0.0, most, (tails, exponents, allowed), xtol=ACCURACY))
     if not whole:
         return log_size / math.log(2)
     if log_size < COUNTED:
         size = max(math.floor(math.exp(log_size - 10 * ACCURACY)), 1)
-        while failure(math.log(size)) > allowed:
+        while _failure(math.log(size), tails, exponents) > allowed:
             size += 1
         return math.log2(size)
-    while failure(log_size) > allowed:
+    while _failure(log_size, tails, exponents) > allowed:
         log_size += ACCURACY * log_size
     return (log_size + math.exp(-log_size)) / math.log(2)  # the next whole number is no larger
+
+
+def _failure(log_size: float, tails: Numbers, exponents: Numbers) -> float:
+    """The bound for exp(log_size) codewords, summed by parts: all terms are positive, each tail keeps its digits."""
+    with np.errstate(over="ignore"):
+        misses = np.exp(-np.exp(exponents + log_size))
+    return float(misses[0] + np.sum(tails * np.diff(misses, append=1.0)))
+
+
+def _surplus(log_size: float, tails: Numbers, exponents: Numbers, allowed: float) -> float:
+    """Ln of the bound over what is allowed, for a root."""
+    found = _failure(log_size, tails, exponents)
+    return math.log(found) - math.log(allowed) if found > 0 else -1e3
 
 
 def whole_bits(log_size: float) -> float:
