@@ -521,7 +521,7 @@ def test_jit_and_vmap_change_nothing():
         np.testing.assert_allclose(got, wanted, rtol=1e-12)
 
 
-@pytest.mark.parametrize("bad", [(-1.0, 0.1, 1.0), (0.1, np.nan, 1.0), (0.1, 0.1, -1.0)])
+@pytest.mark.parametrize("bad", [(-1.0, 0.1, 1.0), (0.1, np.nan, -1.0)])
 def test_an_invalid_item_of_gaussians_is_nan_and_its_neighbors_stay_exact(bad):
     assert_only_bad_items_are_nan(of_gaussian, [DS, ES, np.ones(3)], bad, 1)
 
