@@ -39,7 +39,6 @@ def random_codebook_bits(tails: Numbers, log_hits: Numbers, allowed: float, *, w
     reached = np.isfinite(log_hits)
     if not tails[reached].min(initial=1.0) < allowed:
         return math.inf
-
     if _failure(0.0, tails, exponents) <= allowed:
         return 0.0
     most = math.log(800) - float(np.min(exponents[reached]))  # then misses are exp(-800) where they can be

@@ -70,7 +70,7 @@ def gaussian(
     FiniteBlocklength
         In bits per symbol. Both bounds are rounded to the safe side by 1e-10 + 1e-14 n, relative, in ε and in M;
         special functions lose less, for D >= 1e-12 σ² and ε >= 1e-250. The expectation is bounded from above over a
-        grid, which leaves no error of quadrature. No derivative is promised. The host computes them, in 0.1 to 0.2 s.
+        grid, which leaves no error of quadrature. No derivative is promised. The host computes them, in 20 ms for n = 1000.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def bernoulli(
     FiniteBlocklength
         In bits per symbol. Both bounds are rounded to the safe side by a few 1e-10 + 1e-14 n, relative, in ε and in M;
         special functions lose less. So an ε that a code meets exactly may count as missed. No derivative is promised.
-        The host computes them, in 0.03 s for n = 1000 and up to 2 s for n = 10⁴.
+        The host computes them, in 0.1 s for n = 1000 and up to 1.5 s for n = 10⁴.
 
     Raises
     ------

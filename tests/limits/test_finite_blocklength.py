@@ -273,8 +273,8 @@ def test_the_converse_of_long_blocks_of_coins():
     assert wanted - 1e-7 <= 10_000 * found.converse <= wanted
 
 
-def best_codes(n, errors):
-    """Most of the mass that M codewords cover, by number of ones covered: all codebooks of {0, 1}^n."""
+def all_codes(n, errors):
+    """Each number of codewords, and what its codebooks cover, as bits of an integer: all codebooks there are."""
     words = np.arange(2**n)
     balls = [sum(1 << int(x) for x in words if bin(x ^ y).count("1") <= errors) for y in words]
     for codewords in range(1, 2**n + 1):
@@ -294,7 +294,7 @@ def sum_of(code, balls):
 @pytest.mark.parametrize(("n", "errors"), [(2, 0), (2, 1), (3, 0), (3, 1), (3, 2), (4, 1), (4, 2)])
 def test_every_code_of_tiny_blocks_of_coins(n, errors):
     weights = np.array([bin(x).count("1") for x in range(2**n)])
-    codes = list(best_codes(n, errors))
+    codes = list(all_codes(n, errors))
     for p in (0.5, 0.45, 0.3, 0.11):
         mass = p**weights * (1 - p) ** (n - weights)
         most = [
