@@ -70,7 +70,7 @@ def gaussian(
     FiniteBlocklength
         In bits per symbol. Both bounds are rounded to the safe side by 1e-10 + 1e-14 n, relative, in ε and in M;
         special functions lose less, for D >= 1e-12 σ² and ε >= 1e-250. The expectation is bounded from above over a
-        grid, which leaves no error of quadrature. No derivative is promised. The host computes them, in 20 ms for n = 1000.
+        grid, which leaves no error of quadrature. No derivative is promised. The host takes 20 ms for n = 1000.
 
     Raises
     ------
