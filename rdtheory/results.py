@@ -305,3 +305,21 @@ class TrellisQuantized(NamedTuple):
     scale: Float[Array, "..."]  #: Δα, one number or in the shape of the weights; 0 where nothing is sent
     offsets: Int[Array, "2 kinds"]  #: 128ths, by q, for the labels -m..m and, outermost, those beyond: centroids
     spread: Float[Array, "..."]  #: τ, like the scale: label k has a probability in proportion to exp(-(2k + q)²/2τ²)
+
+
+class FiniteBlocklength(NamedTuple):
+    """What a block of n symbols needs: the least rate of any code lies in [converse, achievability]."""
+
+    rate: Float[Array, ""]  #: R(D) in bits per symbol, what infinite blocks need
+    dispersion: Float[Array, ""]  #: V, bits² per symbol
+    normal_approximation: Float[Array, ""]  #: bits per symbol; need not lie between the bounds
+    converse: Float[Array, ""]  #: bits per symbol, >= 0: no code has less
+    achievability: Float[Array, ""]  #: bits per symbol: a code with this much exists
+
+
+class NormalApproximation(NamedTuple):
+    """About what one block needs, by its rate-distortion function and its dispersion."""
+
+    rate: Float[Array, ""]  #: R(D), bits per block
+    dispersion: Float[Array, ""]  #: V, bits² per block
+    normal_approximation: Float[Array, ""]  #: bits per block; an approximation, no bound
