@@ -23,7 +23,15 @@ from rdtheory.limits.algorithms import blahut_arimoto, interior_point
 from rdtheory.limits.channel import capacity
 from rdtheory.limits.discrete import curve, distortion_at, rate_at
 from rdtheory.models import candidates, datasets, evaluation, golden_rules, importance, networks, relu, training
-from rdtheory.schemes import gaussian_channel, low_rank, prune, quantize
+from rdtheory.schemes import (
+    channel_simulation,
+    gaussian_channel,
+    low_rank,
+    prune,
+    quantize,
+    random_codebook,
+    sparse_regression,
+)
 
 __version__ = "0.1.0"
 
@@ -34,6 +42,7 @@ __all__ = [
     "candidates",
     "capacity",
     "channel",
+    "channel_simulation",
     "closed_form",
     "continuous",
     "curve",
@@ -54,9 +63,11 @@ __all__ = [
     "perception",
     "prune",
     "quantize",
+    "random_codebook",
     "rate_at",
     "relu",
     "side_information",
     "sources",
+    "sparse_regression",
     "training",
 ]
