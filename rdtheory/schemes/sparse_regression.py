@@ -170,7 +170,7 @@ def predicted_distortion(
     with ξ the largest of M standard normal numbers. Each step is the exact mean given the residual before it, so what
     is left out is of order 1/n. With the matched schedule, for long blocks, it is
     :math:`\sigma^2 2^{-2R (E\xi)^2 / (2\ln M)}`: of R bits per symbol, R (1 - (Eξ)²/(2 ln M)) are lost to searching the
-    sections one by one, about R ln(4π ln M) / (2 ln M).
+    sections one by one, about R (ln(4π ln M) - 2γ) / (2 ln M), γ = 0.577.
 
     Parameters
     ----------
