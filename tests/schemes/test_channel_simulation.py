@@ -187,7 +187,7 @@ def assert_lengths(scheme, sent, information):
 def test_lengths_are_those_of_the_theorem_and_searches_double_with_each_bit(scheme):
     means = []
     for information in (2.0, 6.0):
-        sent, _ = transmit(scheme, KEY, scalar_channel(information), jnp.eye(1), draw(3, ONE, 2000))
+        sent, _ = transmit(scheme, KEY, scalar_channel(information), jnp.eye(1), draw(3, ONE, 4000))
         assert_lengths(scheme, sent, information)
         means.append(np.log2(sent.candidates).mean())
     assert abs((means[1] - means[0]) / 4 - 1) < 0.1
@@ -229,22 +229,23 @@ def test_a_weight_under_water_takes_no_bits():
     assert sent.bits[2] == 0
     assert np.all(sent.bits[:2] > 0)
     assert channel_simulation.decode_components(KEY, *LAWS, sent.index)[2] == 0
-    silent = GaussianChannel(jnp.zeros((2, 2)), jnp.zeros((2, 2)))
-    sent = channel_simulation.encode(KEY, silent, np.eye(2), np.ones(2))
+    silent = GaussianChannel(jnp.zeros((3, 3)), jnp.zeros((3, 3)))
+    sent = channel_simulation.encode(KEY, silent, np.eye(3), np.ones(3))
     assert (sent.index, sent.bits, sent.found) == (1, 0, True)
-    np.testing.assert_array_equal(channel_simulation.decode(KEY, silent, np.eye(2), sent.index), np.zeros(2))
+    np.testing.assert_array_equal(channel_simulation.decode(KEY, silent, np.eye(3), sent.index), np.zeros(3))
 
 
 def test_without_noise_there_is_no_index():
-    clean = GaussianChannel(jnp.eye(2), jnp.diag(jnp.array([0.0, 1.0])))
-    sent = channel_simulation.encode(KEY, clean, np.eye(2), np.ones(2))
+    noises, ones = np.array([0.0, 1.0, 1.0]), np.ones(3)
+    clean = GaussianChannel(jnp.eye(3), jnp.diag(jnp.asarray(noises)))
+    sent = channel_simulation.encode(KEY, clean, np.eye(3), ones)
     assert (sent.index, sent.found) == (0, False)
     assert np.isnan(sent.bits)
-    assert np.isnan(channel_simulation.decode(KEY, clean, np.eye(2), sent.index)).all()
-    sent = channel_simulation.encode_components(KEY, np.ones(2), np.array([0.0, 1.0]), np.ones(2), np.ones(2))
-    np.testing.assert_array_equal(sent.found, [False, True])
-    received = channel_simulation.decode_components(KEY, np.ones(2), np.array([0.0, 1.0]), np.ones(2), sent.index)
-    np.testing.assert_array_equal(np.isnan(received), [True, False])
+    assert np.isnan(channel_simulation.decode(KEY, clean, np.eye(3), sent.index)).all()
+    sent = channel_simulation.encode_components(KEY, ones, noises, ones, ones)
+    np.testing.assert_array_equal(sent.found, [False, True, True])
+    received = channel_simulation.decode_components(KEY, ones, noises, ones, sent.index)
+    np.testing.assert_array_equal(np.isnan(received), [True, False, False])
 
 
 def test_weights_are_described_one_by_one():

@@ -43,9 +43,7 @@ def codewords_needed(n, D, variance, spherical, probability):
 # One codebook --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("codewords", "spherical"), [(1, False), (50, False), (random_codebook.PIECE + 404, True)], ids=str
-)
+@pytest.mark.parametrize(("codewords", "spherical"), [(40, False), (random_codebook.PIECE + 404, True)], ids=str)
 def test_the_nearest_is_found(codewords, spherical):
     weights, variances, inputs = jnp.array([0.7, -1.9]), jnp.array([0.5, 2.0]), jnp.array([3.0, 0.4])
     book = jax.vmap(lambda i: random_codebook.decode(KEY, i, variances, spherical=spherical))(jnp.arange(codewords))
@@ -121,7 +119,7 @@ def test_the_standard_error_is_that_of_the_mean():
 def test_the_rate_for_an_excess_is_the_exact_one(D, probability, spherical):
     n, ones = 4, jnp.ones(4)
     result = random_codebook.rate_for_excess(
-        KEY, ones, (1 - D) * ones, ones / n, D, probability, trials=1500, limit=2**15, spherical=spherical
+        KEY, ones, (1 - D) * ones, ones / n, D, probability, trials=1500, limit=2**12, spherical=spherical
     )
     exact = codewords_needed(n, D, 1 - D, spherical, probability)
     assert result.low < result.rate < result.high
@@ -142,7 +140,7 @@ def test_the_interval_holds_the_exact_rate_as_often_as_it_says():
 def test_weights_beyond_the_sphere_are_missed_by_every_codebook():
     ones = jnp.ones(4)  # one in nine is farther than √D + √(1 - D) from the origin
     result = random_codebook.rate_for_excess(
-        KEY, ones, 0.75 * ones, ones / 4, 0.25, 0.1, trials=1500, limit=2**15, spherical=True
+        KEY, ones, 0.75 * ones, ones / 4, 0.25, 0.1, trials=1500, limit=2**12, spherical=True
     )
     assert chi2.sf(4 * (0.5 + math.sqrt(0.75)) ** 2, 4) > 0.1
     assert result.rate == result.high == np.inf
@@ -152,7 +150,7 @@ def test_too_small_a_limit_is_seen_as_an_infinite_rate():
     ones = jnp.ones(4)
     result = random_codebook.rate_for_excess(KEY, ones, ones, ones, 1e-6, 0.5, trials=10, limit=10)
     assert result.rate == result.high == np.inf
-    few = random_codebook.rate_for_excess(KEY, ones, ones, ones, 4.0, 0.01, trials=10, limit=10**4)
+    few = random_codebook.rate_for_excess(KEY, ones, ones, ones, 100.0, 0.01, trials=10, limit=10)
     assert few.high == np.inf  # ten trials say nothing about one in a hundred
 
 
@@ -177,10 +175,9 @@ def test_a_linear_model_is_described_above_its_limit():
 
 
 def test_units_of_the_inputs_do_not_matter():
-    scale = jnp.array([1.0, 3.0, 0.2])
-    w, v = jnp.array([0.3, -1.0, 2.0]), jnp.array([0.5, 0.7, 0.2])
-    plain = random_codebook.encode(KEY, w, v, jnp.ones(3), 64)
-    scaled = random_codebook.encode(KEY, scale * w, scale**2 * v, 1 / scale**2, 64)
+    scale, w, v = jnp.array([3.0, 0.2]), jnp.array([0.3, -1.0]), jnp.array([0.5, 0.7])
+    plain = random_codebook.encode(KEY, w, v, jnp.ones(2), 40)
+    scaled = random_codebook.encode(KEY, scale * w, scale**2 * v, 1 / scale**2, 40)
     assert plain.index == scaled.index
     np.testing.assert_allclose(plain.distortion, scaled.distortion, rtol=1e-12)
 
@@ -188,29 +185,21 @@ def test_units_of_the_inputs_do_not_matter():
 # Transformations and errors ------------------------------------------------------------------------------------------
 
 
-def test_jit_and_vmap_change_nothing():
-    keys = jax.random.split(KEY, 3)
-    w = np.random.default_rng(0).normal(size=(3, 2))
-    v, a = np.array([[0.5, 1.0], [2.0, 0.0], [0.1, 0.3]]), np.array([[1.0, 2.0], [0.5, 0.5], [0.0, 1.0]])
-
+def test_jit_and_vmap_change_nothing_and_an_invalid_item_is_nan():
     def there_and_back(key, w, v, a):
         found = random_codebook.encode(key, w, v, a, 40)
         return found, random_codebook.decode(key, found.index, v)
 
+    keys, w = jax.random.split(KEY, 5), np.random.default_rng(0).normal(size=(5, 2))
+    v, a = np.full((5, 2), [0.5, 1.0]), np.full((5, 2), [1.0, 0.0])
     wanted = stack([there_and_back(*item) for item in zip(keys, w, v, a, strict=True)])
-    assert_close(jax.jit(jax.vmap(there_and_back))(keys, w, v, a), wanted, rtol=1e-11)
-
-
-def test_an_invalid_item_of_a_batch_is_nan_and_its_neighbors_stay_exact():
-    def encode(w, v, a):
-        return random_codebook.encode(KEY, w, v, a, 40).distortion
-
-    w, v, a = np.ones((5, 2)), np.ones((5, 2)), np.ones((5, 2))
-    good = np.asarray(jax.jit(jax.vmap(encode))(w, v, a))
+    together = jax.jit(jax.vmap(there_and_back))
+    assert_close(together(keys, w, v, a), wanted, rtol=1e-11)
     w[1], v[2], a[3] = np.nan, -1.0, -1.0
-    bad = np.asarray(jax.jit(jax.vmap(encode))(w, v, a))
-    np.testing.assert_array_equal(bad[[0, 4]], good[[0, 4]])
-    assert np.isnan(bad[1:4]).all()
+    spoiled = together(keys, w, v, a)
+    assert np.isnan(np.asarray(spoiled[0].distortion)[1:4]).all()
+    others = np.array([0, 4])
+    assert_close(*(jax.tree.map(lambda leaf: leaf[others], x) for x in (spoiled, wanted)), rtol=1e-11)
 
 
 TWO = np.ones(2)
