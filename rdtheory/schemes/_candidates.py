@@ -13,7 +13,7 @@ from rdtheory import _checks
 
 __all__ = ["LARGEST", "bump", "candidate", "code_length", "power_law_bits"]
 
-LARGEST = 2**31 - 1  # number of a candidate
+LARGEST = 2**30  # number of a candidate, so that it does not overflow 32 bits
 NOISELESS = 1e-13  # share of the noise in an output component below which it is rounding, and I infinite
 
 

@@ -42,7 +42,7 @@ def encode_components(
     gains, noise_variances : (m,), Ŵ_k = g_k W_k + N(0, n_k): the diagonals of a channel whose matrices are diagonal.
     weight_variances : (m,), >= 0.
     weights : (m,).
-    limit : candidates looked at for a weight before giving up, below 2³¹, static.
+    limit : candidates looked at for a weight before giving up, at most 2³⁰, static.
 
     Returns
     -------

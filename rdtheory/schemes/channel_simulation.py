@@ -53,7 +53,7 @@ def encode(
     weight_cov : (m, m), symmetric positive semidefinite; Σ_W. It sets P = N(0, G Σ_W Gᵀ + N); the output is exact for
         any weights, the length for those of this covariance.
     weights : (m,).
-    limit : candidates looked at before giving up, below 2³¹, static.
+    limit : candidates looked at before giving up, at most 2³⁰, static.
 
     Returns
     -------
@@ -133,8 +133,7 @@ def _output_root(gain: Array, noise: Array, w: Array) -> tuple[Array, Array, Arr
 def _encode(key: Array, gain: Array, noise: Array, w: Array, weights: Array, limit: int) -> SimulatedChannel:
     _, whiten, absent = _output_root(gain, noise, w)
     shares, basis = jnp.linalg.eigh(whiten @ noise @ whiten.T + absent)
-    height, center, curvature, shares, noisy = bump(shares, basis.T @ whiten @ gain @ weights)
-    highest = jnp.sum(height)
+    _, center, curvature, shares, noisy = bump(shares, basis.T @ whiten @ gain @ weights)
     clock, draw = jax.random.split(key)
     start = jnp.zeros((), jnp.arange(1).dtype)
 
@@ -143,15 +142,15 @@ def _encode(key: Array, gain: Array, noise: Array, w: Array, weights: Array, lim
         numbers = seen + 1 + jnp.arange(PIECE)
         times = now + jnp.cumsum(jax.random.exponential(jax.random.fold_in(clock, seen), (PIECE,)))
         candidates = jax.vmap(lambda number: candidate(draw, number, len(w)))(numbers)
-        log_ratio = highest - 0.5 * (candidates @ basis - center[None, :]) ** 2 @ curvature
-        scores = jnp.where(numbers <= limit, jnp.log(times) - log_ratio, jnp.inf)
+        below = 0.5 * (candidates @ basis - center[None, :]) ** 2 @ curvature  # ln r below its maximum, all that counts
+        scores = jnp.where(numbers <= limit, jnp.log(times) + below, jnp.inf)
         i = jnp.argmin(scores)
         index, best = jnp.where(scores[i] < best, numbers[i], index), jnp.minimum(scores[i], best)
-        needed = seen + jnp.sum(jnp.log(times) <= best + highest)  # the times of those that might have been better
+        needed = seen + jnp.sum(jnp.log(times) <= best)  # the times of those that might have been better
         return seen + PIECE, times[-1], best, index, needed
 
     def undecided(state: tuple[Array, ...]) -> Array:
-        return (jnp.log(state[1]) <= state[2] + highest) & (state[0] < limit)
+        return (jnp.log(state[1]) <= state[2]) & (state[0] < limit)
 
     *_, index, needed = lax.while_loop(undecided, look, (start, jnp.zeros(()), jnp.full((), jnp.inf), start, start))
     found = jnp.all(noisy) & (needed < limit)

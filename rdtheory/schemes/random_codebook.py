@@ -25,7 +25,7 @@ from rdtheory.results import ExcessRate, MeasuredDistortion, NearestCodeword
 __all__ = ["decode", "encode", "measure", "rate_for_excess"]
 
 PIECE = 2**12  # codewords held at a time
-LARGEST = 2**31 - 1
+LARGEST = 2**30  # so that no number of a codeword overflows 32 bits
 
 
 def encode(
@@ -45,8 +45,8 @@ def encode(
     weights : (m,), to be described.
     codeword_variances : (m,), >= 0, σᵢ² - Dᵢ. A zero is a weight that is not described.
     input_variances : (m,), >= 0, λ.
-    codewords : N >= 1, below 2³¹, static. The search takes about 40 m N operations, most of them to draw the codewords.
-    spherical : codewords uniform in direction and all of the length that is typical, √(Σ (ŵᵢ²/variance)) = √m.
+    codewords : N >= 1, at most 2³⁰, static. Most of the search is to draw them.
+    spherical : codewords with Σ ŵᵢ²/variance equal to its mean, the number of weights described, and uniform otherwise.
 
     Returns
     -------
@@ -176,8 +176,8 @@ def rate_for_excess(
     -------
     ExcessRate
         ``rate`` in bits per weight vector and an interval ``low``, ``high`` that holds the true one with probability
-        95 % (order statistics two standard errors away). Infinite where too few trials ended within the limit; ``low``
-        is 0 and ``high`` infinite where there are too few trials.
+        95 % (order statistics two standard errors away). Infinite where too few trials ended within the limit, as on
+        a sphere whatever the limit, for weights farther from it than D; ``high`` is infinite for too few trials.
 
     Raises
     ------
@@ -200,9 +200,9 @@ def rate_for_excess(
     T, limit = _checks.count("trials", trials, 1), _checks.count("limit", limit, 1, LARGEST)
     waits = _waits(key, jnp.sqrt(w), jnp.sqrt(v), a, D, T, limit, bool(spherical))
     # Of the waits in ascending order, the first at which at most εT are longer.
-    rank, spread = (1 - probability) * T, 2 * math.sqrt(T * probability * (1 - probability))
+    rank, spread = T - math.floor(probability * T + 1e-9), 2 * math.sqrt(T * probability * (1 - probability))
     bits = jnp.concatenate([jnp.zeros(1), jnp.log2(jnp.sort(waits)), jnp.full(1, jnp.inf)])
-    positions = [math.ceil(rank), math.floor(rank - spread), math.ceil(rank + spread) + 1]
+    positions = [rank, math.floor(rank - spread), math.ceil(rank + spread) + 1]
     return _checks.poison(ExcessRate(*(bits[min(max(k, 0), T + 1)] for k in positions)), ok & w_ok & D_ok)
 
 
@@ -210,7 +210,10 @@ def _codeword(key: Array, index: Array, deviations: Array, spherical: bool) -> A
     """Each has a key of its own, so that the decoder need not draw the others."""
     direction = jax.random.normal(jax.random.fold_in(key, index), deviations.shape)
     if spherical:
-        direction *= jnp.sqrt(len(deviations) / jnp.sum(direction**2))
+        described = deviations > 0
+        direction = jnp.where(described, direction, 0.0)
+        power = jnp.maximum(jnp.sum(direction**2), jnp.finfo(direction.dtype).tiny)
+        direction *= jnp.sqrt(jnp.sum(described) / power)
     return deviations * direction
 
 

@@ -6,7 +6,7 @@ what is still to be described:
 
     mᵢ = argmax_j ⟨A_j, residual⟩ over section i,    residual <- residual - cᵢ A_{mᵢ},
 
-L M inner products in all, where the nearest of the M^L codewords would take as many. As M grows at a fixed rate
+L M inner products in all; to find the nearest of all codewords would take M^L. As M grows at a fixed rate
 R = L log2(M) / n the distortion goes to that of the Gaussian rate-distortion function, like log log M / log M: slowly.
 """
 
@@ -112,7 +112,7 @@ def encode(
 
     References
     ----------
-    Venkataramanan, Sarkar & Tatikonda (2014), the encoder of section III.
+    Venkataramanan, Sarkar & Tatikonda (2014).
 
     Examples
     --------
@@ -217,8 +217,8 @@ def measure(
     Returns
     -------
     MeasuredDistortion
-        ``distortion`` per symbol, its ``standard_error`` over the blocks, ``rate`` = ⌈L log2 M⌉/n bits per symbol. The
-        error is that of this one code; another key draws another, whose distortion differs far less than blocks do.
+        ``distortion`` per symbol, of the one code that this key draws; its ``standard_error`` over the blocks;
+        ``rate`` = ⌈L log2 M⌉/n bits per symbol.
 
     Raises
     ------
