@@ -24,7 +24,16 @@ from rdtheory.limits.algorithms import blahut_arimoto, interior_point
 from rdtheory.limits.channel import capacity
 from rdtheory.limits.discrete import curve, distortion_at, rate_at
 from rdtheory.models import candidates, datasets, evaluation, golden_rules, importance, networks, relu, training
-from rdtheory.schemes import gaussian_channel, low_rank, prune, quantize, trellis
+from rdtheory.schemes import (
+    channel_simulation,
+    gaussian_channel,
+    low_rank,
+    prune,
+    quantize,
+    random_codebook,
+    sparse_regression,
+    trellis,
+)
 
 __version__ = "0.1.0"
 
@@ -35,6 +44,7 @@ __all__ = [
     "candidates",
     "capacity",
     "channel",
+    "channel_simulation",
     "closed_form",
     "continuous",
     "curve",
@@ -56,10 +66,12 @@ __all__ = [
     "perception",
     "prune",
     "quantize",
+    "random_codebook",
     "rate_at",
     "relu",
     "side_information",
     "sources",
+    "sparse_regression",
     "training",
     "trellis",
 ]

@@ -323,3 +323,35 @@ class NormalApproximation(NamedTuple):
     rate: Float[Array, ""]  #: R(D), bits per block
     dispersion: Float[Array, ""]  #: V, bits² per block
     normal_approximation: Float[Array, ""]  #: bits per block; an approximation, no bound
+
+
+class MeasuredDistortion(NamedTuple):
+    """A Monte Carlo measurement of what a code attains."""
+
+    distortion: Float[Array, "..."]  #: mean over what was encoded
+    standard_error: Float[Array, "..."]  #: of that mean
+    rate: Float[Array, "..."]  #: bits spent, whole names counted, per symbol or per vector as the function says
+
+
+class NearestCodeword(NamedTuple):
+    """Where in a codebook the weights are, and how far off."""
+
+    index: Int[Array, "..."]  #: all that is sent, ⌈log2 of the number of codewords⌉ bits
+    distortion: Float[Array, "..."]  #: Σ λ (w - ŵ)²
+
+
+class ExcessRate(NamedTuple):
+    """A Monte Carlo measurement of the rate at which a code fails with a given probability."""
+
+    rate: Float[Array, "..."]  #: bits per weight vector, log2 of a number of codewords; not rounded up
+    low: Float[Array, "..."]  #: the true one is in [low, high] with probability 95 %
+    high: Float[Array, "..."]
+
+
+class SimulatedChannel(NamedTuple):
+    """What is sent so that the decoder has a sample of the channel's output."""
+
+    index: Int[Array, "..."]  #: number of the candidate, from 1; 0 where the search was cut: no sample
+    bits: Float[Array, "..."]  #: ideal length of the index, `channel_simulation.code_length`; NaN where it was cut
+    candidates: Int[Array, "..."]  #: how many had to be looked at
+    found: Bool[Array, "..."]  #: the search ended within the limit
