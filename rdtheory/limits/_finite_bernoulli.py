@@ -5,8 +5,8 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import special
 
 from rdtheory.limits._finite_codebook import random_codebook_bits, rounding, whole_bits
 
@@ -96,7 +96,7 @@ def _lens(n: int, errors: int, weights: NDArray[np.int_]) -> Callable[[int], Num
     def log_hits(most_ones: int) -> Numbers:
         b = np.minimum(errors - a, most_ones - t + a)
         terms = np.take_along_axis(changed_zeros, np.maximum(b, 0).astype(int), axis=1) + changed_ones
-        return special.logsumexp(np.where(b >= 0, terms, -np.inf), axis=1) - total[most_ones]
+        return scipy.special.logsumexp(np.where(b >= 0, terms, -np.inf), axis=1) - total[most_ones]
 
     return log_hits
 
@@ -116,7 +116,7 @@ def _log_likely(n: int, p: float, excess_probability: float) -> float:
 def _tail(n: int, p: float, weights: NDArray[np.int_] | int) -> Numbers:
     """Probability of more ones than `weights`."""
     k = np.clip(weights, 0, n - 1)
-    return np.where(weights < 0, 1.0, np.where(weights >= n, 0.0, special.betainc(k + 1.0, n - k, p)))
+    return np.where(weights < 0, 1.0, np.where(weights >= n, 0.0, scipy.special.betainc(k + 1.0, n - k, p)))
 
 
 def _quantile(n: int, p: float, probability: float) -> int:
@@ -131,5 +131,5 @@ def _quantile(n: int, p: float, probability: float) -> int:
 def _log_binomial(n: Numbers | int, k: Numbers | int) -> Numbers:
     """Ln of the binomial coefficients, -inf where k > n."""
     inside = np.minimum(k, n)
-    value = special.gammaln(n + 1) - special.gammaln(inside + 1) - special.gammaln(n - inside + 1)
+    value = scipy.special.gammaln(n + 1) - scipy.special.gammaln(inside + 1) - scipy.special.gammaln(n - inside + 1)
     return np.where(k <= n, value, -np.inf)

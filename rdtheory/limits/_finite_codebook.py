@@ -12,8 +12,8 @@ whatever the nodes are: what a quadrature would have as its error is inside the 
 import math
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import optimize
 
 Numbers = NDArray[np.float64]
 
@@ -42,7 +42,7 @@ def random_codebook_bits(tails: Numbers, log_hits: Numbers, allowed: float, *, w
     if _failure(0.0, tails, exponents) <= allowed:
         return 0.0
     most = math.log(800) - float(np.min(exponents[reached]))  # then misses are exp(-800) where they can be
-    log_size = float(optimize.brentq(_surplus, 0.0, most, (tails, exponents, allowed), xtol=ACCURACY))
+    log_size = float(scipy.optimize.brentq(_surplus, 0.0, most, (tails, exponents, allowed), xtol=ACCURACY))
     if not whole:
         return log_size / math.log(2)
     if log_size < COUNTED:

@@ -3,8 +3,8 @@
 import math
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import optimize, special
 
 from rdtheory.limits._finite_codebook import random_codebook_bits, rounding, whole_bits
 
@@ -33,7 +33,7 @@ def _achievability(n: int, reach: float, allowed: float) -> float:
     # notation: in units of the reach from the edge on, the ball of the codewords ends at u and blocks lie at t, so that
     # differences keep their digits; for u <= -1 no codeword would come near the edge
     negligible = max(1e-6 * allowed, 1e-300)
-    inner = (math.sqrt(2 / n * special.gammaincinv(n / 2, negligible)) - edge) / reach
+    inner = (math.sqrt(2 / n * scipy.special.gammaincinv(n / 2, negligible)) - edge) / reach
     outer = (_radius(n, negligible, outward=True) - edge) / reach
     nodes = np.union1d(np.linspace(inner, outer, NODES), np.linspace(max(-2.0, inner), min(2.0, outer), NODES))
 
@@ -46,7 +46,7 @@ def _achievability(n: int, reach: float, allowed: float) -> float:
     tails, tried = _tail(n, edge + nodes * reach), np.linspace(-0.9, 0.9, 10)
     best = int(np.argmin([roughly(u) for u in tried]))
     around = tried[max(best - 1, 0)], tried[min(best + 1, len(tried) - 1)]
-    u = optimize.minimize_scalar(roughly, bounds=around, method="bounded", options={"xatol": 1e-3}).x
+    u = scipy.optimize.minimize_scalar(roughly, bounds=around, method="bounded", options={"xatol": 1e-3}).x
     # The bound itself, with more nodes where the misses go from 0 to 1.
     mean_hits = hits(u, nodes) + roughly(u) * math.log(2)
     first, last = max(np.sum(mean_hits > 5) - 1, 0), min(np.sum(mean_hits > -25), len(nodes) - 1)
@@ -81,7 +81,7 @@ def _log_cap(n: int, sine2: Numbers, obtuse: NDArray[np.bool_]) -> Numbers:
 def log_incomplete_beta(a: float, x: Numbers) -> Numbers:
     """Ln I_x(a, 1/2), also where it is below the smallest number: there by its series, which has positive terms."""
     with np.errstate(divide="ignore"):
-        result = np.log(special.betainc(a, 0.5, x))
+        result = np.log(scipy.special.betainc(a, 0.5, x))
     small = (result < -600) & (x > 0)
     if small.any():
         y = x[small]
@@ -89,21 +89,21 @@ def log_incomplete_beta(a: float, x: Numbers) -> Numbers:
         while np.max(term) > 1e-13 * (1 - np.max(y)):
             term = term * y * ((a + 0.5 + j) / (a + 1 + j))
             total, j = total + term, j + 1
-        front = a * np.log(y) + 0.5 * np.log1p(-y) - math.log(a) - special.betaln(a, 0.5)
+        front = a * np.log(y) + 0.5 * np.log1p(-y) - math.log(a) - scipy.special.betaln(a, 0.5)
         result[small] = front + np.log(total)
     return result
 
 
 def _tail(n: int, radii: Numbers | float) -> Numbers:
     """Probability that a block of n standard Gaussians is longer than √n times a radius."""
-    return np.asarray(special.gammaincc(n / 2, n / 2 * radii**2))
+    return np.asarray(scipy.special.gammaincc(n / 2, n / 2 * radii**2))
 
 
 def _radius(n: int, probability: float, *, outward: bool) -> float:
     """Where `_tail` is `probability`, rounded outward or inward until the tail says so too."""
     if probability >= 1:
         return 0.0
-    radius, step = math.sqrt(2 / n * special.gammainccinv(n / 2, probability)), 1e-15 if outward else -1e-15
+    radius, step = math.sqrt(2 / n * scipy.special.gammainccinv(n / 2, probability)), 1e-15 if outward else -1e-15
     while _tail(n, radius) > probability if outward else _tail(n, radius) < probability:
         radius, step = radius * (1 + step), 2 * step
     return radius

@@ -16,6 +16,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, PRNGKeyArray
@@ -268,10 +269,8 @@ def _column(key: Array, section: Array, column: Array, n: int) -> Array:
 @functools.cache
 def _mean_of_maximum(M: int, power: int = 1) -> float:
     """Mean of the largest of M standard normal numbers, or of its square, by the trapezoidal rule."""
-    from scipy.special import log_ndtr  # here, for it takes as long to import as the rest of the package
-
     x = np.linspace(-12.0, 12.0, 4001)  # for smooth integrands that vanish at the ends: exact to rounding
-    density = M * np.exp((M - 1) * log_ndtr(x) - x**2 / 2) / math.sqrt(2 * math.pi)
+    density = M * np.exp((M - 1) * scipy.special.log_ndtr(x) - x**2 / 2) / math.sqrt(2 * math.pi)
     return float(np.sum(x**power * density) * (x[1] - x[0]))
 
 
