@@ -6,34 +6,39 @@
 0.412295306 bits, certified to within 1e-9: True
 """
 
-from rdtheory import distortion, information, sources
-from rdtheory.limits import (
-    algorithms,
-    bottleneck,
-    channel,
-    closed_form,
-    continuous,
-    discrete,
-    finite_blocklength,
-    gaussian,
-    linear,
-    perception,
-    side_information,
-)
-from rdtheory.limits.algorithms import blahut_arimoto, interior_point
-from rdtheory.limits.channel import capacity
-from rdtheory.limits.discrete import curve, distortion_at, rate_at
-from rdtheory.models import candidates, datasets, evaluation, golden_rules, importance, networks, relu, training
-from rdtheory.schemes import (
-    channel_simulation,
-    gaussian_channel,
-    low_rank,
-    prune,
-    quantize,
-    random_codebook,
-    sparse_regression,
-    trellis,
-)
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # for editors and type checkers; whoever uses a topic imports it, by `__getattr__`
+    from rdtheory import distortion, information, sources
+    from rdtheory.limits import (
+        algorithms,
+        bottleneck,
+        channel,
+        closed_form,
+        continuous,
+        discrete,
+        finite_blocklength,
+        gaussian,
+        linear,
+        perception,
+        side_information,
+    )
+    from rdtheory.limits.algorithms import blahut_arimoto, interior_point
+    from rdtheory.limits.channel import capacity
+    from rdtheory.limits.discrete import curve, distortion_at, rate_at
+    from rdtheory.models import candidates, datasets, evaluation, golden_rules, importance, networks, relu, training
+    from rdtheory.schemes import (
+        channel_simulation,
+        gaussian_channel,
+        low_rank,
+        prune,
+        quantize,
+        random_codebook,
+        sparse_regression,
+        trellis,
+    )
 
 __version__ = "0.1.0"
 
@@ -75,3 +80,28 @@ __all__ = [
     "training",
     "trellis",
 ]
+
+_HOMES = ("rdtheory", "rdtheory.limits", "rdtheory.models", "rdtheory.schemes")
+_VERBS = {
+    "blahut_arimoto": "algorithms",
+    "capacity": "channel",
+    "curve": "discrete",
+    "distortion_at": "discrete",
+    "interior_point": "algorithms",
+    "rate_at": "discrete",
+}
+
+
+def __getattr__(name: str) -> object:
+    """A topic or a verb, imported when it is first used: all of them together take as long as half of JAX."""
+    if name not in __all__:
+        raise AttributeError(f"module 'rdtheory' has no attribute {name!r}")
+    topic = _VERBS.get(name, name)
+    home = next(home for home in _HOMES if importlib.util.find_spec(f"{home}.{topic}"))
+    module = importlib.import_module(f"{home}.{topic}")
+    globals()[name] = found = getattr(module, name) if name in _VERBS else module
+    return found
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -47,13 +47,26 @@ def test_every_public_thing_is_documented(name):
 
 
 def test_importing_the_package_imports_no_plotting_no_data_and_no_command_line():
-    loaded = run("import sys, rdtheory; print(*sys.modules)").split()
+    loaded = run("import sys, rdtheory; rdtheory.curve; print(*sys.modules)").split()
     assert "rdtheory.limits.discrete" in loaded
     assert not {"matplotlib", "sklearn", "typer", "rich", "rdtheory.cli", "rdtheory.plotting"} & set(loaded)
 
 
+def test_every_public_name_is_there_on_its_first_use_and_no_other():
+    run("import rdtheory; [getattr(rdtheory, name) for name in rdtheory.__all__]")
+    run("from rdtheory import *; rate_at, linear.rate")
+    assert {"curve", "linear", "__version__"} <= set(dir(rd))
+    with pytest.raises(AttributeError, match="no attribute 'lineal'"):
+        rd.lineal  # noqa: B018
+
+
 def test_importing_the_package_adds_little_to_importing_jax():
-    code = "import time, jax, jax.numpy; t = time.process_time(); import rdtheory; print(time.process_time() - t)"
+    code = """
+import time, jax, jax.numpy
+t = time.process_time()
+import rdtheory
+rdtheory.curve, rdtheory.linear, rdtheory.relu, rdtheory.prune
+print(time.process_time() - t)"""
     assert min(float(run(code)) for _ in range(4)) < 0.3  # seconds of processor time, whatever else the machine does
 
 
