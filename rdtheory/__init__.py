@@ -23,12 +23,13 @@ from rdtheory.limits.algorithms import blahut_arimoto, interior_point
 from rdtheory.limits.channel import capacity
 from rdtheory.limits.discrete import curve, distortion_at, rate_at
 from rdtheory.models import candidates, datasets, evaluation, golden_rules, importance, networks, relu, training
-from rdtheory.schemes import gaussian_channel, low_rank, prune, quantize
+from rdtheory.schemes import bitstream, gaussian_channel, low_rank, prune, quantize, scalar
 
 __version__ = "0.1.0"
 
 __all__ = [
     "algorithms",
+    "bitstream",
     "blahut_arimoto",
     "bottleneck",
     "candidates",
@@ -56,6 +57,7 @@ __all__ = [
     "quantize",
     "rate_at",
     "relu",
+    "scalar",
     "side_information",
     "sources",
     "training",

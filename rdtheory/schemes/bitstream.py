@@ -1,0 +1,192 @@
+"""Quantized weights as bytes, and back: what a compressed model takes is the length of them.
+
+A bitstream is: magic (3 bytes), version (1), length of the coded part, the coded part, the structure (containers, keys,
+dtypes, shapes, steps, codebooks), padding, CRC-32 of all before. Lengths and sizes take seven bits a byte.
+What is coded are the labels and the frequencies that they are coded with, by the range coder's relative ANS.
+"""
+
+import io
+import zlib
+
+import numpy as np
+from jax import Array
+from jaxtyping import Float, PyTree
+
+from rdtheory.results import Quantized
+from rdtheory.schemes import _bitstream_leaf, _entropy
+from rdtheory.schemes._bitstream_numbers import Sink, Source, put_number, take_bytes, take_number
+
+__all__ = ["decode", "dequantize", "encode"]
+
+MAGIC, VERSION = b"RDB", 1
+NONE, LEAF, LIST, TUPLE, DICT = range(5)
+DEEPEST = 64  # containers in containers
+FREE_WORK, WORK_PER_BYTE = 2**24, 256
+
+
+def encode(tree: PyTree) -> bytes:
+    """Everything a decoder needs, in as few bytes as the models of the labels make it.
+
+    The rate is ``8 * len(encode(tree))`` over the number of weights, every piece of side information included: about
+    30 bytes, and a few for each class of labels.
+
+    The labels of an array are coded with fixed frequencies, those of each class and each trellis context apart. They are
+    described by a discretized generalized Gaussian law (about two bytes) or by a table, whichever takes less in all;
+    labels beyond a range of 2¹⁶ are escaped.
+
+    Parameters
+    ----------
+    tree : `Quantized` arrays, or dict with string keys, list, tuple and None of them, nested at will.
+
+    Returns
+    -------
+    bytes : `decode` gives the same tree. The same tree gives the same bytes on one platform; any platform decodes them.
+
+    Raises
+    ------
+    ValueError : labels outside the codebook, a step that is not positive, parts that do not go together.
+    TypeError : a leaf that is not `Quantized`, or another container.
+
+    References
+    ----------
+    Duda (2009), Asymmetric numeral systems; Bamler (2022), the constriction library.
+
+    Examples
+    --------
+    >>> leaf = Quantized(labels=jnp.array([3, -1, 0, 0]), step=jnp.array(0.5))
+    >>> data = encode({"layer": leaf, "none": None})
+    >>> print(len(data), dequantize(decode(data)["layer"]))
+    50 [ 1.5 -0.5  0.   0. ]
+    """
+    sink: Sink = (bytearray(), [], [0])
+    _put(sink, tree, "tree", 0)
+    structure, operations, work = sink
+    coded = _entropy.packed(operations)
+    start: Sink = (bytearray(MAGIC + bytes([VERSION])), [], [0])
+    put_number(start, len(coded))
+    body = bytes(start[0]) + coded + bytes(structure)
+    body += bytes(max(-(-(work[0] - FREE_WORK) // WORK_PER_BYTE) - len(body), 0))
+    return body + zlib.crc32(body).to_bytes(4, "little")
+
+
+def decode(data: bytes) -> PyTree:
+    """The tree that was encoded: labels, dtypes and weights, bit for bit.
+
+    Whatever the bytes are, the answer is a tree or a ValueError, in time and memory in proportion to their number:
+    labels and entries of frequency tables (a label of a trellis code counts 16) are at most 2²⁴ and 256 for each byte.
+
+    Parameters
+    ----------
+    data : what `encode` gave.
+
+    Returns
+    -------
+    tree : arrays are NumPy arrays, so that 64 bits stay 64 bits whatever JAX is set to; `taps` are int32.
+
+    Raises
+    ------
+    ValueError : data that is cut off, changed, too large for its length or foreign; the message says which.
+    TypeError : no bytes.
+
+    Examples
+    --------
+    >>> decode(b"nothing of the kind")
+    Traceback (most recent call last):
+    ValueError: data is not a bitstream of rdtheory: it does not begin with b'RDB'
+    """
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise TypeError(f"data must be bytes, got {type(data).__name__}")
+    data = bytes(data)
+    if data[:3] != MAGIC:
+        raise ValueError(f"data is not a bitstream of rdtheory: it does not begin with {MAGIC!r}")
+    if len(data) < 10:
+        raise ValueError(f"the bitstream is cut off: it has {len(data)} bytes")
+    if data[3] != VERSION:
+        raise ValueError(f"the bitstream has version {data[3]}, and {VERSION} is the one that can be read")
+    if zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
+        raise ValueError("the bitstream is cut off or damaged: its checksum does not match")
+    body = io.BytesIO(data[4:-4])
+    length = take_number((body, None, [0]))
+    coder = _entropy.opened(take_bytes((body, None, [0]), length))
+    source: Source = (body, coder, [FREE_WORK + WORK_PER_BYTE * (len(data) - 4)])
+    tree = _take(source, "tree", 0)
+    if body.read().strip(b"\0") or not coder.is_empty():
+        raise ValueError("the bitstream goes on after its end")
+    return tree
+
+
+def dequantize(quantized: Quantized) -> Float[Array | np.ndarray, "..."]:
+    """The weights that labels stand for.
+
+    Parameters
+    ----------
+    quantized : one `Quantized` array.
+
+    Returns
+    -------
+    weights_hat : in the shape of the labels and the dtype of step and codebook. Of concrete arrays a NumPy array, the
+        same bits on every platform; under `jit` rounding may differ. Differentiable in step and codebook.
+
+    Raises
+    ------
+    ValueError : parts that do not go together.
+
+    Examples
+    --------
+    >>> print(dequantize(Quantized(labels=jnp.array([0, 2, 1]), codebook=jnp.array([-0.5, 0.0, 0.7]))))
+    [-0.5  0.7  0. ]
+    """
+    parts = Quantized(*(part if part is None or hasattr(part, "shape") else np.asarray(part) for part in quantized))
+    _bitstream_leaf.validate("quantized", parts)
+    return _bitstream_leaf.weights(parts)
+
+
+def _put(sink: Sink, tree: PyTree, where: str, depth: int) -> None:
+    if depth > DEEPEST:
+        raise ValueError(f"{where} is nested more than {DEEPEST} containers deep")
+    if tree is None:
+        put_number(sink, NONE)
+    elif isinstance(tree, Quantized):
+        put_number(sink, LEAF)
+        _bitstream_leaf.put_leaf(sink, _bitstream_leaf.concrete(where, tree))
+    elif type(tree) in (list, tuple):
+        put_number(sink, LIST if type(tree) is list else TUPLE)
+        put_number(sink, len(tree))
+        for place, item in enumerate(tree):
+            _put(sink, item, f"{where}[{place}]", depth + 1)
+    elif type(tree) is dict and all(isinstance(key, str) for key in tree):
+        put_number(sink, DICT)
+        put_number(sink, len(tree))
+        for key, item in tree.items():
+            name = key.encode()
+            put_number(sink, len(name))
+            sink[0].extend(name)
+            _put(sink, item, f"{where}[{key!r}]", depth + 1)
+    else:
+        raise TypeError(
+            f"{where} must be Quantized, None, or a list, tuple or dict with string keys, got {type(tree).__name__}"
+        )
+
+
+def _take(source: Source, where: str, depth: int) -> PyTree:
+    if depth > DEEPEST:
+        raise ValueError(f"the bitstream nests more than {DEEPEST} containers")
+    kind = take_number(source)
+    if kind == NONE:
+        return None
+    if kind == LEAF:
+        return _bitstream_leaf.take_leaf(source, where)
+    if kind not in (LIST, TUPLE, DICT):
+        raise ValueError(f"the bitstream holds a container of kind {kind}, which does not exist")
+    items, keys = [], []
+    for place in range(take_number(source)):
+        if kind == DICT:
+            try:
+                keys.append(take_bytes(source, take_number(source)).decode())
+            except UnicodeDecodeError as error:
+                raise ValueError(f"the bitstream holds a key in {where} that is not text") from error
+        name = repr(keys[-1]) if kind == DICT else place
+        items.append(_take(source, f"{where}[{name}]", depth + 1))
+    if len(set(keys)) < len(keys):
+        raise ValueError(f"the bitstream holds a key in {where} twice")
+    return dict(zip(keys, items, strict=True)) if kind == DICT else (items if kind == LIST else tuple(items))
