@@ -111,10 +111,9 @@ def put_leaf(sink: Sink, leaf: Quantized) -> None:
         if floats is not None:
             put_floats(sink, floats)
     if offsets is not None:
-        put_array(sink, offsets)
         half = offsets[..., offsets.shape[-1] // 2 + 1 :]
         odd = half.size > 0 and np.array_equal(_mirrored(half), offsets)
-        put_number(sink, odd)
+        put_number(sink, offsets.shape[-1] // 2 * 4 + 2 * odd + offsets.ndim - 1)
         put_labels(sink, half.ravel() if odd else offsets.ravel(), None, None)
     if taps is not None:
         for tap in taps.tolist():
@@ -137,12 +136,11 @@ def take_leaf(source: Source, where: str) -> Quantized:
     step, codebook = (take_floats(source) if has[name] else None for name in ("step", "codebook"))
     offsets = None
     if has["offsets"]:
-        dtype_of, full, _ = take_array(source)
-        odd, columns = take_number(source), full[-1] if full else 1
-        if odd > 1 or (odd and columns < 3):
-            raise ValueError(f"the bitstream gives {where} offsets of shape {full} with a half of kind {odd}")
-        half = (*full[:-1], columns // 2) if odd else full
-        offsets = _whole((dtype_of, half, math.prod(half)), lambda size: take_labels(source, size, None, None))
+        told = take_number(source)
+        reach, odd, rows = told >> 2, told & 2, told & 1
+        shape_of = ((2,) if rows else ()) + (reach if odd else 2 * reach + 1,)
+        described = (np.dtype(np.int8), shape_of, math.prod(shape_of))
+        offsets = _whole(described, lambda size: take_labels(source, size, None, None))
         offsets = _mirrored(offsets) if odd else offsets
     taps = None
     if has["taps"]:

@@ -14,9 +14,11 @@ import numpy as np
 from rdtheory.schemes import _entropy
 from rdtheory.schemes._entropy import bits, even, halved, normalized, peaked, put, take
 
-__all__ = ["ESCAPES", "LARGEST_TABLE", "describe", "fit", "frequencies", "read"]
+__all__ = ["certain", "describe", "fit", "frequencies", "read", "remembered"]
 
-CERTAIN, SHAPED, TABLE = range(3)
+CERTAIN, SHAPED, TABLE, AGAIN = range(4)
+KINDS = normalized(np.array([3, 2, 2, 9]))  # AGAIN: a density as before but for its scale
+OLD_SHAPE, NEW_SHAPE, NEW_TABLE = 5.0, 16.0, 16.0  # bits that they take, about
 POWERS = (0.5, 1.0, 1.5, 2.0)
 ZONES = 9
 SCALES = 384  # from 2^-4 to 2^20
@@ -27,10 +29,13 @@ LARGEST_TABLE = 4096
 ESCAPES = 32  # shares of the labels outside the range: 2^-e, or none
 
 Model = tuple
+Memory = tuple[int, int, int, int] | None  # shape, zone, scale of the density before, scale of the one before that
 
 
 def frequencies(model: Model, low: int, size: int, escape: int | None) -> np.ndarray:
     """Of the labels low, low + 1, ..., `size` of them, and of what is none of them if there is an escape.
+
+    Where one label is `certain` there is nothing to code, and one frequency.
 
     Examples
     --------
@@ -52,6 +57,17 @@ def frequencies(model: Model, low: int, size: int, escape: int | None) -> np.nda
     return normalized(weights)
 
 
+def certain(model: Model, escape: int | None) -> int | None:
+    """The position of the one label there is, of which nothing is coded.
+
+    Examples
+    --------
+    >>> print(certain((CERTAIN, 5), None), certain((CERTAIN, 5), 3))
+    5 None
+    """
+    return model[1] if model[0] == CERTAIN and escape is None else None
+
+
 def _shaped(shape: int, zone: int, scale: int, low: int, size: int) -> np.ndarray:
     points = 16 if size <= 512 else 4 if size <= 8192 else 1
     inside = (np.arange(points) + 0.5) / points - 0.5
@@ -64,27 +80,27 @@ def _shaped(shape: int, zone: int, scale: int, low: int, size: int) -> np.ndarra
     return np.where(labels == 0, weights * (8 + zone) // 8, weights)
 
 
-def fit(counts: np.ndarray, low: int, outside: int = 0) -> tuple[float, Model, int | None]:
+def fit(counts: np.ndarray, low: int, outside: int, memory: Memory) -> tuple[float, Model, int | None]:
     """The cheapest model of labels that occur `counts` times: what they and it take, itself, how rare the escape is.
 
     Examples
     --------
-    >>> fit(np.array([0, 7]), 0)
-    (3.0, (0, 1), None)
+    >>> fit(np.array([0, 7]), 0, 0, None)
+    (4.0, (0, 1), None)
     """
     escape = None if not outside else min(max(round(math.log2(max(counts.max(), 1) / outside)), 0), ESCAPES - 1)
     used = np.flatnonzero(counts)
     if len(used) <= 1:
-        return 2 + math.log2(len(counts)), (CERTAIN, int(used[0]) if len(used) else 0), escape
-    candidates = [_best_shape(counts, low)]
+        return 3 + math.log2(len(counts)), (CERTAIN, int(used[0]) if len(used) else 0), escape
+    candidates = [_best_shape(counts, low, memory)]
     if len(counts) <= LARGEST_TABLE:
         candidates.append(_best_table(counts))
     return *min(candidates, key=_first), escape
 
 
-def _best_shape(counts: np.ndarray, low: int) -> tuple[float, Model]:
+def _best_shape(counts: np.ndarray, low: int, memory: Memory) -> tuple[float, Model]:
     labels = np.abs(np.arange(low, low + len(counts), dtype=np.float64))
-    n = max(counts.sum(), 1)
+    n = counts.sum()
 
     @functools.cache
     def price(shape: int, zone: int, scale: int) -> float:
@@ -98,12 +114,17 @@ def _best_shape(counts: np.ndarray, low: int) -> tuple[float, Model]:
                 if best == scale:
                     break
                 scale = best
-        return price(shape, zone, scale), (SHAPED, shape, zone, scale)
+        told = NEW_SHAPE if memory is None or memory[:2] != (shape, zone) else OLD_SHAPE
+        return price(shape, zone, scale) + told, (SHAPED, shape, zone, scale)
 
-    found = []
-    for shape, p in enumerate(POWERS):
+    def start(shape: int) -> int:
+        p = POWERS[shape]
         moment = (counts @ np.maximum(labels, 0.25) ** p / n * p * math.log(2)) ** (1 / p)  # of greatest likelihood
-        found.append(descend(shape, 0, min(max(round(16 * math.log2(moment)) + 64, 0), SCALES - 1)))
+        return min(max(round(16 * math.log2(moment)) + 64, 0), SCALES - 1)
+
+    found = [descend(shape, 0, start(shape)) for shape in range(len(POWERS))]
+    if memory is not None:
+        found.append(descend(*memory[:2], start(memory[0])))
     best = min(found)
     if len(counts) <= 512:
         _, (_, shape, _, scale) = best
@@ -111,7 +132,7 @@ def _best_shape(counts: np.ndarray, low: int) -> tuple[float, Model]:
             candidate = descend(shape, zone, scale)
             scale = candidate[1][3]
             best = min(best, candidate)
-    return best[0] + 12, best[1]
+    return best
 
 
 def _best_table(counts: np.ndarray) -> tuple[float, Model]:
@@ -125,27 +146,29 @@ def _best_table(counts: np.ndarray) -> tuple[float, Model]:
         seen = np.bincount(np.diff(levels) + reach, minlength=2 * reach + 1)
         for spread, width in enumerate(SPREADS):
             best = min(best, (data + bits(seen, peaked(width, reach)), (TABLE, fineness, spread, levels)), key=_first)
-    return best[0] + 16, best[1]
+    return best[0] + NEW_TABLE, best[1]
 
 
 def _first(pair: tuple[float, Model]) -> float:
     return pair[0]
 
 
-def describe(operations: list, model: Model, escape: int | None, size: int, escapes: bool, guess: int) -> int:
-    """Put a model; `guess` is the scale to expect, and that to expect next is returned."""
+def describe(operations: list, model: Model, escape: int | None, size: int, escapes: bool, memory: Memory) -> Memory:
+    """Put a model; what is remembered of those before makes it shorter, and what to remember is returned."""
     kind, *rest = model
-    put(operations, kind, even(3))
+    again = memory is not None and kind == SHAPED and tuple(rest[:2]) == memory[:2]
+    put(operations, AGAIN if again else kind, KINDS)
     if escapes:
         put(operations, ESCAPES if escape is None else escape, even(ESCAPES + 1))
     if kind == CERTAIN:
         put(operations, rest[0], even(size))
     elif kind == SHAPED:
         shape, zone, scale = rest
-        put(operations, shape, even(len(POWERS)))
-        put(operations, zone, even(ZONES))
-        put(operations, scale - guess + SCALES, peaked(24, SCALES))
-        return scale
+        if not again:
+            put(operations, shape, even(len(POWERS)))
+            put(operations, zone, even(ZONES))
+        expected = _expected(memory)
+        put(operations, scale - expected + SCALES, peaked(8 if memory else 200, SCALES))
     else:
         fineness, spread, levels = rest
         reach = DEEPEST * 2**fineness
@@ -153,27 +176,34 @@ def describe(operations: list, model: Model, escape: int | None, size: int, esca
         put(operations, spread, even(len(SPREADS)))
         put(operations, levels[0], even(reach + 1))
         put(operations, np.diff(levels) + reach, peaked(SPREADS[spread], reach))
-    return guess
+    return remembered(model, memory)
 
 
-def read(coder, size: int, escapes: bool, guess: int) -> tuple[Model, int | None, int]:
-    """What `describe` put: the model, the escape, and the scale to expect next."""
+def read(coder, size: int, escapes: bool, memory: Memory) -> tuple[Model, int | None, Memory]:
+    """What `describe` put: the model, the escape, and what to remember."""
 
     def one(table: np.ndarray) -> int:
         return int(take(coder, 1, table)[0])
 
-    kind, escape = one(even(3)), None
+    kind, escape = one(KINDS), None
     if escapes:
         told = one(even(ESCAPES + 1))
         escape = None if told == ESCAPES else told
     if kind == CERTAIN:
-        return (CERTAIN, one(even(size))), escape, guess
-    if kind == SHAPED:
-        shape, zone = one(even(len(POWERS))), one(even(ZONES))
-        scale = one(peaked(24, SCALES)) - SCALES + guess
-        if not 0 <= scale < SCALES:
-            raise ValueError(f"the bitstream describes frequencies of a scale {scale}, not between 0 and {SCALES - 1}")
-        return (SHAPED, shape, zone, scale), escape, scale
+        return (CERTAIN, one(even(size))), escape, memory
+    if kind == TABLE:
+        return (TABLE, *_read_table(coder, size, one)), escape, memory
+    if kind == AGAIN and memory is None:
+        raise ValueError("the bitstream describes frequencies by others before, of which there are none")
+    shape, zone = memory[:2] if kind == AGAIN else (one(even(len(POWERS))), one(even(ZONES)))
+    scale = one(peaked(8 if memory else 200, SCALES)) - SCALES + _expected(memory)
+    if not 0 <= scale < SCALES:
+        raise ValueError(f"the bitstream describes frequencies of a scale {scale}, not between 0 and {SCALES - 1}")
+    model = (SHAPED, shape, zone, scale)
+    return model, escape, remembered(model, memory)
+
+
+def _read_table(coder, size: int, one) -> tuple[int, int, np.ndarray]:
     if size > LARGEST_TABLE:
         raise ValueError(f"the bitstream describes a table of {size} frequencies, more than {LARGEST_TABLE}")
     fineness, spread = one(even(FINENESS)), one(even(len(SPREADS)))
@@ -183,4 +213,23 @@ def read(coder, size: int, escapes: bool, guess: int) -> tuple[Model, int | None
     levels = np.cumsum(np.concatenate([[first], rest]))
     if levels.min() < 0 or levels.max() > reach:
         raise ValueError("the bitstream describes frequencies outside the range of a table")
-    return (TABLE, fineness, spread, levels), escape, guess
+    return fineness, spread, levels
+
+
+def remembered(model: Model, memory: Memory) -> Memory:
+    """What is known after a model.
+
+    Examples
+    --------
+    >>> remembered((SHAPED, 3, 0, 64), (3, 1, 60, 58))
+    (3, 0, 64, 60)
+    """
+    if model[0] != SHAPED:
+        return memory
+    _, shape, zone, scale = model
+    return shape, zone, scale, memory[2] if memory else scale
+
+
+def _expected(memory: Memory) -> int:
+    """As far from the scale before as that was from its own; without any, about one step."""
+    return 96 if memory is None else min(max(2 * memory[2] - memory[3], 0), SCALES - 1)

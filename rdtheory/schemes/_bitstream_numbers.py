@@ -101,8 +101,9 @@ def put_floats(sink: Sink, array: np.ndarray) -> None:
     flat = np.ascontiguousarray(array).ravel()
     distinct, place, counts = np.unique(flat.view(f"u{flat.itemsize}"), return_inverse=True, return_counts=True)
     positions = -float(counts @ np.log2(counts / len(flat))) / 8
-    listed = len(distinct) * (flat.itemsize + 1) + positions + 8 < len(flat) * flat.itemsize
-    put_number(sink, len(distinct) if listed else 0)
+    listed = len(flat) > 1 and len(distinct) * (flat.itemsize + 1) + positions + 8 < len(flat) * flat.itemsize
+    if len(flat) > 1:
+        put_number(sink, len(distinct) if listed else 0)
     kept = distinct.view(flat.dtype) if listed else flat
     sink[0].extend(kept.astype(flat.dtype.newbyteorder("<")).tobytes())
     if listed:
@@ -114,7 +115,7 @@ def take_floats(source: Source) -> np.ndarray:
     dtype, shape, size = take_array(source)
     if dtype.kind != "f":
         raise ValueError(f"the header of the bitstream names dtype {dtype}, where floats are expected")
-    listed = take_number(source)
+    listed = take_number(source) if size > 1 else 0
     kept = np.frombuffer(take_bytes(source, (listed or size) * dtype.itemsize), dtype).astype(dtype.newbyteorder("="))
     if not listed:
         return kept.reshape(shape)
@@ -139,8 +140,9 @@ def put_labels(sink: Sink, labels: np.ndarray, classes: np.ndarray | None, taps:
     outside = (labels < least) | (labels >= least + size)
     symbols = np.where(outside, size, labels - np.where(outside, 0, least))
     put_number(sink, _folded(least))
-    put_number(sink, size - 1)
-    put_number(sink, int(outside.sum()))
+    put_number(sink, 2 * (size - 1) + bool(outside.any()))
+    if outside.any():
+        put_number(sink, int(outside.sum()))
     _put_escaped(operations, labels[outside])
     contexts = _known_contexts(len(labels), classes)
     if taps is not None:
@@ -155,9 +157,9 @@ def put_labels(sink: Sink, labels: np.ndarray, classes: np.ndarray | None, taps:
     else:
         _, models = _fitted(symbols, contexts, groups, least, size)
     work[0] += len(labels) * (1 if taps is None else STEPWISE) + len(models) * size
-    tables, guess = [], 64
+    tables, memory = [], None
     for model, escape in models:
-        guess = _bitstream_models.describe(operations, model, escape, size, bool(outside.any()), guess)
+        memory = _bitstream_models.describe(operations, model, escape, size, bool(outside.any()), memory)
         tables.append(_bitstream_models.frequencies(model, least, size, escape))
     if taps is not None:
         _entropy.put_mixed(operations, symbols, tables, contexts)
@@ -171,7 +173,8 @@ def take_labels(
 ) -> np.ndarray:
     """What `put_labels` put, `count` labels."""
     coder = source[1]
-    least, size, escaped = _unfolded(take_number(source)), take_number(source) + 1, take_number(source)
+    least, size = _unfolded(take_number(source)), take_number(source)
+    size, escaped = size // 2 + 1, take_number(source) if size % 2 else 0
     if size > WIDEST or escaped > count or least < -(2**63) or least + size > 2**63:
         raise ValueError(f"the bitstream claims {size} labels from {least} on, and {escaped} others of {count}")
     groups = 1 if classes is None else int(classes.max()) + 1
@@ -184,17 +187,18 @@ def take_labels(
     kinds = int(of_state.max()) + 1
     charge(source, count * (1 if taps is None else STEPWISE) + groups * kinds * size)
     outside = _take_escaped(coder, escaped)
-    tables, guess = [], 64
+    tables, only, memory = [], [], None
     for _ in range(groups * kinds):
-        model, escape, guess = _bitstream_models.read(coder, size, bool(escaped), guess)
+        model, escape, memory = _bitstream_models.read(coder, size, bool(escaped), memory)
         tables.append(_bitstream_models.frequencies(model, least, size, escape))
+        only.append(_bitstream_models.certain(model, escape) or 0)
     contexts = _known_contexts(count, classes)
     symbols = np.zeros(count, np.int64)
     if taps is not None:
-        symbols = _follow(coder, tables, contexts * kinds, of_state, taps, least, size, outside)
+        symbols = _follow(coder, tables, only, contexts * kinds, of_state, taps, least, size, outside)
     else:
-        for order, table in zip(_split(contexts, groups), tables, strict=True):
-            symbols[order] = _entropy.take(coder, len(order), table)
+        for order, table, start in zip(_split(contexts, groups), tables, only, strict=True):
+            symbols[order] = _entropy.take(coder, len(order), table) + start
     seen = symbols == size
     if int(seen.sum()) != escaped:
         raise ValueError(f"the bitstream holds {int(seen.sum())} escaped labels and claims {escaped}")
@@ -206,18 +210,24 @@ def take_labels(
 def _fitted(symbols, contexts, count, least, size) -> tuple[float, list]:
     """Cheapest models of all contexts, with what symbols and models take."""
     counts = np.bincount(contexts * (size + 1) + symbols, minlength=count * (size + 1)).reshape(count, size + 1)
-    found = [_bitstream_models.fit(row[:-1], least, int(row[-1])) for row in counts]
-    return sum(cost for cost, _, _ in found), [(model, escape) for _, model, escape in found]
+    total, found, memory = 0.0, [], None
+    for row in counts:
+        price, model, escape = _bitstream_models.fit(row[:-1], least, int(row[-1]), memory)
+        total += price
+        memory = _bitstream_models.remembered(model, memory)
+        found.append((model, escape))
+    return total, found
 
 
-def _follow(coder, tables, base, of_state, taps, least, size, outside) -> np.ndarray:
+def _follow(coder, tables, only, base, of_state, taps, least, size, outside) -> np.ndarray:
     """Labels of a trellis code one after another: each leads to the state in whose context the next was coded."""
     models = [_entropy.model(table) for table in tables]
     following, of_state, known = _trellis_states.transitions(taps).tolist(), of_state.tolist(), iter(outside.tolist())
     state, symbols = 0, []
     for first in base.tolist():
-        model = models[first + of_state[state]]
-        symbol = 0 if model is None else coder.decode(model)
+        context = first + of_state[state]
+        model = models[context]
+        symbol = only[context] if model is None else coder.decode(model)
         symbols.append(symbol)
         label = symbol + least if symbol < size else next(known, 0)
         state = following[state][label & 1]

@@ -1,6 +1,6 @@
 """Quantized weights as bytes, and back: what a compressed model takes is the length of them.
 
-A bitstream is: magic (3 bytes), version (1), length of the coded part, the coded part, the structure (containers, keys,
+A bitstream is: magic (2 bytes), version (1), length of the coded part, the coded part, the structure (containers, keys,
 dtypes, shapes, steps, codebooks), padding, CRC-32 of all before. Lengths and sizes take seven bits a byte.
 What is coded are the labels and the frequencies that they are coded with, by the range coder's relative ANS.
 """
@@ -18,7 +18,7 @@ from rdtheory.schemes._bitstream_numbers import Sink, Source, put_number, take_b
 
 __all__ = ["decode", "dequantize", "encode"]
 
-MAGIC, VERSION = b"RDB", 1
+MAGIC, VERSION = b"RD", 1
 NONE, LEAF, LIST, TUPLE, DICT = range(5)
 DEEPEST = 64  # containers in containers
 FREE_WORK, WORK_PER_BYTE = 2**24, 256
@@ -92,20 +92,20 @@ def decode(data: bytes) -> PyTree:
     --------
     >>> decode(b"nothing of the kind")
     Traceback (most recent call last):
-    ValueError: data is not a bitstream of rdtheory: it does not begin with b'RDB'
+    ValueError: data is not a bitstream of rdtheory: it does not begin with b'RD'
     """
     if not isinstance(data, bytes | bytearray | memoryview):
         raise TypeError(f"data must be bytes, got {type(data).__name__}")
     data = bytes(data)
-    if data[:3] != MAGIC:
+    if data[:2] != MAGIC:
         raise ValueError(f"data is not a bitstream of rdtheory: it does not begin with {MAGIC!r}")
-    if len(data) < 10:
+    if len(data) < 9:
         raise ValueError(f"the bitstream is cut off: it has {len(data)} bytes")
-    if data[3] != VERSION:
-        raise ValueError(f"the bitstream has version {data[3]}, and {VERSION} is the one that can be read")
+    if data[2] != VERSION:
+        raise ValueError(f"the bitstream has version {data[2]}, and {VERSION} is the one that can be read")
     if zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
         raise ValueError("the bitstream is cut off or damaged: its checksum does not match")
-    body = io.BytesIO(data[4:-4])
+    body = io.BytesIO(data[3:-4])
     length = take_number((body, None, [0]))
     coder = _entropy.opened(take_bytes((body, None, [0]), length))
     source: Source = (body, coder, [FREE_WORK + WORK_PER_BYTE * (len(data) - 4)])

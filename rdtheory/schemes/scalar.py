@@ -20,7 +20,6 @@ from rdtheory.schemes._steps import positive
 
 __all__ = ["least_dead_zone", "quantize", "spread_classes", "water_step"]
 
-PER_OCTAVE = 4  # classes of the ratio of deviation to step
 WORTH = 1 / 3  # of a step: less spread is not worth a bit. The water level itself is at 1/√12
 LAST_CLASS = 255  # that a bitstream knows
 OFFSET_UNIT = 128
@@ -129,16 +128,21 @@ def water_step(importance: Float[ArrayLike, "..."], level: Float[ArrayLike, ""])
     return _checks.poison(found, ok & level_ok)
 
 
-def spread_classes(variances: Float[ArrayLike, "..."], step: Float[ArrayLike, "..."]) -> Int[Array, "..."]:
-    """Classes of weights whose deviation is within an eighth of an octave of the same multiple of the step.
+def spread_classes(
+    variances: Float[ArrayLike, "..."], step: Float[ArrayLike, "..."], *, per_octave: int = 2
+) -> Int[Array, "..."]:
+    """Classes of weights whose deviation is about the same multiple of the step, so that their labels have one law.
 
-    Labels of the same σ/Δ have the same law: four classes to the octave lose 0.003 bit. Class 0 is what no scalar
+    Taking those for equal that differ by up to an octave over `per_octave` loses (log 2)/(12 per_octave²) bit of each
+    Gaussian weight, 0.014 bit for two classes to the octave, and each class takes about 15 bits in the bitstream, or 5
+    where the class of a weight is known from its row. Class 0 is what no scalar
     quantizer can describe for less than it saves, σ <= Δ/3; what lies under water, σ² <= μ/λ = Δ²/12, is part of it.
 
     Parameters
     ----------
     variances : σ² >= 0, any shape.
     step : Δ > 0, broadcasts against the variances.
+    per_octave : classes to the octave of σ/Δ, static.
 
     Returns
     -------
@@ -154,7 +158,7 @@ def spread_classes(variances: Float[ArrayLike, "..."], step: Float[ArrayLike, ".
     [ 0  7 11 11]
     """
     ratio, ok = _ratio(variances, step)
-    place = jnp.round(PER_OCTAVE * jnp.log2(jnp.where(ratio > WORTH, ratio / WORTH, 1.0))) + 1
+    place = jnp.round(_checks.count("per_octave", per_octave, 1) * jnp.log2(jnp.where(ratio > WORTH, ratio / WORTH, 1.0))) + 1
     return _checks.poison(jnp.where(ratio > WORTH, jnp.clip(place, 1, LAST_CLASS), 0).astype(jnp.int32), ok)
 
 
