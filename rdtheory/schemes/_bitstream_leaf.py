@@ -138,6 +138,8 @@ def take_leaf(source: Source, where: str) -> Quantized:
     if has["offsets"]:
         told = take_number(source)
         reach, odd, rows = told >> 2, told & 2, told & 1
+        if odd and not reach:
+            raise ValueError(f"the bitstream gives {where} half of the offsets of no label")
         shape_of = ((2,) if rows else ()) + (reach if odd else 2 * reach + 1,)
         described = (np.dtype(np.int8), shape_of, math.prod(shape_of))
         offsets = _whole(described, lambda size: take_labels(source, size, None, None))

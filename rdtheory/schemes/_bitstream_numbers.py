@@ -31,7 +31,7 @@ Source = tuple[io.BytesIO, object, list[int]]
 DTYPES = tuple(np.dtype(name) for name in ("<i1", "<i2", "<i4", "<i8", "<u1", "<u2", "<u4", "<f2", "<f4", "<f8"))
 WIDEST = 2**16  # range of labels that have frequencies; what lies outside is escaped
 AXES = 32
-STEPWISE = 16  # work of a label of a trellis code, which is coded on its own
+STEPWISE = 4  # work of a label of a trellis code, which is coded on its own
 CHUNK = 16  # bits
 
 
@@ -92,7 +92,10 @@ def take_array(source: Source) -> tuple[np.dtype, tuple[int, ...], int]:
     shape = tuple(take_number(source) for _ in range(axes))
     if 0 in shape:
         raise ValueError(f"the header of the bitstream names an array without entries, {shape}")
-    return DTYPES[code], shape, math.prod(shape)
+    size = math.prod(shape)
+    if size > source[2][0]:
+        raise ValueError(f"the bitstream claims an array of {size} entries, more than its length allows")
+    return DTYPES[code], shape, size
 
 
 def put_floats(sink: Sink, array: np.ndarray) -> None:
@@ -138,20 +141,24 @@ def put_labels(sink: Sink, labels: np.ndarray, classes: np.ndarray | None, taps:
     size = min(largest - least + 1, widest)
     # Not labels - least, which 64 bits need not hold.
     outside = (labels < least) | (labels >= least + size)
-    symbols = np.where(outside, size, labels - np.where(outside, 0, least))
+    escaped = int(np.count_nonzero(outside))
+    symbols = (labels - least if not escaped else np.where(outside, size, labels - np.where(outside, 0, least))).astype(
+        np.int32
+    )
     put_number(sink, _folded(least))
-    put_number(sink, 2 * (size - 1) + bool(outside.any()))
-    if outside.any():
-        put_number(sink, int(outside.sum()))
-    _put_escaped(operations, labels[outside])
-    contexts = _known_contexts(len(labels), classes)
+    put_number(sink, 2 * (size - 1) + bool(escaped))
+    if escaped:
+        put_number(sink, escaped)
+        _put_escaped(operations, labels[outside])
+    contexts = None if groups == 1 else classes.astype(np.int64)
     if taps is not None:
         states = _trellis_states.states(labels, taps)
         tried = []
         for way in range(_trellis_states.WAYS if len(_trellis_states.transitions(taps)) <= 8 else 2):
             of_state = _trellis_states.contexts(taps, way)
-            mixed, count = contexts * (of_state.max() + 1) + of_state[states], groups * (of_state.max() + 1)
-            tried.append((*_fitted(symbols, mixed, count, least, size), mixed, way))
+            kinds = int(of_state.max()) + 1
+            mixed = of_state[states] if contexts is None else contexts * kinds + of_state[states]
+            tried.append((*_fitted(symbols, mixed, groups * kinds, least, size), mixed, way))
         _, models, contexts, way = min(tried, key=lambda t: t[0])
         put_number(sink, way)
     else:
@@ -159,18 +166,16 @@ def put_labels(sink: Sink, labels: np.ndarray, classes: np.ndarray | None, taps:
     work[0] += len(labels) * (1 if taps is None else STEPWISE) + len(models) * size
     tables, memory = [], None
     for model, escape in models:
-        memory = _bitstream_models.describe(operations, model, escape, size, bool(outside.any()), memory)
+        memory = _bitstream_models.describe(operations, model, escape, size, bool(escaped), memory)
         tables.append(_bitstream_models.frequencies(model, least, size, escape))
     if taps is not None:
         _entropy.put_mixed(operations, symbols, tables, contexts)
         return
-    for order, table in zip(_split(contexts, groups), tables, strict=True):
+    for order, table in zip([slice(None)] if groups == 1 else _split(contexts, groups), tables, strict=True):
         _entropy.put(operations, symbols[order], table)
 
 
-def take_labels(
-    source: Source, count: int, classes: np.ndarray | None, taps: np.ndarray | None
-) -> np.ndarray:
+def take_labels(source: Source, count: int, classes: np.ndarray | None, taps: np.ndarray | None) -> np.ndarray:
     """What `put_labels` put, `count` labels."""
     coder = source[1]
     least, size = _unfolded(take_number(source)), take_number(source)
@@ -192,24 +197,32 @@ def take_labels(
         model, escape, memory = _bitstream_models.read(coder, size, bool(escaped), memory)
         tables.append(_bitstream_models.frequencies(model, least, size, escape))
         only.append(_bitstream_models.certain(model, escape) or 0)
-    contexts = _known_contexts(count, classes)
-    symbols = np.zeros(count, np.int64)
+    contexts = None if groups == 1 else classes.astype(np.int64)
     if taps is not None:
-        symbols = _follow(coder, tables, only, contexts * kinds, of_state, taps, least, size, outside)
+        base = np.zeros(count, np.int64) if contexts is None else contexts * kinds
+        symbols = _follow(coder, tables, only, base, of_state, taps, least, size, outside)
+    elif contexts is None:
+        symbols = _entropy.take(coder, count, tables[0]).astype(np.int64)
+        symbols += only[0]
     else:
+        symbols = np.zeros(count, np.int64)
         for order, table, start in zip(_split(contexts, groups), tables, only, strict=True):
             symbols[order] = _entropy.take(coder, len(order), table) + start
+    if not escaped:
+        symbols += least
+        return symbols
     seen = symbols == size
-    if int(seen.sum()) != escaped:
-        raise ValueError(f"the bitstream holds {int(seen.sum())} escaped labels and claims {escaped}")
-    labels = symbols + least
-    labels[seen] = outside
-    return labels
+    if np.count_nonzero(seen) != escaped:
+        raise ValueError(f"the bitstream holds {np.count_nonzero(seen)} escaped labels and claims {escaped}")
+    symbols += least
+    symbols[seen] = outside
+    return symbols
 
 
 def _fitted(symbols, contexts, count, least, size) -> tuple[float, list]:
     """Cheapest models of all contexts, with what symbols and models take."""
-    counts = np.bincount(contexts * (size + 1) + symbols, minlength=count * (size + 1)).reshape(count, size + 1)
+    place = symbols if contexts is None else contexts * (size + 1) + symbols
+    counts = np.bincount(place, minlength=count * (size + 1)).reshape(count, size + 1)
     total, found, memory = 0.0, [], None
     for row in counts:
         price, model, escape = _bitstream_models.fit(row[:-1], least, int(row[-1]), memory)
@@ -234,14 +247,8 @@ def _follow(coder, tables, only, base, of_state, taps, least, size, outside) -> 
     return np.array(symbols, np.int64)
 
 
-def _known_contexts(count: int, classes: np.ndarray | None) -> np.ndarray:
-    return np.zeros(count, np.int64) if classes is None else classes.astype(np.int64)
-
-
 def _split(contexts: np.ndarray, count: int) -> list[np.ndarray]:
     """The positions of each context, in order."""
-    if count == 1:
-        return [np.arange(len(contexts))]
     order = np.argsort(contexts, kind="stable")
     return np.split(order, np.cumsum(np.bincount(contexts, minlength=count))[:-1])
 

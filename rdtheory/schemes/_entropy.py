@@ -24,13 +24,14 @@ Operation = tuple[np.ndarray, list[np.ndarray], np.ndarray | None]
 
 
 def normalized(weights: np.ndarray) -> np.ndarray:
-    """Whole numbers >= 1 in proportion to `weights` (integers below 2^38, not all zero) that sum to 2^24.
+    """Whole numbers >= 1 in proportion to `weights` (integers from 0 to 2^38) that sum to 2^24; equal if all are 0.
 
     Examples
     --------
     >>> print(normalized(np.array([3, 1, 0])))
     [12582910  4194304        2]
     """
+    weights = weights if weights.any() else weights + 1
     top = int(weights.max()).bit_length() - UNIT
     weights = weights >> top if top > 0 else weights
     spare = 2**PRECISION - len(weights)
@@ -111,9 +112,7 @@ def put(operations: list[Operation], symbols: np.ndarray | int, frequencies: np.
     operations.append((np.atleast_1d(np.asarray(symbols, np.int32)), [frequencies], None))
 
 
-def put_mixed(
-    operations: list[Operation], symbols: np.ndarray, tables: list[np.ndarray], contexts: np.ndarray
-) -> None:
+def put_mixed(operations: list[Operation], symbols: np.ndarray, tables: list[np.ndarray], contexts: np.ndarray) -> None:
     """Symbols with frequencies `tables[context]` each."""
     operations.append((symbols.astype(np.int32), tables, contexts))
 

@@ -21,7 +21,7 @@ __all__ = ["decode", "dequantize", "encode"]
 MAGIC, VERSION = b"RD", 1
 NONE, LEAF, LIST, TUPLE, DICT = range(5)
 DEEPEST = 64  # containers in containers
-FREE_WORK, WORK_PER_BYTE = 2**24, 256
+FREE_WORK, WORK_PER_BYTE = 2**22, 256
 
 
 def encode(tree: PyTree) -> bytes:
@@ -73,7 +73,7 @@ def decode(data: bytes) -> PyTree:
     """The tree that was encoded: labels, dtypes and weights, bit for bit.
 
     Whatever the bytes are, the answer is a tree or a ValueError, in time and memory in proportion to their number:
-    labels and entries of frequency tables (a label of a trellis code counts 16) are at most 2²⁴ and 256 for each byte.
+    labels and entries of frequency tables (a label of a trellis code counts 4) are at most 2²² and 256 for each byte.
 
     Parameters
     ----------

@@ -158,7 +158,10 @@ def spread_classes(
     [ 0  7 11 11]
     """
     ratio, ok = _ratio(variances, step)
-    place = jnp.round(_checks.count("per_octave", per_octave, 1) * jnp.log2(jnp.where(ratio > WORTH, ratio / WORTH, 1.0))) + 1
+    place = (
+        jnp.round(_checks.count("per_octave", per_octave, 1) * jnp.log2(jnp.where(ratio > WORTH, ratio / WORTH, 1.0)))
+        + 1
+    )
     return _checks.poison(jnp.where(ratio > WORTH, jnp.clip(place, 1, LAST_CLASS), 0).astype(jnp.int32), ok)
 
 
@@ -227,5 +230,7 @@ def _beside(name: str, value: ArrayLike, w: Array, sound, wanted: str) -> tuple[
     if x.ndim > w.ndim or any(size not in (1, full) for size, full in zip(x.shape[::-1], w.shape[::-1], strict=False)):
         raise ValueError(f"{name} must broadcast against the shape {w.shape}, got shape {x.shape}")
     _, known = _checks.look(x)
-    ok = _checks.holds(sound(known).all(), lambda: f"{name} must be {wanted}, got {_checks._show(x)}")
+    ok = _checks.holds(
+        sound(known).all(), lambda: f"{name} must be {wanted}, got numbers from {known.min()} to {known.max()}"
+    )
     return x.reshape((1,) * (w.ndim - x.ndim) + x.shape), ok
