@@ -293,15 +293,14 @@ class Quantized(NamedTuple):
     """Weights as whole numbers, with what turns them back into weights; a leaf of what `bitstream.encode` takes.
 
     A label k stands for step · (k + offset), or for step · codebook[k]. With `taps` it belongs to a trellis code: at
-    state s of the decoder it stands for step · (2k - q sign(k) + offset), q = s mod 2, and the next state is
+    state s of the decoder it stands for step · (2k + q + offset), q = s mod 2, and the next state is
     ⌊s/2⌋ ⊕ q · taps[0] ⊕ (k mod 2) · taps[1], from state 0 on, the labels taken in row-major order.
     """
 
     labels: Int[Array, "..."]  #: in the shape of the weights
-    step: Float[Array, "..."] | None = None  #: Δ > 0, broadcasts against the labels; infinite: the weight is zero
+    step: Float[Array, "..."] | None = None  #: >= 0, broadcasts against the labels; 0 or infinite: the weight is zero
     codebook: Float[Array, " levels"] | None = None  #: values of the labels 0, 1, ...; without it, a grid
-    offsets: Int[Array, "..."] | None = (
-        None  #: int8, 128ths of a step, for labels -m..m (beyond, the outermost): (2m+1,), or (2, 2m+1) by q
-    )
+    #: int8, 128ths of a step, for the labels -m..m; beyond, the outermost: (2m + 1,), or (2, 2m + 1) by q
+    offsets: Int[Array, "..."] | None = None
     classes: Int[Array, "..."] | None = None  #: 0..255, broadcasts against the labels: which share their frequencies
     taps: Int[Array, "2"] | None = None  #: whole numbers below 4096 that make the trellis; None for scalar labels

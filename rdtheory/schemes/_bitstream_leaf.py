@@ -15,7 +15,6 @@ from rdtheory.schemes._bitstream_numbers import (
     put_labels,
     put_number,
     take_array,
-    take_bytes,
     take_floats,
     take_labels,
     take_number,
@@ -25,6 +24,7 @@ __all__ = ["concrete", "put_leaf", "take_leaf", "validate", "weights"]
 
 LARGEST_TAP = 4095
 LARGEST_CLASS = 255
+WITHHELD = 1 << 5  # beside the parts that there are: the classes are not sent
 OFFSET_UNIT = 128  # offsets are told in 128ths of a step
 PARTS = ("step", "codebook", "offsets", "classes", "taps")
 
@@ -54,7 +54,7 @@ def validate(where: str, leaf: Quantized) -> None:
     need(step is not None or codebook is not None, "a step or a codebook is needed, both are None")
     if step is not None:
         need(_broadcasts(step, labels), f"step must broadcast against the labels, {labels.shape}, got {step.shape}")
-        need(not known or np.all(step > 0), "step must be > 0")
+        need(not known or np.all(step >= 0), "step must be >= 0")
     if codebook is not None:
         need(codebook.ndim == 1, f"codebook must be a vector, got shape {codebook.shape}")
         need(offsets is None and taps is None, "a codebook goes without offsets and taps")
@@ -89,7 +89,7 @@ def weights(leaf: Quantized):
         values, rows = labels.astype(step.dtype), 0
         if taps is not None:
             rows = _trellis_states.states(labels, taps) & 1
-            values = 2 * values - xp.where(rows == 1, xp.sign(values), xp.zeros_like(values))
+            values = 2 * values + rows.astype(step.dtype)
         if offsets is not None:
             reach = offsets.shape[-1] // 2
             column = xp.clip(labels, -reach, reach) + reach
@@ -102,10 +102,12 @@ def weights(leaf: Quantized):
     return values * factor
 
 
-def put_leaf(sink: Sink, leaf: Quantized) -> None:
+def put_leaf(sink: Sink, leaf: Quantized, send_classes: bool) -> None:
     """Which parts there are, labels' dtype and shape, then each part."""
     labels, step, codebook, offsets, classes, taps = leaf
-    put_number(sink, sum(1 << bit for bit, name in enumerate(PARTS) if getattr(leaf, name) is not None))
+    parts = sum(1 << bit for bit, name in enumerate(PARTS) if getattr(leaf, name) is not None)
+    withheld = classes is not None and not send_classes
+    put_number(sink, parts + WITHHELD * withheld)
     put_array(sink, labels)
     for floats in (step, codebook):
         if floats is not None:
@@ -114,14 +116,17 @@ def put_leaf(sink: Sink, leaf: Quantized) -> None:
         half = offsets[..., offsets.shape[-1] // 2 + 1 :]
         odd = half.size > 0 and np.array_equal(_mirrored(half), offsets)
         put_number(sink, offsets.shape[-1] // 2 * 4 + 2 * odd + offsets.ndim - 1)
-        put_labels(sink, half.ravel() if odd else offsets.ravel(), None, None)
+        put_labels(sink, half.ravel() if odd else offsets.ravel())
     if taps is not None:
         for tap in taps.tolist():
             put_number(sink, tap)
     spread = None
     if classes is not None:
-        put_array(sink, classes)
-        put_labels(sink, _differences(classes), None, None)
+        if withheld:
+            sink[3].append(classes)
+        else:
+            put_array(sink, classes)
+            put_labels(sink, _differences(classes))
         spread = np.broadcast_to(classes, labels.shape).ravel()
     put_labels(sink, labels.ravel(), spread, taps)
 
@@ -129,6 +134,7 @@ def put_leaf(sink: Sink, leaf: Quantized) -> None:
 def take_leaf(source: Source, where: str) -> Quantized:
     """What `put_leaf` put, valid."""
     parts = take_number(source)
+    withheld, parts = parts & WITHHELD, parts & ~WITHHELD
     if parts >= 1 << len(PARTS):
         raise ValueError(f"the header of the bitstream says that {where} has parts {parts}, which do not exist")
     has = {name: bool(parts >> bit & 1) for bit, name in enumerate(PARTS)}
@@ -142,7 +148,7 @@ def take_leaf(source: Source, where: str) -> Quantized:
             raise ValueError(f"the bitstream gives {where} half of the offsets of no label")
         shape_of = ((2,) if rows else ()) + (reach if odd else 2 * reach + 1,)
         described = (np.dtype(np.int8), shape_of, math.prod(shape_of))
-        offsets = _whole(described, lambda size: take_labels(source, size, None, None))
+        offsets = _whole(described, lambda size: take_labels(source, size))
         offsets = _mirrored(offsets) if odd else offsets
     taps = None
     if has["taps"]:
@@ -151,7 +157,10 @@ def take_leaf(source: Source, where: str) -> Quantized:
             raise ValueError(f"the header of the bitstream says that {where} has taps above {LARGEST_TAP}")
     classes = spread = None
     if has["classes"]:
-        classes = _whole(take_array(source), lambda size: np.cumsum(take_labels(source, size, None, None)))
+        if withheld and not source[3]:
+            raise ValueError(f"the bitstream needs the classes of {where}, and no more were given")
+        given = source[3].pop(0) if withheld else None
+        classes = _whole(take_array(source), lambda size: np.cumsum(take_labels(source, size))) if given is None else given
         if classes.min() < 0 or classes.max() > LARGEST_CLASS or not _broadcastable(classes.shape, shape):
             raise ValueError(f"the bitstream gives {where} classes that do not go with its labels")
         spread = np.broadcast_to(classes, shape).ravel()

@@ -1,8 +1,8 @@
 """Frequencies of the labels of one context, described in as few bits as they can be.
 
 A model is a tuple. (CERTAIN, position): one label. (SHAPED, shape, zone, scale): a density 2^-(|x|/s)^p, s a power of
-2^(1/16), integrated over the cells of a uniform quantizer whose middle cell is wider by `zone` 16ths of a step on either
-side. (TABLE, fineness, spread, levels): a logarithm for each label, in steps of 1/2^fineness bit below the largest, of
+2^(1/16), integrated over the cells of a uniform quantizer whose middle cell is wider on either side by `zone` 16ths of a
+step, or taken at the labels themselves. (TABLE, fineness, spread, levels): a logarithm for each label, in steps of 1/2^fineness bit below the largest, of
 which differences are coded. The encoder tries them and takes the cheapest.
 """
 
@@ -14,13 +14,13 @@ import numpy as np
 from rdtheory.schemes import _entropy
 from rdtheory.schemes._entropy import bits, even, halved, normalized, peaked, put, take
 
-__all__ = ["certain", "describe", "fit", "frequencies", "read", "remembered"]
+__all__ = ["certain", "describe", "fit", "frequencies", "likely_scale", "read", "remembered"]
 
 CERTAIN, SHAPED, TABLE, AGAIN = range(4)
 KINDS = normalized(np.array([3, 2, 2, 9]))  # AGAIN: a density as before but for its scale
 OLD_SHAPE, NEW_SHAPE, NEW_TABLE = 5.0, 16.0, 16.0  # bits that they take, about
 POWERS = (0.5, 1.0, 1.5, 2.0)
-ZONES = 9
+ZONES, POINTWISE = 10, 9
 SCALES = 384  # from 2^-4 to 2^20
 FINENESS = 5
 SPREADS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384)
@@ -32,10 +32,10 @@ Model = tuple
 Memory = tuple[int, int, int, int] | None  # shape, zone, scale of the density before, scale of the one before that
 
 
-def frequencies(model: Model, low: int, size: int, escape: int | None) -> np.ndarray:
+def frequencies(model: Model, low: int, size: int, escape: int | None = None, half: int = 0) -> np.ndarray:
     """Of the labels low, low + 1, ..., `size` of them, and of what is none of them if there is an escape.
 
-    Where one label is `certain` there is nothing to code, and one frequency.
+    Where one label is `certain` there is nothing to code, and one frequency. Label k is at k + half/2.
 
     Examples
     --------
@@ -47,7 +47,7 @@ def frequencies(model: Model, low: int, size: int, escape: int | None) -> np.nda
         weights = np.zeros(size, np.int64)
         weights[rest[0]] = 2**_entropy.UNIT
     elif kind == SHAPED:
-        weights = _shaped(*rest, low, size)
+        weights = _shaped(*rest, low + half / 2, size)
     else:
         weights = halved(rest[2] / 2.0 ** rest[0])
     if escape is not None:
@@ -68,19 +68,18 @@ def certain(model: Model, escape: int | None) -> int | None:
     return model[1] if model[0] == CERTAIN and escape is None else None
 
 
-def _shaped(shape: int, zone: int, scale: int, low: int, size: int) -> np.ndarray:
+def _shaped(shape: int, zone: int, scale: int, low: float, size: int) -> np.ndarray:
     points = 16 if size <= 512 else 4 if size <= 8192 else 1
-    inside = (np.arange(points) + 0.5) / points - 0.5
-    labels = np.abs(np.arange(low, low + size, dtype=np.float64))
-    wide = 1 + zone / 8
-    x = np.where((labels == 0)[:, None], inside * wide, labels[:, None] + (zone / 16 + inside))
+    inside, zone = ((np.arange(points) + 0.5) / points - 0.5, zone) if zone < POINTWISE else (np.zeros(1), 0)
+    place = np.abs(low + np.arange(size))
+    x = np.where((place == 0)[:, None], inside * (1 + zone / 8), place[:, None] + (zone / 16 + inside))
     u = np.abs(x) / _entropy.power(scale - 64)
     v = (np.sqrt(u), u, u * np.sqrt(u), u * u)[shape]
     weights = halved(v).sum(axis=1)
-    return np.where(labels == 0, weights * (8 + zone) // 8, weights)
+    return np.where(place == 0, weights * (8 + zone) // 8, weights)
 
 
-def fit(counts: np.ndarray, low: int, outside: int, memory: Memory) -> tuple[float, Model, int | None]:
+def fit(counts: np.ndarray, low: int, outside: int, memory: Memory, half: int = 0) -> tuple[float, Model, int | None]:
     """The cheapest model of labels that occur `counts` times: what they and it take, itself, how rare the escape is.
 
     Examples
@@ -92,19 +91,16 @@ def fit(counts: np.ndarray, low: int, outside: int, memory: Memory) -> tuple[flo
     used = np.flatnonzero(counts)
     if len(used) <= 1:
         return 3 + math.log2(len(counts)), (CERTAIN, int(used[0]) if len(used) else 0), escape
-    candidates = [_best_shape(counts, low, memory)]
+    candidates = [_best_shape(counts, low, memory, half)]
     if len(counts) <= LARGEST_TABLE:
         candidates.append(_best_table(counts))
     return *min(candidates, key=_first), escape
 
 
-def _best_shape(counts: np.ndarray, low: int, memory: Memory) -> tuple[float, Model]:
-    labels = np.abs(np.arange(low, low + len(counts), dtype=np.float64))
-    n = counts.sum()
-
+def _best_shape(counts: np.ndarray, low: int, memory: Memory, half: int) -> tuple[float, Model]:
     @functools.cache
     def price(shape: int, zone: int, scale: int) -> float:
-        return bits(counts, frequencies((SHAPED, shape, zone, scale), low, len(counts), None))
+        return bits(counts, frequencies((SHAPED, shape, zone, scale), low, len(counts), None, half))
 
     def descend(shape: int, zone: int, scale: int) -> tuple[float, Model]:
         for stride in (8, 2, 1):
@@ -117,14 +113,9 @@ def _best_shape(counts: np.ndarray, low: int, memory: Memory) -> tuple[float, Mo
         told = NEW_SHAPE if memory is None or memory[:2] != (shape, zone) else OLD_SHAPE
         return price(shape, zone, scale) + told, (SHAPED, shape, zone, scale)
 
-    def start(shape: int) -> int:
-        p = POWERS[shape]
-        moment = (counts @ np.maximum(labels, 0.25) ** p / n * p * math.log(2)) ** (1 / p)  # of greatest likelihood
-        return min(max(round(16 * math.log2(moment)) + 64, 0), SCALES - 1)
-
-    found = [descend(shape, 0, start(shape)) for shape in range(len(POWERS))]
+    found = [descend(shape, 0, likely_scale(counts, low + half / 2, shape)) for shape in range(len(POWERS))]
     if memory is not None:
-        found.append(descend(*memory[:2], start(memory[0])))
+        found.append(descend(*memory[:2], likely_scale(counts, low + half / 2, memory[0])))
     best = min(found)
     if len(counts) <= 512:
         _, (_, shape, _, scale) = best
@@ -133,6 +124,20 @@ def _best_shape(counts: np.ndarray, low: int, memory: Memory) -> tuple[float, Mo
             scale = candidate[1][3]
             best = min(best, candidate)
     return best
+
+
+def likely_scale(counts: np.ndarray, low: float, shape: int) -> int:
+    """The scale of greatest likelihood if labels were not rounded.
+
+    Examples
+    --------
+    >>> likely_scale(np.array([1, 0, 1]), -1, 3)
+    68
+    """
+    p, place = POWERS[shape], np.maximum(np.abs(low + np.arange(len(counts))), 0.25)
+    return min(
+        max(round(16 * math.log2((counts @ place**p / counts.sum() * p * math.log(2)) ** (1 / p))) + 64, 0), SCALES - 1
+    )
 
 
 def _best_table(counts: np.ndarray) -> tuple[float, Model]:

@@ -1,7 +1,8 @@
 """Whole numbers and floats in a bitstream: what is short stands in its header, what is long goes through the coder.
 
-An encoder fills a sink (header, operations, work), a decoder reads a source (header, coder, work left). Work is counted
-alike on both sides, in labels and entries of frequency tables: no more is allocated or done than was checked before.
+An encoder fills a sink (header, operations, work, classes withheld), a decoder reads a source (header, coder, work left,
+classes known). Work is counted alike on both sides, in labels and entries of frequency tables: no more is allocated or
+done than was checked before.
 """
 
 import io
@@ -9,7 +10,9 @@ import math
 
 import numpy as np
 
-from rdtheory.schemes import _bitstream_models, _entropy, _trellis_states
+from rdtheory.schemes import _bitstream_plans, _entropy, _trellis_states
+from rdtheory.schemes._bitstream_plans import put_escaped, take_escaped
+from rdtheory.schemes._entropy import AnsCoder
 
 __all__ = [
     "Sink",
@@ -25,14 +28,13 @@ __all__ = [
     "take_number",
 ]
 
-Sink = tuple[bytearray, list, list[int]]
-Source = tuple[io.BytesIO, object, list[int]]
+Sink = tuple[bytearray, list, list[int], list]
+Source = tuple[io.BytesIO, AnsCoder, list[int], list]
 
 DTYPES = tuple(np.dtype(name) for name in ("<i1", "<i2", "<i4", "<i8", "<u1", "<u2", "<u4", "<f2", "<f4", "<f8"))
 WIDEST = 2**16  # range of labels that have frequencies; what lies outside is escaped
 AXES = 32
 STEPWISE = 4  # work of a label of a trellis code, which is coded on its own
-CHUNK = 16  # bits
 
 
 def put_number(sink: Sink, number: int) -> None:
@@ -40,10 +42,10 @@ def put_number(sink: Sink, number: int) -> None:
 
     Examples
     --------
-    >>> sink = (bytearray(), [], [0])
+    >>> sink = (bytearray(), [], [0], [])
     >>> put_number(sink, 300)
-    >>> take_number((io.BytesIO(sink[0]), None, [0]))
-    300
+    >>> sink[0].hex()
+    'ac02'
     """
     while number >= 128:
         sink[0].append(number & 127 | 128)
@@ -110,7 +112,7 @@ def put_floats(sink: Sink, array: np.ndarray) -> None:
     kept = distinct.view(flat.dtype) if listed else flat
     sink[0].extend(kept.astype(flat.dtype.newbyteorder("<")).tobytes())
     if listed:
-        put_labels(sink, place, None, None)
+        put_labels(sink, place)
 
 
 def take_floats(source: Source) -> np.ndarray:
@@ -122,60 +124,52 @@ def take_floats(source: Source) -> np.ndarray:
     kept = np.frombuffer(take_bytes(source, (listed or size) * dtype.itemsize), dtype).astype(dtype.newbyteorder("="))
     if not listed:
         return kept.reshape(shape)
-    place = take_labels(source, size, None, None)
+    place = take_labels(source, size)
     if place.min() < 0 or place.max() >= listed:
         raise ValueError("the bitstream names a number that is not in its list")
     return kept[place].reshape(shape)
 
 
-def put_labels(sink: Sink, labels: np.ndarray, classes: np.ndarray | None, taps: np.ndarray | None) -> None:
+def put_labels(sink: Sink, labels: np.ndarray, classes: np.ndarray | None = None, taps=None) -> None:
     """Whole numbers (n,), with frequencies for each class, and for each context of a trellis."""
-    header, operations, work = sink
+    _, operations, work, _ = sink
     labels = labels.astype(np.int64)
-    least, largest = int(labels.min()), int(labels.max())
     groups = 1 if classes is None else int(classes.max()) + 1
-    widest = min(WIDEST, max(512, 16 * len(labels) // groups))
-    if largest - least >= widest:
-        middle = int(np.partition(labels, len(labels) // 2)[len(labels) // 2])
-        least = min(max(middle - widest // 2, least), largest - widest + 1)
-    size = min(largest - least + 1, widest)
+    least, size = _range(labels, groups)
     # Not labels - least, which 64 bits need not hold.
     outside = (labels < least) | (labels >= least + size)
     escaped = int(np.count_nonzero(outside))
-    symbols = (labels - least if not escaped else np.where(outside, size, labels - np.where(outside, 0, least))).astype(
-        np.int32
-    )
+    symbols = labels - least if not escaped else np.where(outside, size, labels - np.where(outside, 0, least))
+    symbols = symbols.astype(np.int32)
     put_number(sink, _folded(least))
     put_number(sink, 2 * (size - 1) + bool(escaped))
     if escaped:
         put_number(sink, escaped)
-        _put_escaped(operations, labels[outside])
-    contexts = None if groups == 1 else classes.astype(np.int64)
-    if taps is not None:
-        states = _trellis_states.states(labels, taps)
-        tried = []
-        for way in range(_trellis_states.WAYS if len(_trellis_states.transitions(taps)) <= 8 else 2):
-            of_state = _trellis_states.contexts(taps, way)
-            kinds = int(of_state.max()) + 1
-            mixed = of_state[states] if contexts is None else contexts * kinds + of_state[states]
-            tried.append((*_fitted(symbols, mixed, groups * kinds, least, size), mixed, way))
-        _, models, contexts, way = min(tried, key=lambda t: t[0])
-        put_number(sink, way)
+        put_escaped(operations, labels[outside])
+    contexts = None if groups == 1 or classes is None else classes.astype(np.int64)
+    if taps is None:
+        plan = _bitstream_plans.choose(symbols, contexts, groups, least, size, np.zeros(1, int))
     else:
-        _, models = _fitted(symbols, contexts, groups, least, size)
-    work[0] += len(labels) * (1 if taps is None else STEPWISE) + len(models) * size
-    tables, memory = [], None
-    for model, escape in models:
-        memory = _bitstream_models.describe(operations, model, escape, size, bool(escaped), memory)
-        tables.append(_bitstream_models.frequencies(model, least, size, escape))
+        states = _trellis_states.states(labels, taps)
+        plans = []
+        for way in range(_trellis_states.WAYS if len(_trellis_states.transitions(taps)) <= 8 else 2):
+            of_state, halves = _trellis_states.contexts(taps, way)
+            mixed = of_state[states] + (0 if contexts is None else contexts * len(halves))
+            plans.append((_bitstream_plans.choose(symbols, mixed, groups, least, size, halves), mixed, way))
+        plan, contexts, way = min(plans, key=lambda p: p[0].price)
+        put_number(sink, way)
+    work[0] += len(labels) * (1 if taps is None else STEPWISE) + plan.contexts * size
+    tables = _bitstream_plans.put_plan(operations, plan, bool(escaped))
     if taps is not None:
         _entropy.put_mixed(operations, symbols, tables, contexts)
-        return
-    for order, table in zip([slice(None)] if groups == 1 else _split(contexts, groups), tables, strict=True):
-        _entropy.put(operations, symbols[order], table)
+    elif contexts is None:
+        _entropy.put(operations, symbols, tables[0])
+    else:
+        for order, table in zip(_split(contexts, groups), tables, strict=True):
+            _entropy.put(operations, symbols[order], table)
 
 
-def take_labels(source: Source, count: int, classes: np.ndarray | None, taps: np.ndarray | None) -> np.ndarray:
+def take_labels(source: Source, count: int, classes: np.ndarray | None = None, taps=None) -> np.ndarray:
     """What `put_labels` put, `count` labels."""
     coder = source[1]
     least, size = _unfolded(take_number(source)), take_number(source)
@@ -183,23 +177,18 @@ def take_labels(source: Source, count: int, classes: np.ndarray | None, taps: np
     if size > WIDEST or escaped > count or least < -(2**63) or least + size > 2**63:
         raise ValueError(f"the bitstream claims {size} labels from {least} on, and {escaped} others of {count}")
     groups = 1 if classes is None else int(classes.max()) + 1
-    of_state = np.zeros(1, np.int64)
+    of_state, halves = np.zeros(1, np.int64), np.zeros(1, np.int64)
     if taps is not None:
         way = take_number(source)
         if way >= _trellis_states.WAYS:
             raise ValueError(f"the bitstream names a way {way} of making contexts, which does not exist")
-        of_state = _trellis_states.contexts(taps, way)
-    kinds = int(of_state.max()) + 1
-    charge(source, count * (1 if taps is None else STEPWISE) + groups * kinds * size)
-    outside = _take_escaped(coder, escaped)
-    tables, only, memory = [], [], None
-    for _ in range(groups * kinds):
-        model, escape, memory = _bitstream_models.read(coder, size, bool(escaped), memory)
-        tables.append(_bitstream_models.frequencies(model, least, size, escape))
-        only.append(_bitstream_models.certain(model, escape) or 0)
-    contexts = None if groups == 1 else classes.astype(np.int64)
+        of_state, halves = _trellis_states.contexts(taps, way)
+    charge(source, count * (1 if taps is None else STEPWISE) + groups * len(halves) * size)
+    outside = take_escaped(coder, escaped)
+    tables, only = _bitstream_plans.take_plan(coder, groups, least, size, bool(escaped), halves)
+    contexts = None if groups == 1 or classes is None else classes.astype(np.int64)
     if taps is not None:
-        base = np.zeros(count, np.int64) if contexts is None else contexts * kinds
+        base = np.zeros(count, np.int64) if contexts is None else contexts * len(halves)
         symbols = _follow(coder, tables, only, base, of_state, taps, least, size, outside)
     elif contexts is None:
         symbols = _entropy.take(coder, count, tables[0]).astype(np.int64)
@@ -219,17 +208,14 @@ def take_labels(source: Source, count: int, classes: np.ndarray | None, taps: np
     return symbols
 
 
-def _fitted(symbols, contexts, count, least, size) -> tuple[float, list]:
-    """Cheapest models of all contexts, with what symbols and models take."""
-    place = symbols if contexts is None else contexts * (size + 1) + symbols
-    counts = np.bincount(place, minlength=count * (size + 1)).reshape(count, size + 1)
-    total, found, memory = 0.0, [], None
-    for row in counts:
-        price, model, escape = _bitstream_models.fit(row[:-1], least, int(row[-1]), memory)
-        total += price
-        memory = _bitstream_models.remembered(model, memory)
-        found.append((model, escape))
-    return total, found
+def _range(labels: np.ndarray, groups: int) -> tuple[int, int]:
+    """The labels that have frequencies: all, or as many about the median as is worth it."""
+    least, largest = int(labels.min()), int(labels.max())
+    widest = min(WIDEST, max(512, 64 * len(labels) // groups))
+    if largest - least >= widest:
+        middle = int(np.partition(labels, len(labels) // 2)[len(labels) // 2])
+        least = min(max(middle - widest // 2, least), largest - widest + 1)
+    return least, min(largest - least + 1, widest)
 
 
 def _follow(coder, tables, only, base, of_state, taps, least, size, outside) -> np.ndarray:
@@ -251,34 +237,6 @@ def _split(contexts: np.ndarray, count: int) -> list[np.ndarray]:
     """The positions of each context, in order."""
     order = np.argsort(contexts, kind="stable")
     return np.split(order, np.cumsum(np.bincount(contexts, minlength=count))[:-1])
-
-
-def _put_escaped(operations: list, values: np.ndarray) -> None:
-    """Numbers of up to 64 bits: how many bits, then those below the leading one."""
-    if not len(values):
-        return
-    folded = ((values << 1) ^ (values >> 63)).astype(np.uint64)
-    lengths = np.array([int(value).bit_length() for value in folded])
-    _entropy.put(operations, lengths, _entropy.even(65))
-    for length in range(2, 65):
-        of_length = folded[lengths == length]
-        for low in range(0, length - 1, CHUNK):
-            width = min(CHUNK, length - 1 - low)
-            part = (of_length >> np.uint64(low)) & np.uint64(2**width - 1)
-            _entropy.put(operations, part, _entropy.even(2**width))
-
-
-def _take_escaped(coder, count: int) -> np.ndarray:
-    lengths = _entropy.take(coder, count, _entropy.even(65))
-    folded = np.zeros(count, np.uint64)
-    folded[lengths > 0] = np.uint64(1) << (lengths[lengths > 0] - 1).astype(np.uint64)
-    for length in np.unique(lengths[lengths > 1]).tolist():
-        where = np.flatnonzero(lengths == length)
-        for low in range(0, length - 1, CHUNK):
-            width = min(CHUNK, length - 1 - low)
-            part = _entropy.take(coder, len(where), _entropy.even(2**width)).astype(np.uint64)
-            folded[where] |= part << np.uint64(low)
-    return (folded >> np.uint64(1)).astype(np.int64) ^ -(folded & np.uint64(1)).astype(np.int64)
 
 
 def _folded(number: int) -> int:

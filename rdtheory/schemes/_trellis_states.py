@@ -39,15 +39,18 @@ def states(labels, taps):
     return np.fromiter(path, np.int64, count=len(flat)).reshape(labels.shape)
 
 
-def contexts(taps, way: int) -> np.ndarray:
-    """The context of each state: its quantizer (way 0), the quantizers of the next states too (1), or itself (2).
+def contexts(taps, way: int) -> tuple[np.ndarray, np.ndarray]:
+    """The context of each state, and the quantizer q of each context.
+
+    A context is the state's quantizer (way 0), that and the quantizers of the next states (1), or the state itself (2).
 
     Examples
     --------
-    >>> print(contexts((2, 2), 0), contexts((2, 2), 1))
-    [0 1 0 1] [0 1 2 3]
+    >>> print(*contexts((2, 2), 0), *contexts((2, 2), 1))
+    [0 1 0 1] [0 1] [0 1 2 3] [0 1 0 1]
     """
     following = transitions(taps)
     state = np.arange(len(following))
     own = (state & 1, (state & 1) | (following & 1) @ np.array([2, 4]), state)[way]
-    return np.unique(own, return_inverse=True)[1]
+    kinds, place = np.unique(own, return_inverse=True)
+    return place, kinds & 1

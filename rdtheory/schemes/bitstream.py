@@ -2,15 +2,17 @@
 
 A bitstream is: magic (2 bytes), version (1), length of the coded part, the coded part, the structure (containers, keys,
 dtypes, shapes, steps, codebooks), padding, CRC-32 of all before. Lengths and sizes take seven bits a byte.
-What is coded are the labels and the frequencies that they are coded with, by the range coder's relative ANS.
+What is coded, by asymmetric numeral systems, are the labels, and the frequencies that they are coded with before them.
 """
 
 import io
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 from jax import Array
-from jaxtyping import Float, PyTree
+from jax.typing import ArrayLike
+from jaxtyping import Float, Int, PyTree
 
 from rdtheory.results import Quantized
 from rdtheory.schemes import _bitstream_leaf, _entropy
@@ -20,23 +22,27 @@ __all__ = ["decode", "dequantize", "encode"]
 
 MAGIC, VERSION = b"RD", 1
 NONE, LEAF, LIST, TUPLE, DICT = range(5)
+CLASSES_WITHHELD = 128  # added to the version
 DEEPEST = 64  # containers in containers
 FREE_WORK, WORK_PER_BYTE = 2**22, 256
 
 
-def encode(tree: PyTree) -> bytes:
+def encode(tree: PyTree, *, send_classes: bool = True) -> bytes:
     """Everything a decoder needs, in as few bytes as the models of the labels make it.
 
     The rate is ``8 * len(encode(tree))`` over the number of weights, every piece of side information included: about
     30 bytes, and a few for each class of labels.
 
-    The labels of an array are coded with fixed frequencies, those of each class and each trellis context apart. They are
-    described by a discretized generalized Gaussian law (about two bytes) or by a table, whichever takes less in all;
-    labels beyond a range of 2¹⁶ are escaped.
+    The labels of an array are coded with fixed frequencies, those of each class and each context of a trellis apart.
+    They are described by a discretized generalized Gaussian law (about two bytes) or by a table, or those of all
+    classes by one law whose scale is in proportion from class to class, whichever takes least in all. Labels beyond a
+    range of 2¹⁶ are escaped.
 
     Parameters
     ----------
     tree : `Quantized` arrays, or dict with string keys, list, tuple and None of them, nested at will.
+    send_classes : False if whoever decodes knows the classes, as of a linear model with given covariances. They then
+        are an argument of `decode`; the checksum covers them.
 
     Returns
     -------
@@ -58,18 +64,18 @@ def encode(tree: PyTree) -> bytes:
     >>> print(len(data), dequantize(decode(data)["layer"]))
     50 [ 1.5 -0.5  0.   0. ]
     """
-    sink: Sink = (bytearray(), [], [0])
-    _put(sink, tree, "tree", 0)
-    structure, operations, work = sink
+    sink: Sink = (bytearray(), [], [0], [])
+    _put(sink, tree, "tree", 0, send_classes)
+    structure, operations, work, withheld = sink
     coded = _entropy.packed(operations)
-    start: Sink = (bytearray(MAGIC + bytes([VERSION])), [], [0])
+    start: Sink = (bytearray(MAGIC + bytes([VERSION | (CLASSES_WITHHELD if withheld else 0)])), [], [0], [])
     put_number(start, len(coded))
     body = bytes(start[0]) + coded + bytes(structure)
     body += bytes(max(-(-(work[0] - FREE_WORK) // WORK_PER_BYTE) - len(body), 0))
-    return body + zlib.crc32(body).to_bytes(4, "little")
+    return body + _checksum(body, withheld)
 
 
-def decode(data: bytes) -> PyTree:
+def decode(data: bytes, classes: Sequence[Int[ArrayLike, "..."]] = ()) -> PyTree:
     """The tree that was encoded: labels, dtypes and weights, bit for bit.
 
     Whatever the bytes are, the answer is a tree or a ValueError, in time and memory in proportion to their number:
@@ -78,6 +84,7 @@ def decode(data: bytes) -> PyTree:
     Parameters
     ----------
     data : what `encode` gave.
+    classes : of the arrays that have some, in the order of the tree, if they were not sent.
 
     Returns
     -------
@@ -101,16 +108,19 @@ def decode(data: bytes) -> PyTree:
         raise ValueError(f"data is not a bitstream of rdtheory: it does not begin with {MAGIC!r}")
     if len(data) < 9:
         raise ValueError(f"the bitstream is cut off: it has {len(data)} bytes")
-    if data[2] != VERSION:
-        raise ValueError(f"the bitstream has version {data[2]}, and {VERSION} is the one that can be read")
-    if zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
-        raise ValueError("the bitstream is cut off or damaged: its checksum does not match")
-    body = io.BytesIO(data[3:-4])
-    length = take_number((body, None, [0]))
-    coder = _entropy.opened(take_bytes((body, None, [0]), length))
-    source: Source = (body, coder, [FREE_WORK + WORK_PER_BYTE * (len(data) - 4)])
-    tree = _take(source, "tree", 0)
-    if body.read().strip(b"\0") or not coder.is_empty():
+    if data[2] & ~CLASSES_WITHHELD != VERSION:
+        raise ValueError(f"the bitstream has version {data[2] & ~CLASSES_WITHHELD}, of which only {VERSION} can be read")
+    known = [np.asarray(array) for array in classes]
+    if bool(known) != bool(data[2] & CLASSES_WITHHELD):
+        raise ValueError(f"the bitstream was encoded {'with' if known else 'without'} its classes, decode it alike")
+    if _checksum(data[:-4], known) != data[-4:]:
+        also = ", or the classes are not those it was encoded with" if known else ""
+        raise ValueError(f"the bitstream is cut off or damaged: its checksum does not match{also}")
+    body, work = io.BytesIO(data[3:-4]), [FREE_WORK + WORK_PER_BYTE * (len(data) - 4)]
+    start: Source = (body, _entropy.opened(b""), work, known)
+    coder = _entropy.opened(take_bytes(start, take_number(start)))
+    tree = _take((body, coder, work, known), "tree", 0)
+    if known or body.read().strip(b"\0") or not coder.is_empty():
         raise ValueError("the bitstream goes on after its end")
     return tree
 
@@ -141,19 +151,27 @@ def dequantize(quantized: Quantized) -> Float[Array | np.ndarray, "..."]:
     return _bitstream_leaf.weights(parts)
 
 
-def _put(sink: Sink, tree: PyTree, where: str, depth: int) -> None:
+def _checksum(body: bytes, withheld: list[np.ndarray]) -> bytes:
+    """CRC-32 of the bytes, and of what the decoder is to know without them."""
+    crc = zlib.crc32(body)
+    for classes in withheld:
+        crc = zlib.crc32(classes.astype("<i8").tobytes(), crc)
+    return crc.to_bytes(4, "little")
+
+
+def _put(sink: Sink, tree: PyTree, where: str, depth: int, send_classes: bool) -> None:
     if depth > DEEPEST:
         raise ValueError(f"{where} is nested more than {DEEPEST} containers deep")
     if tree is None:
         put_number(sink, NONE)
     elif isinstance(tree, Quantized):
         put_number(sink, LEAF)
-        _bitstream_leaf.put_leaf(sink, _bitstream_leaf.concrete(where, tree))
+        _bitstream_leaf.put_leaf(sink, _bitstream_leaf.concrete(where, tree), send_classes)
     elif type(tree) in (list, tuple):
         put_number(sink, LIST if type(tree) is list else TUPLE)
         put_number(sink, len(tree))
         for place, item in enumerate(tree):
-            _put(sink, item, f"{where}[{place}]", depth + 1)
+            _put(sink, item, f"{where}[{place}]", depth + 1, send_classes)
     elif type(tree) is dict and all(isinstance(key, str) for key in tree):
         put_number(sink, DICT)
         put_number(sink, len(tree))
@@ -161,7 +179,7 @@ def _put(sink: Sink, tree: PyTree, where: str, depth: int) -> None:
             name = key.encode()
             put_number(sink, len(name))
             sink[0].extend(name)
-            _put(sink, item, f"{where}[{key!r}]", depth + 1)
+            _put(sink, item, f"{where}[{key!r}]", depth + 1, send_classes)
     else:
         raise TypeError(
             f"{where} must be Quantized, None, or a list, tuple or dict with string keys, got {type(tree).__name__}"
