@@ -2,9 +2,10 @@
 
 import math
 
+import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
-from rdtheory import _checks
 from rdtheory.results import Quantized
 from rdtheory.schemes import _trellis_states
 from rdtheory.schemes._bitstream_numbers import (
@@ -31,7 +32,8 @@ PARTS = ("step", "codebook", "offsets", "classes", "taps")
 
 def concrete(where: str, leaf: Quantized) -> Quantized:
     """The same in NumPy, valid."""
-    arrays = Quantized(*(None if part is None else np.asarray(part) for part in leaf))
+    parts = [None if part is None else np.asarray(part) for part in leaf[1:]]
+    arrays = Quantized(np.asarray(leaf.labels), *parts)
     validate(where, arrays)
     return arrays if arrays.taps is None else arrays._replace(taps=arrays.taps.astype(np.int32))
 
@@ -39,8 +41,7 @@ def concrete(where: str, leaf: Quantized) -> Quantized:
 def validate(where: str, leaf: Quantized) -> None:
     """Raise ValueError, naming the leaf, unless its parts go together; values only where they are concrete."""
     labels, step, codebook, offsets, classes, taps = leaf
-    xp, *_ = _checks.look(*(part for part in leaf if part is not None))
-    known = xp is np
+    known = not _traced(leaf)
 
     def need(sound, message: str) -> None:
         if not bool(sound):
@@ -80,31 +81,32 @@ def validate(where: str, leaf: Quantized) -> None:
 
 def weights(leaf: Quantized):
     """The weights of a valid leaf, in NumPy if it is concrete; each operation is rounded on its own."""
-    present = [part for part in leaf if part is not None]
-    xp, *_ = _checks.look(*present)
-    labels, step, codebook, offsets, _, taps = (None if part is None else xp.asarray(part) for part in leaf)
-    if codebook is not None:
-        values = codebook[labels]
+    xp, whole = (jnp, jnp.int32) if _traced(leaf) else (np, np.int64)
+    labels = xp.asarray(leaf.labels)
+    if leaf.step is None:
+        return xp.asarray(leaf.codebook)[labels]
+    step = xp.asarray(leaf.step)
+    if leaf.codebook is not None:
+        values = xp.asarray(leaf.codebook)[labels]
     else:
         values, rows = labels.astype(step.dtype), 0
-        if taps is not None:
-            rows = _trellis_states.states(labels, taps) & 1
+        if leaf.taps is not None:
+            rows = _trellis_states.states(labels, xp.asarray(leaf.taps)) & 1
             values = 2 * values + rows.astype(step.dtype)
-        if offsets is not None:
+        if leaf.offsets is not None:
+            offsets = xp.asarray(leaf.offsets)
             reach = offsets.shape[-1] // 2
-            column = xp.clip(labels, -reach, reach) + reach
+            column = xp.clip(labels.astype(whole), -reach, reach) + reach
             moved = offsets[column] if offsets.ndim == 1 else offsets[rows, column]
             values = values + moved.astype(step.dtype) / OFFSET_UNIT
-    if step is None:
-        return values
-    told = xp.isfinite(step)
-    factor = xp.broadcast_to(xp.where(told, step, xp.zeros_like(step)), labels.shape)
-    return values * factor
+    told = xp.where(xp.isfinite(step), step, xp.zeros_like(step))
+    return values * xp.broadcast_to(told, labels.shape)
 
 
 def put_leaf(sink: Sink, leaf: Quantized, send_classes: bool) -> None:
     """Which parts there are, labels' dtype and shape, then each part."""
-    labels, step, codebook, offsets, classes, taps = leaf
+    labels = np.asarray(leaf.labels)
+    step, codebook, offsets, classes, taps = (None if part is None else np.asarray(part) for part in leaf[1:])
     parts = sum(1 << bit for bit, name in enumerate(PARTS) if getattr(leaf, name) is not None)
     withheld = classes is not None and not send_classes
     put_number(sink, parts + WITHHELD * withheld)
@@ -160,7 +162,9 @@ def take_leaf(source: Source, where: str) -> Quantized:
         if withheld and not source[3]:
             raise ValueError(f"the bitstream needs the classes of {where}, and no more were given")
         given = source[3].pop(0) if withheld else None
-        classes = _whole(take_array(source), lambda size: np.cumsum(take_labels(source, size))) if given is None else given
+        classes = (
+            _whole(take_array(source), lambda size: np.cumsum(take_labels(source, size))) if given is None else given
+        )
         if classes.min() < 0 or classes.max() > LARGEST_CLASS or not _broadcastable(classes.shape, shape):
             raise ValueError(f"the bitstream gives {where} classes that do not go with its labels")
         spread = np.broadcast_to(classes, shape).ravel()
@@ -168,6 +172,10 @@ def take_leaf(source: Source, where: str) -> Quantized:
     leaf = Quantized(labels, step, codebook, offsets, classes, taps)
     validate(f"the bitstream's {where}", leaf)
     return leaf
+
+
+def _traced(leaf: Quantized) -> bool:
+    return any(isinstance(part, Tracer) for part in leaf)
 
 
 def _whole(described: tuple, read) -> np.ndarray:

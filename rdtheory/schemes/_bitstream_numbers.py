@@ -1,8 +1,8 @@
 """Whole numbers and floats in a bitstream: what is short stands in its header, what is long goes through the coder.
 
-An encoder fills a sink (header, operations, work, classes withheld), a decoder reads a source (header, coder, work left,
-classes known). Work is counted alike on both sides, in labels and entries of frequency tables: no more is allocated or
-done than was checked before.
+An encoder fills a sink (header, operations, work, classes withheld), a decoder reads a source (header, coder, work
+left, classes known). Work is counted alike on both sides, in labels and entries of frequency tables: no more is done or
+allocated than was checked before.
 """
 
 import io
@@ -160,7 +160,7 @@ def put_labels(sink: Sink, labels: np.ndarray, classes: np.ndarray | None = None
         put_number(sink, way)
     work[0] += len(labels) * (1 if taps is None else STEPWISE) + plan.contexts * size
     tables = _bitstream_plans.put_plan(operations, plan, bool(escaped))
-    if taps is not None:
+    if taps is not None and contexts is not None:
         _entropy.put_mixed(operations, symbols, tables, contexts)
     elif contexts is None:
         _entropy.put(operations, symbols, tables[0])

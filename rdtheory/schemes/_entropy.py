@@ -10,7 +10,8 @@ rounds alike everywhere, and by whole numbers; no library's logarithm, no sum wh
 import functools
 
 import numpy as np
-from constriction import stream
+from constriction import stream  # ty: ignore[missing-module-member]
+from jax.typing import ArrayLike
 
 __all__ = ["bits", "even", "halved", "normalized", "opened", "packed", "peaked", "power", "put", "put_mixed", "take"]
 
@@ -29,7 +30,7 @@ def normalized(weights: np.ndarray) -> np.ndarray:
     Examples
     --------
     >>> print(normalized(np.array([3, 1, 0])))
-    [12582910  4194304        2]
+    [12582911  4194304        1]
     """
     weights = weights if weights.any() else weights + 1
     top = int(weights.max()).bit_length() - UNIT
@@ -107,7 +108,7 @@ def bits(counts: np.ndarray, frequencies: np.ndarray) -> float:
     return float(counts @ (PRECISION - np.log2(frequencies)))
 
 
-def put(operations: list[Operation], symbols: np.ndarray | int, frequencies: np.ndarray) -> None:
+def put(operations: list[Operation], symbols: ArrayLike, frequencies: np.ndarray) -> None:
     """Symbols, positions in `frequencies`, to be coded after all before."""
     operations.append((np.atleast_1d(np.asarray(symbols, np.int32)), [frequencies], None))
 

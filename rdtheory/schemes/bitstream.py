@@ -9,6 +9,7 @@ import io
 import zlib
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
@@ -62,7 +63,7 @@ def encode(tree: PyTree, *, send_classes: bool = True) -> bytes:
     >>> leaf = Quantized(labels=jnp.array([3, -1, 0, 0]), step=jnp.array(0.5))
     >>> data = encode({"layer": leaf, "none": None})
     >>> print(len(data), dequantize(decode(data)["layer"]))
-    50 [ 1.5 -0.5  0.   0. ]
+    43 [ 1.5 -0.5  0.   0. ]
     """
     sink: Sink = (bytearray(), [], [0], [])
     _put(sink, tree, "tree", 0, send_classes)
@@ -109,7 +110,9 @@ def decode(data: bytes, classes: Sequence[Int[ArrayLike, "..."]] = ()) -> PyTree
     if len(data) < 9:
         raise ValueError(f"the bitstream is cut off: it has {len(data)} bytes")
     if data[2] & ~CLASSES_WITHHELD != VERSION:
-        raise ValueError(f"the bitstream has version {data[2] & ~CLASSES_WITHHELD}, of which only {VERSION} can be read")
+        raise ValueError(
+            f"the bitstream has version {data[2] & ~CLASSES_WITHHELD}, of which only {VERSION} can be read"
+        )
     known = [np.asarray(array) for array in classes]
     if bool(known) != bool(data[2] & CLASSES_WITHHELD):
         raise ValueError(f"the bitstream was encoded {'with' if known else 'without'} its classes, decode it alike")
@@ -146,9 +149,9 @@ def dequantize(quantized: Quantized) -> Float[Array | np.ndarray, "..."]:
     >>> print(dequantize(Quantized(labels=jnp.array([0, 2, 1]), codebook=jnp.array([-0.5, 0.0, 0.7]))))
     [-0.5  0.7  0. ]
     """
-    parts = Quantized(*(part if part is None or hasattr(part, "shape") else np.asarray(part) for part in quantized))
-    _bitstream_leaf.validate("quantized", parts)
-    return _bitstream_leaf.weights(parts)
+    leaf = jax.tree.map(lambda part: part if hasattr(part, "dtype") else np.asarray(part), quantized)
+    _bitstream_leaf.validate("quantized", leaf)
+    return _bitstream_leaf.weights(leaf)
 
 
 def _checksum(body: bytes, withheld: list[np.ndarray]) -> bytes:
