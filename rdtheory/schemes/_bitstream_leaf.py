@@ -84,7 +84,7 @@ def weights(leaf: Quantized):
     xp, whole = (jnp, jnp.int32) if _traced(leaf) else (np, np.int64)
     labels = xp.asarray(leaf.labels)
     if leaf.step is None:
-        return xp.asarray(leaf.codebook)[labels]
+        return xp.asarray(xp.asarray(leaf.codebook)[labels])
     step = xp.asarray(leaf.step)
     if leaf.codebook is not None:
         values = xp.asarray(leaf.codebook)[labels]
@@ -100,7 +100,7 @@ def weights(leaf: Quantized):
             moved = offsets[column] if offsets.ndim == 1 else offsets[rows, column]
             values = values + moved.astype(step.dtype) / OFFSET_UNIT
     told = xp.where(xp.isfinite(step), step, xp.zeros_like(step))
-    return values * xp.broadcast_to(told, labels.shape)
+    return xp.asarray(values * xp.broadcast_to(told, labels.shape))
 
 
 def put_leaf(sink: Sink, leaf: Quantized, send_classes: bool) -> None:

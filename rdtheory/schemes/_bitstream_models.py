@@ -119,9 +119,10 @@ def _best_shape(counts: np.ndarray, low: int, memory: Memory, half: int) -> tupl
     best = min(found)
     if len(counts) <= 512:
         _, (_, shape, _, scale) = best
-        for zone in range(1, ZONES):
+        for zone in (POINTWISE, *range(1, POINTWISE)):
             candidate = descend(shape, zone, scale)
-            scale = candidate[1][3]
+            if candidate > best and zone != POINTWISE:
+                break
             best = min(best, candidate)
     return best
 

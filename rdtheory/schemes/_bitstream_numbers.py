@@ -34,6 +34,7 @@ Source = tuple[io.BytesIO, AnsCoder, list[int], list]
 DTYPES = tuple(np.dtype(name) for name in ("<i1", "<i2", "<i4", "<i8", "<u1", "<u2", "<u4", "<f2", "<f4", "<f8"))
 WIDEST = 2**16  # range of labels that have frequencies; what lies outside is escaped
 AXES = 32
+MODEL_BITS = 16  # of a context, about
 STEPWISE = 4  # work of a label of a trellis code, which is coded on its own
 
 
@@ -151,11 +152,15 @@ def put_labels(sink: Sink, labels: np.ndarray, classes: np.ndarray | None = None
         plan = _bitstream_plans.choose(symbols, contexts, groups, least, size, np.zeros(1, int))
     else:
         states = _trellis_states.states(labels, taps)
-        plans = []
-        for way in range(_trellis_states.WAYS if len(_trellis_states.transitions(taps)) <= 8 else 2):
+        plans, ideal = [], math.inf
+        for way in range(_trellis_states.WAYS):
             of_state, halves = _trellis_states.contexts(taps, way)
             mixed = of_state[states] + (0 if contexts is None else contexts * len(halves))
-            plans.append((_bitstream_plans.choose(symbols, mixed, groups, least, size, halves), mixed, way))
+            # More contexts are tried where their labels would take less even if each had to be described.
+            least_bits = _bitstream_plans.ideal(symbols, mixed, size) + MODEL_BITS * groups * len(halves)
+            if least_bits < ideal:
+                plans.append((_bitstream_plans.choose(symbols, mixed, groups, least, size, halves), mixed, way))
+                ideal = least_bits
         plan, contexts, way = min(plans, key=lambda p: p[0].price)
         put_number(sink, way)
     work[0] += len(labels) * (1 if taps is None else STEPWISE) + plan.contexts * size
@@ -211,7 +216,7 @@ def take_labels(source: Source, count: int, classes: np.ndarray | None = None, t
 def _range(labels: np.ndarray, groups: int) -> tuple[int, int]:
     """The labels that have frequencies: all, or as many about the median as is worth it."""
     least, largest = int(labels.min()), int(labels.max())
-    widest = min(WIDEST, max(512, 64 * len(labels) // groups))
+    widest = min(WIDEST, max(512, 4 * len(labels)), max(512, 64 * len(labels) // groups))
     if largest - least >= widest:
         middle = int(np.partition(labels, len(labels) // 2)[len(labels) // 2])
         least = min(max(middle - widest // 2, least), largest - widest + 1)

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from rdtheory.schemes import _bitstream_models, _entropy
-from rdtheory.schemes._bitstream_models import CERTAIN, SCALES, SHAPED, ZONES
+from rdtheory.schemes._bitstream_models import CERTAIN, POINTWISE, SCALES, SHAPED, ZONES
 
-__all__ = ["Plan", "choose", "put_escaped", "put_plan", "take_escaped", "take_plan"]
+__all__ = ["Plan", "choose", "ideal", "put_escaped", "put_plan", "take_escaped", "take_plan"]
 
 SLOPES = (1, 2, 4, 8, 16)  # of the scale from class to class, in 16ths of an octave
 MANY = 64  # contexts: if all are of one law, no other is looked for
@@ -46,6 +46,19 @@ def choose(
         found.append((price, None, models))
     price, law, models = min(found, key=lambda f: f[0])
     return Plan(price, count, law, models, low, size, halves)
+
+
+def ideal(symbols: np.ndarray, contexts: np.ndarray, size: int) -> float:
+    """Bits of the symbols by their own frequencies in each context, these for free.
+
+    Examples
+    --------
+    >>> ideal(np.array([0, 0, 1, 1]), np.array([0, 0, 0, 1]), 2)
+    2.754887502163468
+    """
+    counts = np.bincount(contexts * (size + 1) + symbols)
+    totals = np.bincount(contexts)
+    return float(totals[totals > 0] @ np.log2(totals[totals > 0]) - counts[counts > 0] @ np.log2(counts[counts > 0]))
 
 
 def _one_law(counts: np.ndarray, groups: int, low: int, halves: np.ndarray) -> list[tuple[float, tuple, list]]:
@@ -90,8 +103,11 @@ def _one_law(counts: np.ndarray, groups: int, low: int, halves: np.ndarray) -> l
         slopes.append((float(n @ (base - middle) ** 2), slope, min(max(middle, 0), SCALES - 1)))
     _, slope, scale = min(slopes)
     best = better((3, 0, scale, slope, int(zeros)))
-    for zone in range(1, ZONES):
-        best = min(best, better((3, zone, best[1][2], slope, int(zeros))))
+    for zone in (POINTWISE, *range(1, POINTWISE)):
+        candidate = better((3, zone, best[1][2], slope, int(zeros)))
+        if candidate > best and zone != POINTWISE:
+            break
+        best = min(best, candidate)
     for shape in range(3):
         best = min(best, better((shape, best[1][1], best[1][2], slope, int(zeros))))
     return [(*best, [])]

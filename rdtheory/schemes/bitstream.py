@@ -115,7 +115,7 @@ def decode(data: bytes, classes: Sequence[Int[ArrayLike, "..."]] = ()) -> PyTree
         )
     known = [np.asarray(array) for array in classes]
     if bool(known) != bool(data[2] & CLASSES_WITHHELD):
-        raise ValueError(f"the bitstream was encoded {'with' if known else 'without'} its classes, decode it alike")
+        raise ValueError(f"the bitstream {'holds' if known else 'does not hold'} the classes; give them if it does not")
     if _checksum(data[:-4], known) != data[-4:]:
         also = ", or the classes are not those it was encoded with" if known else ""
         raise ValueError(f"the bitstream is cut off or damaged: its checksum does not match{also}")
