@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
-from jaxtyping import Float, Int, PyTree
+from jaxtyping import Float, Integer, PyTree
 
 from rdtheory.results import Quantized
 from rdtheory.schemes import _bitstream_leaf, _entropy
@@ -76,7 +76,7 @@ def encode(tree: PyTree, *, send_classes: bool = True) -> bytes:
     return body + _checksum(body, withheld)
 
 
-def decode(data: bytes, classes: Sequence[Int[ArrayLike, "..."]] = ()) -> PyTree:
+def decode(data: bytes, classes: Sequence[Integer[ArrayLike, "..."]] = ()) -> PyTree:
     """The tree that was encoded: labels, dtypes and weights, bit for bit.
 
     Whatever the bytes are, the answer is a tree or a ValueError, in time and memory in proportion to their number:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 
 from rdtheory import _checks
 from rdtheory.results import Quantized
@@ -32,7 +32,7 @@ def quantize(
     importance: Float[ArrayLike, "..."] | None = None,
     *,
     dead_zone: Float[ArrayLike, "..."] = 0.0,
-    classes: Int[ArrayLike, "..."] | None = None,
+    classes: Integer[ArrayLike, "..."] | None = None,
     moved: int = 2,
 ) -> Quantized:
     r"""Labels of a uniform threshold quantizer, for entropy coding.
