@@ -90,7 +90,6 @@ def test_trees_of_arrays_come_back_as_they_were():
     tree = {"z": [EXAMPLES["scalar"], None, ()], "a": ({"ω": EXAMPLES["codebook"]}, EXAMPLES["rows"]), "": []}
     assert_same(bitstream.decode(bitstream.encode(tree)), tree)
     assert_same(bitstream.decode(bitstream.encode(None)), None)
-    assert_same(bitstream.decode(bitstream.encode(EXAMPLES)), EXAMPLES)
 
 
 def test_arrays_of_jax_are_taken_too():
@@ -198,11 +197,11 @@ def test_gaussian_labels_take_their_entropy_and_forty_bytes(step):
 
 
 def test_labels_of_a_codebook_take_what_an_adaptive_coder_would():
-    values = jax.random.t(jax.random.key(0), 3.0, (20_000,))
+    values = jax.random.t(jax.random.key(0), 3.0, (5000,))
     found = quantize.kmeans(values, 16)
     leaf = Quantized(found.labels, codebook=found.codebook.astype(jnp.float32))
     data = bitstream.encode(leaf)
-    assert len(data) <= found.size.rate * 20_000 / 8 + 30  # that rate counts labels, learning and codebook, no header
+    assert len(data) <= found.size.rate * 5000 / 8 + 30  # that rate counts labels, learning and codebook, no header
     np.testing.assert_array_equal(
         bitstream.dequantize(bitstream.decode(data)), found.codebook.astype(jnp.float32)[found.labels]
     )

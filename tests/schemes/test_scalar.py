@@ -96,7 +96,7 @@ def test_a_gaussian_costs_a_quarter_of_a_bit_more_than_it_must_and_less_at_low_r
     assert limit < bits / n < limit + GAPS[rate] + 0.015
 
 
-@pytest.mark.parametrize("level", [1e-1, 1e-3, 1e-6])
+@pytest.mark.parametrize("level", [1e-1, 1e-5])
 def test_a_linear_model_follows_its_water_level(level):
     """Weights whose λσ² spans four decades, coded at one level: with given covariances, and with classes sent."""
     m, draw = 10_000, np.random.default_rng(1)
@@ -168,8 +168,13 @@ def quantized(weights, step, importance, zone):
 
 def test_jit_and_vmap_change_nothing():
     assert_transforms_agree(quantized, *BATCH)
-    assert_transforms_agree(scalar.water_step, BATCH[2], BATCH[1])
-    assert_transforms_agree(lambda v, s: (scalar.spread_classes(v, s), scalar.least_dead_zone(v, s)), *BATCH[2:0:-1])
+
+
+def test_jit_and_vmap_change_no_step_class_or_dead_zone():
+    def found(v, s):
+        return scalar.water_step(v, s), scalar.spread_classes(v, s), scalar.least_dead_zone(v, s)
+
+    assert_transforms_agree(found, *BATCH[2:0:-1])
 
 
 @pytest.mark.parametrize(("argument", "bad"), [(0, np.full(40, np.nan)), (1, -1.0), (2, np.full(40, -1.0)), (3, 0.6)])
