@@ -62,6 +62,11 @@ def validate(where: str, leaf: Quantized) -> None:
         need(not known or np.isfinite(codebook).all(), "codebook must be finite")
         sound = not known or (labels.min() >= 0 and labels.max() < len(codebook))
         need(sound, f"labels must lie in 0 to {len(codebook) - 1}, the positions of the codebook")
+    if known and step is not None:
+        widest = _largest(labels) * 2 + 2 if codebook is None else _largest(codebook)
+        need(
+            widest * max(_largest(step), 1.0) <= float(np.finfo(step.dtype).max), f"the weights do not fit {step.dtype}"
+        )
     if offsets is not None:
         need(offsets.dtype == np.int8, f"offsets must be int8, got {offsets.dtype}")
         rows = () if taps is None else (2,)
@@ -172,6 +177,13 @@ def take_leaf(source: Source, where: str) -> Quantized:
     leaf = Quantized(labels, step, codebook, offsets, classes, taps)
     validate(f"the bitstream's {where}", leaf)
     return leaf
+
+
+def _largest(array) -> float:
+    """The largest finite magnitude."""
+    known = np.asarray(array)
+    known = known[np.isfinite(known)]
+    return max(abs(float(known.max())), abs(float(known.min()))) if known.size else 0.0
 
 
 def _traced(leaf: Quantized) -> bool:

@@ -1,7 +1,7 @@
 """Whole numbers and floats in a bitstream: what is short stands in its header, what is long goes through the coder.
 
 An encoder fills a sink (header, operations, work, classes withheld), a decoder reads a source (header, coder, work
-left, classes known). Work is counted alike on both sides, in labels and entries of frequency tables: no more is done or
+left, classes known). Work is counted alike on both sides, in labels and frequency tables: no more is done or
 allocated than was checked before.
 """
 
@@ -35,6 +35,7 @@ DTYPES = tuple(np.dtype(name) for name in ("<i1", "<i2", "<i4", "<i8", "<u1", "<
 WIDEST = 2**16  # range of labels that have frequencies; what lies outside is escaped
 AXES = 32
 MODEL_BITS = 16  # of a context, about
+TABLEWISE = 8  # work of an entry of a frequency table, and 512 more for the table itself
 STEPWISE = 4  # work of a label of a trellis code, which is coded on its own
 
 
@@ -163,7 +164,7 @@ def put_labels(sink: Sink, labels: np.ndarray, classes: np.ndarray | None = None
                 ideal = least_bits
         plan, contexts, way = min(plans, key=lambda p: p[0].price)
         put_number(sink, way)
-    work[0] += len(labels) * (1 if taps is None else STEPWISE) + plan.contexts * size
+    work[0] += len(labels) * (1 if taps is None else STEPWISE) + TABLEWISE * plan.contexts * (size + 512)
     tables = _bitstream_plans.put_plan(operations, plan, bool(escaped))
     if taps is not None and contexts is not None:
         _entropy.put_mixed(operations, symbols, tables, contexts)
@@ -188,7 +189,7 @@ def take_labels(source: Source, count: int, classes: np.ndarray | None = None, t
         if way >= _trellis_states.WAYS:
             raise ValueError(f"the bitstream names a way {way} of making contexts, which does not exist")
         of_state, halves = _trellis_states.contexts(taps, way)
-    charge(source, count * (1 if taps is None else STEPWISE) + groups * len(halves) * size)
+    charge(source, count * (1 if taps is None else STEPWISE) + TABLEWISE * groups * len(halves) * (size + 512))
     outside = take_escaped(coder, escaped)
     tables, only = _bitstream_plans.take_plan(coder, groups, least, size, bool(escaped), halves)
     contexts = None if groups == 1 or classes is None else classes.astype(np.int64)

@@ -79,8 +79,9 @@ def encode(tree: PyTree, *, send_classes: bool = True) -> bytes:
 def decode(data: bytes, classes: Sequence[Integer[ArrayLike, "..."]] = ()) -> PyTree:
     """The tree that was encoded: labels, dtypes and weights, bit for bit.
 
-    Whatever the bytes are, the answer is a tree or a ValueError, in time and memory in proportion to their number:
-    labels and entries of frequency tables (a label of a trellis code counts 4) are at most 2²² and 256 for each byte.
+    Whatever the bytes are, the answer is a tree or a ValueError, in time and memory in proportion to their number: the
+    labels may be 2²² and 256 for each byte, where a label of a trellis code counts 4, and a frequency table of K
+    entries 8 (K + 512). The encoder appends zeros where that is too few.
 
     Parameters
     ----------
