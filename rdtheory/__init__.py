@@ -30,12 +30,14 @@ if TYPE_CHECKING:  # for editors and type checkers; whoever uses a topic imports
     from rdtheory.limits.discrete import curve, distortion_at, rate_at
     from rdtheory.models import candidates, datasets, evaluation, golden_rules, importance, networks, relu, training
     from rdtheory.schemes import (
+        bitstream,
         channel_simulation,
         gaussian_channel,
         low_rank,
         prune,
         quantize,
         random_codebook,
+        scalar,
         sparse_regression,
         trellis,
     )
@@ -44,6 +46,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "algorithms",
+    "bitstream",
     "blahut_arimoto",
     "bottleneck",
     "candidates",
@@ -74,6 +77,7 @@ __all__ = [
     "random_codebook",
     "rate_at",
     "relu",
+    "scalar",
     "side_information",
     "sources",
     "sparse_regression",

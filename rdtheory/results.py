@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int, PyTree
 
@@ -355,3 +356,26 @@ class SimulatedChannel(NamedTuple):
     bits: Float[Array, "..."]  #: ideal length of the index, `channel_simulation.code_length`; NaN where it was cut
     candidates: Int[Array, "..."]  #: how many had to be looked at
     found: Bool[Array, "..."]  #: the search ended within the limit
+
+
+class Quantized(NamedTuple):
+    """Weights as whole numbers, with what turns them back into weights; a leaf of what `bitstream.encode` takes.
+
+    A label k stands for step · (k + offset), or for step · codebook[k]. With `taps` it belongs to a trellis code: at
+    state s of the decoder it stands for step · (2k + q + offset), q = s mod 2, and the next state is
+    ⌊s/2⌋ ⊕ q · taps[0] ⊕ (k mod 2) · taps[1], from state 0 on, the labels taken in row-major order.
+    """
+
+    labels: Int[Array | np.ndarray, "..."]  #: in the shape of the weights
+    step: Float[Array | np.ndarray, "..."] | None = (
+        None  #: >= 0, broadcasts against the labels; 0 or infinite: the weight is zero
+    )
+    codebook: Float[Array | np.ndarray, " levels"] | None = None  #: values of the labels 0, 1, ...; without it, a grid
+    #: int8, 128ths of a step, for the labels -m..m; beyond, the outermost: (2m + 1,), or (2, 2m + 1) by q
+    offsets: Int[Array | np.ndarray, "..."] | None = None
+    classes: Int[Array | np.ndarray, "..."] | None = (
+        None  #: 0..255, broadcasts against the labels: which share their frequencies
+    )
+    taps: Int[Array | np.ndarray, "2"] | None = (
+        None  #: whole numbers below 4096 that make the trellis; None for scalar labels
+    )

@@ -1,0 +1,214 @@
+"""Quantized weights as bytes, and back: what a compressed model takes is the length of them.
+
+A bitstream is: magic (2 bytes), version (1), length of the coded part, the coded part, the structure (containers, keys,
+dtypes, shapes, steps, codebooks), padding, CRC-32 of all before. Lengths and sizes take seven bits a byte.
+What is coded, by asymmetric numeral systems, are the labels, and the frequencies that they are coded with before them.
+"""
+
+import io
+import zlib
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Float, Integer, PyTree
+
+from rdtheory.results import Quantized
+from rdtheory.schemes import _bitstream_leaf, _entropy
+from rdtheory.schemes._bitstream_numbers import Sink, Source, put_number, take_bytes, take_number
+
+__all__ = ["decode", "dequantize", "encode"]
+
+MAGIC, VERSION = b"RD", 1
+NONE, LEAF, LIST, TUPLE, DICT = range(5)
+CLASSES_WITHHELD = 128  # added to the version
+DEEPEST = 64  # containers in containers
+FREE_WORK, WORK_PER_BYTE = 2**22, 256
+
+
+def encode(tree: PyTree, *, send_classes: bool = True) -> bytes:
+    """Everything a decoder needs, in as few bytes as the models of the labels make it.
+
+    The rate is ``8 * len(encode(tree))`` over the number of weights, every piece of side information included: about
+    30 bytes, and a few for each class of labels.
+
+    The labels of an array are coded with fixed frequencies, those of each class and each context of a trellis apart.
+    They are described by a discretized generalized Gaussian law (about two bytes) or by a table, or those of all
+    classes by one law whose scale is in proportion from class to class, whichever takes least in all. Labels beyond a
+    range of 2¹⁶ are escaped.
+
+    Parameters
+    ----------
+    tree : `Quantized` arrays, or dict with string keys, list, tuple and None of them, nested at will.
+    send_classes : False if whoever decodes knows the classes, as of a linear model with given covariances. They then
+        are an argument of `decode`; the checksum covers them.
+
+    Returns
+    -------
+    bytes : `decode` gives the same tree. The same tree gives the same bytes on one platform; any platform decodes them.
+
+    Raises
+    ------
+    ValueError : labels outside the codebook, a step that is not positive, parts that do not go together.
+    TypeError : a leaf that is not `Quantized`, or another container.
+
+    References
+    ----------
+    Duda (2009), Asymmetric numeral systems; Bamler (2022), the constriction library.
+
+    Examples
+    --------
+    >>> leaf = Quantized(labels=jnp.array([3, -1, 0, 0]), step=jnp.array(0.5))
+    >>> data = encode({"layer": leaf, "none": None})
+    >>> print(len(data), dequantize(decode(data)["layer"]))
+    43 [ 1.5 -0.5  0.   0. ]
+    """
+    sink: Sink = (bytearray(), [], [0], [])
+    _put(sink, tree, "tree", 0, send_classes)
+    structure, operations, work, withheld = sink
+    coded = _entropy.packed(operations)
+    start: Sink = (bytearray(MAGIC + bytes([VERSION | (CLASSES_WITHHELD if withheld else 0)])), [], [0], [])
+    put_number(start, len(coded))
+    body = bytes(start[0]) + coded + bytes(structure)
+    body += bytes(max(-(-(work[0] - FREE_WORK) // WORK_PER_BYTE) - len(body), 0))
+    return body + _checksum(body, withheld)
+
+
+def decode(data: bytes, classes: Sequence[Integer[ArrayLike, "..."]] = ()) -> PyTree:
+    """The tree that was encoded: labels, dtypes and weights, bit for bit.
+
+    Whatever the bytes are, the answer is a tree or a ValueError, in time and memory in proportion to their number: the
+    labels may be 2²² and 256 for each byte, where a label of a trellis code counts 4, and a frequency table of K
+    entries 8 (K + 512). The encoder appends zeros where that is too few.
+
+    Parameters
+    ----------
+    data : what `encode` gave.
+    classes : of the arrays that have some, in the order of the tree, if they were not sent.
+
+    Returns
+    -------
+    tree : arrays are NumPy arrays, so that 64 bits stay 64 bits whatever JAX is set to; `taps` are int32.
+
+    Raises
+    ------
+    ValueError : data that is cut off, changed, too large for its length or foreign; the message says which.
+    TypeError : no bytes.
+
+    Examples
+    --------
+    >>> decode(b"nothing of the kind")
+    Traceback (most recent call last):
+    ValueError: data is not a bitstream of rdtheory: it does not begin with b'RD'
+    """
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise TypeError(f"data must be bytes, got {type(data).__name__}")
+    data = bytes(data)
+    if data[:2] != MAGIC:
+        raise ValueError(f"data is not a bitstream of rdtheory: it does not begin with {MAGIC!r}")
+    if len(data) < 9:
+        raise ValueError(f"the bitstream is cut off: it has {len(data)} bytes")
+    if data[2] & ~CLASSES_WITHHELD != VERSION:
+        raise ValueError(
+            f"the bitstream has version {data[2] & ~CLASSES_WITHHELD}, of which only {VERSION} can be read"
+        )
+    known = [np.asarray(array) for array in classes]
+    if bool(known) != bool(data[2] & CLASSES_WITHHELD):
+        raise ValueError(f"the bitstream {'holds' if known else 'does not hold'} the classes; give them if it does not")
+    if _checksum(data[:-4], known) != data[-4:]:
+        also = ", or the classes are not those it was encoded with" if known else ""
+        raise ValueError(f"the bitstream is cut off or damaged: its checksum does not match{also}")
+    body, work = io.BytesIO(data[3:-4]), [FREE_WORK + WORK_PER_BYTE * (len(data) - 4)]
+    start: Source = (body, _entropy.opened(b""), work, known)
+    coder = _entropy.opened(take_bytes(start, take_number(start)))
+    tree = _take((body, coder, work, known), "tree", 0)
+    if known or body.read().strip(b"\0") or not coder.is_empty():
+        raise ValueError("the bitstream goes on after its end")
+    return tree
+
+
+def dequantize(quantized: Quantized) -> Float[Array | np.ndarray, "..."]:
+    """The weights that labels stand for.
+
+    Parameters
+    ----------
+    quantized : one `Quantized` array.
+
+    Returns
+    -------
+    weights_hat : in the shape of the labels and the dtype of step and codebook. Of concrete arrays a NumPy array, the
+        same bits on every platform; under `jit` rounding may differ. Differentiable in step and codebook.
+
+    Raises
+    ------
+    ValueError : parts that do not go together.
+
+    Examples
+    --------
+    >>> print(dequantize(Quantized(labels=jnp.array([0, 2, 1]), codebook=jnp.array([-0.5, 0.0, 0.7]))))
+    [-0.5  0.7  0. ]
+    """
+    leaf = jax.tree.map(lambda part: part if hasattr(part, "dtype") else np.asarray(part), quantized)
+    _bitstream_leaf.validate("quantized", leaf)
+    return _bitstream_leaf.weights(leaf)
+
+
+def _checksum(body: bytes, withheld: list[np.ndarray]) -> bytes:
+    """CRC-32 of the bytes, and of what the decoder is to know without them."""
+    crc = zlib.crc32(body)
+    for classes in withheld:
+        crc = zlib.crc32(classes.astype("<i8").tobytes(), crc)
+    return crc.to_bytes(4, "little")
+
+
+def _put(sink: Sink, tree: PyTree, where: str, depth: int, send_classes: bool) -> None:
+    if depth > DEEPEST:
+        raise ValueError(f"{where} is nested more than {DEEPEST} containers deep")
+    if tree is None:
+        put_number(sink, NONE)
+    elif isinstance(tree, Quantized):
+        put_number(sink, LEAF)
+        _bitstream_leaf.put_leaf(sink, _bitstream_leaf.concrete(where, tree), send_classes)
+    elif type(tree) in (list, tuple):
+        put_number(sink, LIST if type(tree) is list else TUPLE)
+        put_number(sink, len(tree))
+        for place, item in enumerate(tree):
+            _put(sink, item, f"{where}[{place}]", depth + 1, send_classes)
+    elif type(tree) is dict and all(isinstance(key, str) for key in tree):
+        put_number(sink, DICT)
+        put_number(sink, len(tree))
+        for key, item in tree.items():
+            name = key.encode()
+            put_number(sink, len(name))
+            sink[0].extend(name)
+            _put(sink, item, f"{where}[{key!r}]", depth + 1, send_classes)
+    else:
+        raise TypeError(
+            f"{where} must be Quantized, None, or a list, tuple or dict with string keys, got {type(tree).__name__}"
+        )
+
+
+def _take(source: Source, where: str, depth: int) -> PyTree:
+    if depth > DEEPEST:
+        raise ValueError(f"the bitstream nests more than {DEEPEST} containers")
+    kind = take_number(source)
+    if kind == NONE:
+        return None
+    if kind == LEAF:
+        return _bitstream_leaf.take_leaf(source, where)
+    if kind not in (LIST, TUPLE, DICT):
+        raise ValueError(f"the bitstream holds a container of kind {kind}, which does not exist")
+    items, keys = [], []
+    for place in range(take_number(source)):
+        if kind == DICT:
+            try:
+                keys.append(take_bytes(source, take_number(source)).decode())
+            except UnicodeDecodeError as error:
+                raise ValueError(f"the bitstream holds a key in {where} that is not text") from error
+        name = repr(keys[-1]) if kind == DICT else place
+        items.append(_take(source, f"{where}[{name}]", depth + 1))
+    if len(set(keys)) < len(keys):
+        raise ValueError(f"the bitstream holds a key in {where} twice")
+    return dict(zip(keys, items, strict=True)) if kind == DICT else (items if kind == LIST else tuple(items))

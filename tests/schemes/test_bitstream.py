@@ -1,0 +1,285 @@
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from rdtheory import bitstream, quantize
+from rdtheory.results import Quantized
+from rdtheory.schemes import _bitstream_models, _entropy
+
+STEP = np.float32(0.25)
+EIGHT_STATES = np.array([5, 2], np.int32)
+
+
+def gaussian_labels(n, step, seed=0):
+    return np.round(np.random.default_rng(seed).normal(size=n) / step).astype(np.int32)
+
+
+def assert_same(got, wanted):
+    """Containers, order of keys, shapes, dtypes and every bit of labels, parts and weights."""
+    assert type(got) is type(wanted)
+    if isinstance(wanted, dict):
+        assert list(got) == list(wanted)
+        got, wanted = list(got.values()), list(wanted.values())
+    if isinstance(wanted, Quantized):
+        for a, b in zip(got, wanted, strict=True):
+            assert (a is None) == (b is None)
+            if b is not None:
+                b = np.asarray(b)
+                assert (a.shape, a.dtype) == (b.shape, b.dtype)
+                assert a.tobytes() == b.tobytes()
+        a, b = bitstream.dequantize(got), bitstream.dequantize(wanted)
+        assert a.dtype == b.dtype
+        assert a.tobytes() == b.tobytes()
+    elif wanted is not None:
+        assert len(got) == len(wanted)
+        for a, b in zip(got, wanted, strict=True):
+            assert_same(a, b)
+
+
+def examples():
+    """One of each kind of array."""
+    rng = np.random.default_rng(3)
+    labels = gaussian_labels((20, 30), 0.3)
+    wide = labels.astype(np.int64)
+    wide[0, 0], wide[3, 4], wide[5, 6] = 2**63 - 1, -(2**63), 5 * 10**9
+    rows = np.repeat(np.arange(4, dtype=np.uint8), 5)[:, None]
+    offsets = np.array([3, 2, 0, -2, -3], np.int8)
+    return {
+        "scalar": Quantized(labels, STEP),
+        "double": Quantized(labels.astype(np.int16), np.float64(0.1), offsets=offsets),
+        "rows": Quantized(labels, np.exp2(rng.integers(0, 3, size=(20, 1))), classes=rows),
+        "columns": Quantized(labels, rng.random((1, 30), dtype=np.float32) + 1, classes=np.int32(2)),
+        "codebook": Quantized(np.abs(labels).astype(np.uint8) % 4, codebook=np.array([-1.5, 0.1, 0.2, 3.0])),
+        "scaled": Quantized(np.abs(labels) % 4, np.ones((20, 1), np.float16), np.arange(4, dtype=np.float16)),
+        "trellis": Quantized(labels, STEP, None, np.stack([offsets, offsets + np.int8(1)]), None, EIGHT_STATES),
+        "trellis in rows": Quantized(labels, STEP, classes=rows, taps=EIGHT_STATES),
+        "far": Quantized(wide, np.float64(0.1)),
+        "far trellis": Quantized(wide, np.float64(0.1), taps=EIGHT_STATES),
+        "zeros": Quantized(np.zeros((100, 100), np.int8), STEP),
+        "one": Quantized(np.array(7), STEP),
+        "not described": Quantized(labels, np.where(np.arange(30) < 5, np.inf, 1.0)[None, :]),
+    }
+
+
+EXAMPLES = examples()
+GOLDEN = (
+    "524401b501487f6cfb0cfe402ed9c2b942dc71ba88c96133ecff755c016cd92cad8d3219af149c6ae3a18a4da81054f71af4"
+    "d7cbeae75839fb2dc883e42ed20e23353f1212eada6a700c9989514239458129818316b12e30abcee73e82b69dc0baa7c6e0"
+    "d2063bac03e39c66b8703302860dc818c4b64b9b54fa0743978542b7fed0e7ee396efa5776a1866cc4978d362979231d6a53"
+    "00846b16173d8ffeb4b59c213278900bf363f395997d9e09d65369f28e0684c93f305c0a040201610109150264080000003f"
+    "18020100020b1801620202000115150264099a9999999999b93f05010605020b1800b62c6fc8"
+)
+
+# What comes back ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_decoding_gives_every_bit_back(name):
+    data = bitstream.encode(EXAMPLES[name])
+    assert_same(bitstream.decode(data), EXAMPLES[name])
+    assert bitstream.encode(EXAMPLES[name]) == data
+
+
+def test_trees_of_arrays_come_back_as_they_were():
+    tree = {"z": [EXAMPLES["scalar"], None, ()], "a": ({"ω": EXAMPLES["codebook"]}, EXAMPLES["rows"]), "": []}
+    assert_same(bitstream.decode(bitstream.encode(tree)), tree)
+    assert_same(bitstream.decode(bitstream.encode(None)), None)
+
+
+def test_arrays_of_jax_are_taken_too():
+    labels = jnp.asarray(gaussian_labels(50, 0.5))
+    back = bitstream.decode(bitstream.encode(Quantized(labels, jnp.array(0.5))))
+    np.testing.assert_array_equal(back.labels, labels)
+    assert isinstance(back.labels, np.ndarray)
+
+
+WHOLE = st.one_of(st.integers(-4, 4), st.integers(-(2**63), 2**63 - 1))
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(WHOLE, min_size=1, max_size=40),
+    st.lists(st.integers(0, 3), min_size=40, max_size=40),
+    st.sampled_from([None, (0, 0), (2, 2), (5, 2), (166, 121)]),
+    st.booleans(),
+)
+def test_any_labels_come_back(labels, classes, taps, apart):
+    group = np.array(classes[: len(labels)], np.uint8) if apart else None
+    leaf = Quantized(np.array(labels), STEP, classes=group, taps=None if taps is None else np.array(taps, np.int32))
+    back = bitstream.decode(bitstream.encode(leaf))
+    for part in ("labels", "classes", "taps"):
+        np.testing.assert_array_equal(getattr(back, part), getattr(leaf, part))
+
+
+def test_classes_that_a_decoder_knows_are_not_sent():
+    leaf, labels = EXAMPLES["rows"], gaussian_labels((20, 30), 0.3)
+    other = Quantized(labels, STEP, classes=np.random.default_rng(0).integers(0, 4, size=(20, 30)))
+    tree, known = [leaf, {"b": other}], [leaf.classes, other.classes]
+    sent, short = bitstream.encode(tree), bitstream.encode(tree, send_classes=False)
+    assert len(short) < len(sent) - 600 * 2 / 8 + 30  # two bits each for 600 of them
+    assert_same(bitstream.decode(short, known), tree)
+    for given_classes, message in [
+        ((), "does not hold the classes"),
+        (known[:1], "the classes are not those"),
+        ([known[0], (other.classes + 1) % 4], "the classes are not those"),
+        ([*known, known[0]], "the classes are not those"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            bitstream.decode(short, given_classes)
+    with pytest.raises(ValueError, match="stream holds the classes"):
+        bitstream.decode(sent, known)
+
+
+def test_a_stream_written_once_stays_readable():
+    tree = bitstream.decode(bytes.fromhex(GOLDEN))
+    labels = (np.arange(200) ** 2 % 13 - 6).astype(np.int16).reshape(2, 100)
+    classes = np.array([[0], [1]], np.uint8)
+    trellis = Quantized(labels, np.float64(0.1), None, np.array([[1, 0, -1], [2, 0, 1]], np.int8), None, EIGHT_STATES)
+    wanted = {"a": Quantized(labels, np.float32(0.5), classes=classes), "b": [None, trellis]}
+    assert_same(tree, wanted)
+    assert bitstream.encode(wanted).hex() == GOLDEN
+
+
+# Weights --------------------------------------------------------------------------------------------------------------
+
+
+def test_weights_of_a_trellis_code_follow_its_states():
+    labels = np.array([[1, -2, 3], [0, 0, -1]])
+    offsets = np.array([[64, 0, -64], [32, 16, -32]], np.int8)
+    state, wanted = 0, []
+    for k in labels.ravel().tolist():  # the recursion as it is stated, one label at a time
+        q = state % 2
+        wanted.append(0.5 * (2 * k + q + offsets[q, min(max(k, -1), 1) + 1] / 128))
+        state = (state // 2) ^ (q * 5) ^ (k % 2 * 2)
+    leaf = Quantized(labels, np.float64(0.5), offsets=offsets, taps=EIGHT_STATES)
+    np.testing.assert_array_equal(bitstream.dequantize(leaf), np.reshape(wanted, (2, 3)))
+
+
+@pytest.mark.parametrize("name", ["scalar", "double", "rows", "codebook", "scaled", "trellis", "not described"])
+def test_weights_under_jit_are_the_same_up_to_rounding(name):
+    leaf = EXAMPLES[name]
+    # Products of half-precision numbers may be rounded once less.
+    tolerance = 1e-3 if name == "scaled" else 1e-6
+    np.testing.assert_allclose(jax.jit(bitstream.dequantize)(leaf), bitstream.dequantize(leaf), rtol=tolerance, atol=0)
+
+
+def test_weights_are_differentiable_in_the_step():
+    leaf = EXAMPLES["double"]
+    slope = jax.grad(lambda step: jnp.sum(bitstream.dequantize(leaf._replace(step=step))))(0.1)
+    np.testing.assert_allclose(slope, np.sum(bitstream.dequantize(leaf)) / 0.1, rtol=1e-12)
+
+
+def test_offsets_of_unsigned_labels_and_of_small_ones():
+    offsets = np.arange(-127, 128).astype(np.int8)
+    for dtype in (np.uint8, np.int8):
+        labels = np.array([0, 1, 127], dtype)
+        np.testing.assert_array_equal(
+            bitstream.dequantize(Quantized(labels, np.float64(1), offsets=offsets)), [0, 1 + 1 / 128, 127 + 127 / 128]
+        )
+
+
+# Bits -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [3.0, 1.0, 0.3, 0.05, 0.004])
+def test_gaussian_labels_take_their_entropy_and_forty_bytes(step):
+    n = 100_000
+    labels = gaussian_labels(n, step)
+    law = norm.cdf((labels + 0.5) * step) - norm.cdf((labels - 0.5) * step)
+    ideal = -np.sum(np.log2(law))  # with the true law, which nobody need send
+    assert len(bitstream.encode(Quantized(labels, STEP))) <= ideal / 8 + 40
+
+
+def test_labels_of_a_codebook_take_what_an_adaptive_coder_would():
+    values = jax.random.t(jax.random.key(0), 3.0, (5000,))
+    found = quantize.kmeans(values, 16)
+    leaf = Quantized(found.labels, codebook=found.codebook.astype(jnp.float32))
+    data = bitstream.encode(leaf)
+    assert len(data) <= found.size.rate * 5000 / 8 + 30  # that rate counts labels, learning and codebook, no header
+    np.testing.assert_array_equal(
+        bitstream.dequantize(bitstream.decode(data)), found.codebook.astype(jnp.float32)[found.labels]
+    )
+
+
+def test_classes_of_different_spread_are_coded_apart():
+    rng = np.random.default_rng(0)
+    spread = np.exp2(np.repeat(np.arange(8), 2500) / 2)
+    labels = np.round(rng.normal(size=20_000) * spread).astype(np.int32)
+    law = norm.cdf((labels + 0.5) / spread) - norm.cdf((labels - 0.5) / spread)
+    classes = np.repeat(np.arange(8, dtype=np.uint8), 2500)
+    together, apart = (8 * len(bitstream.encode(Quantized(labels, STEP, classes=c))) for c in (None, classes))
+    assert apart <= -np.sum(np.log2(law)) + 8 * 60
+    assert together > apart + 20_000 * 0.1
+
+
+def test_what_is_certain_costs_nothing():
+    zeros = np.zeros(10**6, np.int8)
+    assert len(bitstream.encode(Quantized(zeros, STEP))) < 30
+    labels = np.concatenate([zeros, gaussian_labels(1000, 0.5).astype(np.int8)])
+    classes = np.repeat(np.array([0, 1], np.uint8), [10**6, 1000])
+    assert len(bitstream.encode(Quantized(labels, STEP, classes=classes))) < 1000 * 3.1 / 8 + 60
+    one = zeros.copy()
+    one[12345] = 1
+    assert len(bitstream.encode(Quantized(one, STEP))) < 40
+
+
+@pytest.mark.parametrize("size", [2, 3, 100, 2**16 + 1])
+def test_frequencies_are_whole_and_sum_to_a_power_of_two(size):
+    rng = np.random.default_rng(size)
+    for weights in (rng.integers(0, 2**38, size), np.eye(1, size, dtype=np.int64)[0], np.zeros(size, np.int64)):
+        found = _entropy.normalized(weights)
+        assert found.dtype == np.int64
+        assert found.min() >= 1
+        assert found.sum() == 2**24
+
+
+def test_the_coder_spends_what_the_frequencies_say():
+    rng = np.random.default_rng(0)
+    weights = rng.integers(0, 2**30, 50)
+    frequencies, symbols, operations = _entropy.normalized(weights), rng.integers(0, 50, 100_000), []
+    _entropy.put(operations, symbols, frequencies)
+    stated = _entropy.bits(np.bincount(symbols, minlength=50), frequencies)
+    np.testing.assert_allclose(8 * len(_entropy.packed(operations)), stated, rtol=1e-5, atol=16)
+
+
+def test_densities_are_those_of_a_rounded_gaussian():
+    shape, scale = 3, 64 + 32  # 2^-(x/4)²: of deviation 4/√(2 ln 2)
+    found = _bitstream_models.frequencies((_bitstream_models.SHAPED, shape, 0, scale), -20, 41) / 2**24
+    edges = norm.cdf((np.arange(-20, 22) - 0.5) * np.sqrt(2 * np.log(2)) / 4)
+    np.testing.assert_allclose(found, np.diff(edges), atol=2e-5)
+
+
+def test_powers_of_two_are_right():
+    x = np.linspace(0, 29, 1000)
+    np.testing.assert_allclose(_entropy.halved(x), 2.0 ** (30 - x), rtol=1e-9, atol=1)
+    np.testing.assert_allclose(
+        [_entropy.power(k) for k in range(-70, 300)], 2 ** (np.arange(-70, 300) / 16), rtol=1e-14
+    )
+
+
+def test_a_million_labels_are_fast():
+    for leaf in (
+        Quantized(gaussian_labels(10**6, 0.3), STEP),
+        Quantized(gaussian_labels(10**6, 0.3), STEP, classes=np.arange(10**6) % 16),
+    ):
+        start = time.process_time()
+        data = bitstream.encode(leaf)
+        assert time.process_time() - start < 2
+        np.testing.assert_array_equal(bitstream.decode(data).labels, leaf.labels)
+
+
+@pytest.mark.long
+def test_ten_million_labels():
+    labels = gaussian_labels(10**7, 0.3)
+    np.testing.assert_array_equal(bitstream.decode(bitstream.encode(Quantized(labels, STEP))).labels, labels)
+    rare = np.zeros(10**7, np.int8)
+    rare[7] = -1
+    data = bitstream.encode(Quantized(rare, STEP))
+    assert len(data) < 25_000  # padded to what a decoder believes
+    np.testing.assert_array_equal(bitstream.decode(data).labels, rare)

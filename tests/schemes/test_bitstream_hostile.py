@@ -1,0 +1,240 @@
+"""Whatever bytes arrive, the answer is a tree or a ValueError that says what is wrong, soon and in little memory."""
+
+import resource
+import time
+import tracemalloc
+import zlib
+
+import numpy as np
+import pytest
+
+from rdtheory import bitstream
+from rdtheory.results import Quantized
+from tests.schemes.test_bitstream import EIGHT_STATES, EXAMPLES, STEP, gaussian_labels
+
+TREES = [*EXAMPLES.values(), {"a": [EXAMPLES["rows"], None, (EXAMPLES["trellis"],)], "bc": {"": EXAMPLES["codebook"]}}]
+STREAMS = [bitstream.encode(tree) for tree in TREES]
+SECONDS, BYTES = 2.0, 3 * 10**8  # of streams shorter than 2000 bytes
+
+
+def sealed(body):
+    """With the checksum that belongs to it, so that what reads the bytes behind it is met."""
+    return bytes(body) + zlib.crc32(bytes(body)).to_bytes(4, "little")
+
+
+def crafted(structure, coded=b"", version=1):
+    return sealed(b"RD" + bytes([version, len(coded)]) + coded + bytes(structure))
+
+
+def mutated(rng, stream):
+    """One to three changes: of a bit, a byte, a stretch removed, inserted, or taken from another stream."""
+    body = bytearray(stream[:-4])
+    for _ in range(rng.integers(1, 4)):
+        # Half of them among the last bytes, where the structure is.
+        place = int(rng.integers(max(len(body) - 60, 0) if rng.random() < 0.5 else 2, len(body)))
+        stretch = rng.integers(0, 256, rng.integers(1, 5)).astype(np.uint8).tobytes()
+        kind = rng.integers(5)
+        if kind == 0:
+            body[place] ^= 1 << int(rng.integers(8))
+        elif kind == 1:
+            body[place] = stretch[0]
+        elif kind == 2:
+            del body[place : place + len(stretch)]
+        elif kind == 3:
+            body[place:place] = stretch
+        else:
+            other = STREAMS[rng.integers(len(STREAMS))]
+            body[place:] = other[int(rng.integers(len(other))) : -4]
+        if len(body) < 8:
+            break
+    return bytes(body)
+
+
+def outcome(data):
+    """The tree or the error; anything else is not caught. Every array of a tree can be turned into weights."""
+    start = time.process_time()
+    try:
+        tree = bitstream.decode(data)
+    except ValueError as error:
+        assert str(error).strip()
+        tree = error
+    else:
+        for leaf in leaves(tree):
+            assert bitstream.dequantize(leaf).shape == leaf.labels.shape
+    assert time.process_time() - start < SECONDS
+    return tree
+
+
+def leaves(tree):
+    if isinstance(tree, Quantized):
+        return [tree]
+    items = tree.values() if isinstance(tree, dict) else tree or ()
+    return [leaf for item in items for leaf in leaves(item)]
+
+
+def fuzz(count, seed):
+    """Mutated streams, with the checksum left as it was and with one that fits: how many of each were trees."""
+    rng, trees = np.random.default_rng(seed), [0, 0]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for turn in range(count):
+        original = STREAMS[turn % len(STREAMS)]
+        body = mutated(rng, original)
+        if turn % 2:
+            trees[1] += not isinstance(outcome(sealed(body)), ValueError)
+        elif body != original[:-4]:
+            trees[0] += not isinstance(outcome(body + original[-4:]), ValueError)
+    assert 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) < BYTES
+    return trees
+
+
+def test_a_thousand_mutated_streams():
+    damaged, foreign = fuzz(1000, 0)
+    assert damaged == 0  # never silently wrong weights
+    assert 0 < foreign < 250  # some mutations are harmless, as of a step
+
+
+@pytest.mark.long
+def test_a_hundred_thousand_mutated_streams():
+    assert fuzz(100_000, 1)[0] == 0
+
+
+@pytest.mark.parametrize("name", ["rows", "codebook", "trellis", "far"])
+def test_every_truncation_and_every_flipped_bit_is_an_error(name):
+    data = bitstream.encode(
+        EXAMPLES[name]._replace(labels=EXAMPLES[name].labels[:, :3]) if name != "rows" else TREES[0]
+    )
+    for length in range(len(data)):
+        assert isinstance(outcome(data[:length]), ValueError)
+    for bit in range(8 * len(data)):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        assert isinstance(outcome(bytes(flipped)), ValueError)
+
+
+def test_bytes_of_any_other_kind_are_errors(as_user):
+    rng = np.random.default_rng(0)
+    for length in range(200):
+        noise = rng.integers(0, 256, length).astype(np.uint8).tobytes()
+        assert isinstance(outcome(noise), ValueError)
+        assert outcome(crafted(noise)) is not None or noise[:1] == b"\0"
+        assert isinstance(outcome(sealed(b"RD\1" + noise)), ValueError) or length < 3
+    with pytest.raises(TypeError, match="data must be bytes, got str"):
+        bitstream.decode("RD")
+
+
+LABELS = [1, 1, 2 + 10, 3]  # a leaf with a step; int32, one axis, of three entries
+FLOAT = [8, 0, 0, 128, 63]  # a scalar of float32, 1
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "does not begin with b'RD'"),
+        (b"RD\1", "cut off: it has 3 bytes"),
+        (crafted([0], version=2), "version 2, of which only 1 can be read"),
+        (STREAMS[0][:-1], "cut off or damaged: its checksum"),
+        (STREAMS[0] + b"\0", "cut off or damaged: its checksum"),
+        (sealed(STREAMS[0][:-4] + b"\1"), "goes on after its end"),
+        (sealed(b"RD\1" + b"\xff" * 11), "more than 64 bits"),
+        (sealed(b"RD\1\x7f\0"), "claims 127 more bytes, of which it has 1"),
+        (crafted([0], b"\1\0"), "ends in a zero byte"),
+        (crafted([0], b"\1"), "goes on after its end"),
+        (crafted([9]), "container of kind 9"),
+        (crafted([2, 255, 255, 255, 255, 15]), "claims 1 more bytes, of which it has 0"),
+        (crafted([4, 2, 1, 97, 0, 1, 97, 0]), "a key in tree twice"),
+        (crafted([4, 1, 1, 255, 0]), "a key in tree that is not text"),
+        (crafted([4, 1, 200, 1, 97]), "claims 200 more bytes"),
+        (crafted([2, 1] * 100 + [0]), "nests more than 64 containers"),
+        (crafted([1, 64, 12, 3]), "parts 64, which do not exist"),
+        (crafted([1, 1, 204, 2]), "33 axes"),
+        (crafted([1, 1, 2 + 20, 3, 0]), "without entries"),
+        (crafted([1, 1, 2 + 20, *[255, 255, 255, 255, 15] * 2]), "an array of [0-9]+ entries, more than its length"),
+        (crafted([1, 1, 2 + 10, 255, 255, 255, 7]), "an array of [0-9]+ entries, more than its length"),
+        (crafted([*LABELS, 2]), "names dtype int32, where floats"),
+        (crafted([1, 1, 8, *FLOAT, 0, 0]), "names dtype float32, where whole numbers"),
+        (crafted([*LABELS, 8, 0, 0, 128, 191, 0, 0]), "step must be >= 0"),
+        (crafted([*LABELS, 8, 0, 0, 192, 127, 0, 0]), "step must be >= 0"),
+        (crafted([*LABELS, *FLOAT, 0, 254, 255, 127]), "labels from 0 on"),
+        (crafted([*LABELS, *FLOAT, 0, 1, 4]), "1 labels from 0 on, and 4 others of 3"),
+        (
+            crafted([*LABELS, *FLOAT, 255, 255, 255, 255, 255, 255, 255, 255, 255, 127, 0]),
+            "more than 64 bits|labels from",
+        ),
+        (crafted([1, 2, *LABELS[2:], *FLOAT, 0, 0]), "codebook must be a vector"),
+        (crafted([1, 0, *LABELS[2:], 0, 0]), "a step or a codebook is needed"),
+        (crafted([1, 17, *LABELS[2:], *FLOAT, 128, 32, 1, 0, 0]), "taps above 4095"),
+        (crafted([1, 17, *LABELS[2:], *FLOAT, 5, 2, 0, 0, 9]), "a way 9 of making contexts"),
+        (crafted([1, 17, *LABELS[2:], *FLOAT, 255, 31, 255, 31, 0, 0, 2]), "more labels or longer tables"),
+        (crafted([1, 5, *LABELS[2:], *FLOAT, 2, 0, 0, 0]), "offsets of no label"),
+        (crafted([1, 9, *LABELS[2:], *FLOAT, 4 + 10, 2, 0, 0, 0, 0]), "classes that do not go with its labels"),
+        (crafted([1, 9, *LABELS[2:], *FLOAT, 2, 255, 15, 0, 0, 0]), "classes that do not go with its labels"),
+        (crafted([1, 41, *LABELS[2:], *FLOAT, 0, 0]), "needs the classes of tree"),
+    ],
+)
+def test_what_is_wrong_is_said(data, message):
+    with pytest.raises(ValueError, match=message):
+        bitstream.decode(data)
+
+
+def test_little_is_allocated_for_what_a_stream_only_claims():
+    """Four million labels are granted to any stream; ten times as many must be refused before they exist."""
+    granted = crafted([1, 1, 12, *[128, 128, 128, 2], *FLOAT, 0, 0])  # 2²² labels
+    refused = crafted([1, 9, 12, *[128, 128, 128, 16], *FLOAT, 4, 0, 0, 0, 0])
+    for data, most in ((granted, BYTES), (refused, 10**5)):
+        tracemalloc.start()
+        outcome(data)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < most
+
+
+# What cannot be encoded -----------------------------------------------------------------------------------------------
+
+LEAF = Quantized(gaussian_labels(6, 1.0).reshape(2, 3), STEP)
+CODED = Quantized(np.array([0, 1, 2]), codebook=np.array([0.5, 1.0, 2.0]))
+
+
+def deep(levels):
+    tree = LEAF
+    for _ in range(levels):
+        tree = [tree]
+    return tree
+
+
+@pytest.mark.parametrize(
+    ("tree", "error", "message"),
+    [
+        ({"a": [LEAF, np.ones(3)]}, TypeError, "tree\\['a'\\]\\[1\\] must be Quantized.*got ndarray"),
+        ({1: LEAF}, TypeError, "string keys, got dict"),
+        ([{"x": LEAF}, {LEAF.labels.tobytes(): None}], TypeError, "tree\\[1\\] must be"),
+        (deep(65), ValueError, "nested more than 64"),
+        (LEAF._replace(labels=LEAF.labels * 1.0), ValueError, "labels must not have dtype float64"),
+        (LEAF._replace(labels=LEAF.labels.astype(np.uint64)), ValueError, "dtype uint64"),
+        (LEAF._replace(labels=LEAF.labels[:0]), ValueError, "labels must not be empty"),
+        (LEAF._replace(step=None), ValueError, "a step or a codebook is needed"),
+        (LEAF._replace(step=np.ones((2, 1, 1))), ValueError, "step must broadcast against the labels, \\(2, 3\\)"),
+        (LEAF._replace(step=np.float32(-1)), ValueError, "step must be >= 0"),
+        (LEAF._replace(step=np.float32(np.nan)), ValueError, "step must be >= 0"),
+        (LEAF._replace(step=np.float32(3e38)), ValueError, "the weights do not fit float32"),
+        (LEAF._replace(labels=np.array([40_000]), step=np.float16(1)), ValueError, "the weights do not fit float16"),
+        (LEAF._replace(step=np.array(1)), ValueError, "step must not have dtype int64"),
+        (LEAF._replace(classes=np.array([0, 1])), ValueError, "classes must broadcast"),
+        (LEAF._replace(classes=np.array(256)), ValueError, "classes must lie in 0 to 255"),
+        (LEAF._replace(classes=np.array(0.0)), ValueError, "classes must be whole numbers"),
+        (LEAF._replace(offsets=np.zeros(3)), ValueError, "offsets must be int8"),
+        (LEAF._replace(offsets=np.zeros(4, np.int8)), ValueError, "offsets must have shape"),
+        (LEAF._replace(offsets=np.zeros((2, 3), np.int8)), ValueError, "offsets must have shape"),
+        (LEAF._replace(taps=np.array([5, 4096])), ValueError, "taps must lie in 0 to 4095"),
+        (LEAF._replace(taps=np.array([5])), ValueError, "taps must be two whole numbers"),
+        (CODED._replace(labels=np.array([0, 3])), ValueError, "labels must lie in 0 to 2"),
+        (CODED._replace(labels=np.array([-1])), ValueError, "labels must lie in 0 to 2"),
+        (CODED._replace(codebook=np.array([0.0, np.inf, 1.0])), ValueError, "codebook must be finite"),
+        (CODED._replace(taps=EIGHT_STATES), ValueError, "a codebook goes without"),
+    ],
+)
+def test_what_cannot_be_encoded_is_named(tree, error, message):
+    with pytest.raises(error, match=message):
+        bitstream.encode(tree)
+    if isinstance(tree, Quantized):
+        with pytest.raises(error, match=message):
+            bitstream.dequantize(tree)
