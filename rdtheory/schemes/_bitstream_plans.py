@@ -1,5 +1,6 @@
 """The models of all contexts of an array, each on its own or all of one law; and labels that no model knows."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -49,16 +50,19 @@ def choose(
 
 
 def ideal(symbols: np.ndarray, contexts: np.ndarray, size: int) -> float:
-    """Bits of the symbols by their own frequencies in each context, these for free.
+    """About the bits of the symbols by the law of each context, which is known for free.
+
+    Their own frequencies flatter them, by ½ log e bit for each number that is fitted.
 
     Examples
     --------
-    >>> ideal(np.array([0, 0, 1, 1]), np.array([0, 0, 0, 1]), 2)
-    2.754887502163468
+    >>> print(f"{ideal(np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1]), 2):.3f}")  # four bits, and two numbers
+    5.443
     """
-    counts = np.bincount(contexts * (size + 1) + symbols)
-    totals = np.bincount(contexts)
-    return float(totals[totals > 0] @ np.log2(totals[totals > 0]) - counts[counts > 0] @ np.log2(counts[counts > 0]))
+    counts, totals = np.bincount(contexts * (size + 1) + symbols), np.bincount(contexts)
+    counts, totals = counts[counts > 0], totals[totals > 0]
+    flattery = (len(counts) - len(totals)) / (2 * math.log(2))
+    return float(totals @ np.log2(totals) - counts @ np.log2(counts)) + flattery
 
 
 def _one_law(counts: np.ndarray, groups: int, low: int, halves: np.ndarray) -> list[tuple[float, tuple, list]]:
