@@ -1,4 +1,4 @@
-"""The command line: ``rdtheory verify`` runs every check and writes the report, ``experiment`` compares compressors."""
+"""The command line: ``verify`` checks every theorem, ``experiment`` compares compressors, ``compress`` uses one."""
 
 import contextlib
 import difflib
@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from rdtheory.codec.command import compress, decompress
 from rdtheory.experiment.command import experiment
 
 app = typer.Typer(
@@ -38,7 +39,8 @@ def _version(show: bool) -> None:
         raise typer.Exit
 
 
-app.command()(experiment)
+for command in (experiment, compress, decompress):
+    app.command()(command)
 
 
 @app.callback()

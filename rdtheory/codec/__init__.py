@@ -1,0 +1,1 @@
+"""Real weights to a file and back: ``rdtheory compress`` and ``rdtheory decompress``."""
