@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 COMMAND = [sys.executable, "-m", "rdtheory.cli"]
@@ -113,3 +114,51 @@ def test_ctrl_c_leaves_no_report(tmp_path):
     assert process.returncode == 130
     assert "no report was written" in message
     assert not (tmp_path / "new").exists()
+
+
+@pytest.fixture
+def layer(tmp_path):
+    """A layer with its inputs in files of a new folder."""
+    rng = np.random.default_rng(0)
+    weights, inputs = rng.normal(size=(10, 30)).astype(np.float32), rng.normal(size=(200, 10))
+    np.savez(tmp_path / "w.npz", layer=weights)
+    np.savez(tmp_path / "x.npz", layer=inputs)
+    return tmp_path, weights, inputs
+
+
+def test_compressed_weights_come_back_within_the_distortion(layer):
+    folder, weights, inputs = layer
+    packed, back = folder / "w.rd", folder / "back.npz"
+    wanted = ("--inputs", str(folder / "x.npz"), "--distortion", "3", "--out", str(packed))
+    done = run("compress", str(folder / "w.npz"), *wanted, COLUMNS="400")
+    assert done.returncode == 0, done.stderr
+    done_back = run("decompress", str(packed), "--out", str(back))
+    assert done_back.returncode == 0 and "layer (10, 30) float32" in done_back.stdout
+    found = np.load(back)["layer"]
+    reached = float(np.mean(np.sum((inputs @ (weights - found.astype(float))) ** 2, axis=1)))
+    assert 2.8 < reached <= 3.0
+    told = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    rate, gap = (float(told[name].split()[0]) for name in ("rate", "gap"))
+    assert abs(float(told["distortion"].split()[0]) - reached) < 1e-4
+    assert abs(rate - 8 * packed.stat().st_size / weights.size) < 1e-4
+    assert abs(rate - gap - float(told["bound"].split()[1])) < 2e-4 and gap > 0
+    assert sorted(path.name for path in folder.iterdir()) == ["back.npz", "w.npz", "w.rd", "x.npz"]
+
+
+def test_what_cannot_be_compressed_is_one_line_and_exit_2_and_leaves_nothing(layer):
+    folder, _, _ = layer
+    (folder / "bad.rd").write_bytes(b"RD\x01 and nothing that could be a bitstream")
+    (folder / "bad.npz").write_bytes((folder / "w.npz").read_bytes()[:300])
+    before = sorted(folder.iterdir())
+    wanted, out = ("--inputs", str(folder / "x.npz"), "--distortion"), ("--out", str(folder / "new"))
+    for arguments, said in [
+        (("compress", str(folder / "w.npz"), *wanted, "0", *out), "distortion must be > 0"),
+        (("compress", str(folder / "bad.npz"), *wanted, "1", *out), "bad.npz is not a sound"),
+        (("compress", str(folder / "none.npz"), *wanted, "1", *out), "none.npz: there is no such file"),
+        (("decompress", str(folder / "bad.rd"), *out), "its checksum does not match"),
+        (("decompress", str(folder / "x.npz"), *out), "not a bitstream of rdtheory"),
+    ]:
+        done = run(*arguments, COLUMNS="400")
+        assert done.returncode == 2 and said in done.stderr, done.stderr
+        assert "Traceback" not in done.stderr
+    assert sorted(folder.iterdir()) == before

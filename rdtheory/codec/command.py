@@ -1,11 +1,12 @@
 """The commands ``rdtheory compress`` and ``rdtheory decompress``."""
 
 import contextlib
+import io
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -86,7 +87,7 @@ def decompress(
 
 
 @contextlib.contextmanager
-def _reported() -> Iterator[None]:
+def _reported() -> Generator[None]:
     """What is wrong with files and arguments as one line, without a traceback."""
     try:
         yield
@@ -100,7 +101,7 @@ def _reported() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _replaced(path: Path) -> Iterator[BinaryIO]:
+def _replaced(path: Path) -> Generator[io.BufferedIOBase]:
     """A stream to a new file that takes the place of `path` once it is whole."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     try:

@@ -4,16 +4,19 @@ Every problem raises ``ValueError`` naming the file and the array, a missing fil
 never unpickled, and no memory is taken for an array before its header agrees with the bytes that are there.
 """
 
+import io
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import cast
 
 import numpy as np
 
 RATIO = 1032  # deflate cannot compress better than this
 LARGEST = 2**34  # bytes of all arrays together
 SUFFIX = ".npy"
+# What `zipfile` and `zlib` raise over a damaged archive: an offset before its start is an OSError of seek.
+UNSOUND = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError)
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -40,29 +43,29 @@ def read(path: Path) -> dict[str, np.ndarray]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is {'a folder of that name' if path.is_dir() else 'no such file'}")
-    try:
-        with path.open("rb") as stream:
-            if stream.read(6) == np.lib.format.MAGIC_PREFIX:
-                stream.seek(0)
-                return {path.stem: _array(path, path.stem, stream, path.stat().st_size)}
-        with zipfile.ZipFile(path) as archive:
-            return _arrays(path, archive)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise ValueError(
-            f"{path} is not a sound .npz or .npy file ({error}); save it again with numpy.savez"
-        ) from error
+    with path.open("rb") as stream:
+        single = stream.read(6) == np.lib.format.MAGIC_PREFIX
+        stream.seek(0)
+        if single:
+            return {path.stem: _array(path, path.stem, stream, path.stat().st_size)}
+        try:
+            with zipfile.ZipFile(stream) as archive:
+                return _arrays(path, archive)
+        except UNSOUND as error:
+            if isinstance(error, ValueError) and str(error).startswith(str(path)):
+                raise
+            raise ValueError(
+                f"{path} is not a sound .npz or .npy file ({error}); save it again with numpy.savez"
+            ) from error
 
 
-def write(stream: BinaryIO, arrays: dict[str, np.ndarray]) -> None:
+def write(stream: io.BufferedIOBase, arrays: dict[str, np.ndarray]) -> None:
     """What ``numpy.savez`` writes, whatever the names are.
 
     Examples
     --------
-    >>> import io
     >>> write(stream := io.BytesIO(), {"file": np.zeros(2)})
-    >>> print(np.load(stream)["file"])
+    >>> print(np.load(io.BytesIO(stream.getvalue()))["file"])
     [0. 0.]
     """
     with zipfile.ZipFile(stream, "w") as archive:
@@ -88,13 +91,13 @@ def _arrays(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
         if name in found:
             raise ValueError(f"{path} holds {name!r} twice")
         with archive.open(member) as stream:
-            found[name] = _array(path, name, stream, member.file_size)
+            found[name] = _array(path, name, cast(io.BufferedIOBase, stream), member.file_size)
     if not found:
         raise ValueError(f"{path} holds no array")
     return found
 
 
-def _array(path: Path, name: str, stream: IO[bytes], size: int) -> np.ndarray:
+def _array(path: Path, name: str, stream: io.BufferedIOBase, size: int) -> np.ndarray:
     """One array, whose header and entries take exactly `size` bytes."""
     where = f"{path}: {name}"
     try:
