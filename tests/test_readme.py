@@ -3,11 +3,13 @@
 import re
 from pathlib import Path
 
+import numpy as np
+
 TEXT = Path(__file__).parents[1].joinpath("README.md").read_text(encoding="utf-8")
 
 
 def test_the_example_prints_what_it_says(as_user, capsys):
-    code, continuous, compression = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    code, continuous, compression, codes = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     [promised] = re.findall(r"\)  # (.* bits, certified to .*)", code)
     names = {}
     exec(code, names)
@@ -24,6 +26,10 @@ def test_the_example_prints_what_it_says(as_user, capsys):
     promised = map(int, re.findall(r"(\d+) %", re.search(r"# (.*, then .*)", compression).group(1)))
     # Sums are taken in another order on another machine, and training amplifies it.
     assert all(abs(a - b) <= 4 for a, b in zip(found, promised, strict=True))
+    exec(codes, names)
+    gaps = [float(line.split()[0]) for line in capsys.readouterr().out.splitlines()]
+    scalar, trellis = map(float, re.findall(r"\)  # (0\.\d+)$", codes, re.MULTILINE))
+    np.testing.assert_allclose(gaps, [scalar, trellis], rtol=0, atol=6e-3)  # the printed digits
 
 
 def test_every_picture_and_link_is_there():
