@@ -1,8 +1,9 @@
 """The codes: which of two quantizers each state has, where a label leads, and what that leaves of the error."""
 
-import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
+
+from rdtheory.schemes import _trellis_states
 
 __all__ = ["noise", "path", "successors", "taps"]
 
@@ -51,10 +52,7 @@ def successors(states: int) -> np.ndarray:
     >>> print(successors(4).tolist())
     [[0, 1], [2, 3], [1, 0], [3, 2]]
     """
-    feedback, driven = taps(states)
-    state = np.arange(states)
-    even = (state >> 1) ^ ((state & 1) * feedback)
-    return np.stack([even, even ^ driven], axis=1)
+    return _trellis_states.transitions(taps(states))
 
 
 def path(labels: Array, states: int) -> Array:
@@ -65,12 +63,7 @@ def path(labels: Array, states: int) -> Array:
     >>> print(path(jnp.array([1, 0, 0, 3]), 4))
     [0 1 2 1]
     """
-    feedback, driven = taps(states)
-
-    def follow(state: Array, label: Array) -> tuple[Array, Array]:
-        return (state >> 1) ^ ((state & 1) * feedback) ^ ((label & 1) * driven), state
-
-    return lax.scan(follow, jnp.zeros((), jnp.int32), labels.astype(jnp.int32), unroll=8)[1]
+    return _trellis_states.states(labels, taps(states))
 
 
 def _code(states: int) -> tuple[int, int, float]:

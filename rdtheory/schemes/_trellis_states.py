@@ -33,7 +33,7 @@ def states(labels, taps):
         def step(state, label):
             return (state >> 1) ^ ((state & 1) * taps[0]) ^ ((label & 1) * taps[1]), state
 
-        return lax.scan(step, jnp.zeros((), jnp.int32), flat.astype(jnp.int32))[1].reshape(labels.shape)
+        return lax.scan(step, jnp.zeros((), jnp.int32), flat.astype(jnp.int32), unroll=8)[1].reshape(labels.shape)
     following = transitions(taps).tolist()
     path = itertools.accumulate((flat[:-1] & 1).tolist(), lambda state, odd: following[state][odd], initial=0)
     return np.fromiter(path, np.int64, count=len(flat)).reshape(labels.shape)

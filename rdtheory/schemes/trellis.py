@@ -20,10 +20,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
 from rdtheory import _checks
-from rdtheory.results import TrellisQuantized
+from rdtheory.results import Quantized, TrellisQuantized
 from rdtheory.schemes import _trellis_code, _trellis_model, _viterbi
 
-__all__ = ["dequantize", "loss", "quantize", "steps"]
+__all__ = ["dequantize", "loss", "packed", "quantize", "steps"]
 
 LARGEST = 2.0**23  # points have so many bits and a sign
 EXPONENT, MANTISSA = 11, 20  # bits of a number that is sent, beside its sign
@@ -135,6 +135,40 @@ def dequantize(
     unit, ok = _like("scale", scale, k)
     _trellis_code.taps(states)  # raises
     return _checks.poison(_dequantize(k, unit, table, states), ok)
+
+
+def packed(found: TrellisQuantized, *, states: int = 8) -> Quantized:
+    """What `bitstream.encode` takes of a result: labels, scale, what centroids there are, classes, the code.
+
+    Parameters
+    ----------
+    found : as `quantize` returned it.
+    states : as it was given.
+
+    Returns
+    -------
+    Quantized : its weights are those of the result, bit for bit.
+
+    Raises
+    ------
+    ValueError : another number of states.
+
+    Examples
+    --------
+    >>> from rdtheory.schemes import bitstream
+    >>> found = quantize(jax.random.normal(jax.random.key(0), (1000,)), 0.5)
+    >>> leaf = bitstream.decode(bitstream.encode(packed(found)))
+    >>> print((bitstream.dequantize(leaf) == found.weights_hat).all())
+    True
+    """
+    classes, offsets = np.asarray(found.contexts) // 2, np.asarray(found.offsets, np.int8)
+    return Quantized(
+        labels=found.labels,
+        step=found.scale,
+        offsets=offsets if offsets.any() else None,
+        classes=classes if np.ptp(classes) else None,
+        taps=np.array(_trellis_code.taps(states), np.int32),
+    )
 
 
 def steps(

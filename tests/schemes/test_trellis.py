@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdtheory import linear, trellis
+from rdtheory import bitstream, linear, trellis
 from rdtheory.schemes import _trellis_code, _trellis_model, _viterbi
 from tests.transforms import assert_only_bad_items_are_nan, assert_transforms_agree
 
@@ -400,3 +400,12 @@ def test_what_is_wrong_is_named(as_user, call, error, message):
     with pytest.raises(error) as raised:
         call()
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("states", [8, 256])
+def test_bytes_give_the_same_weights_at_about_the_rate_that_was_told(states):
+    weights = jax.random.normal(jax.random.key(3), (20_000,))
+    found = trellis.quantize(weights, trellis.steps(1 / 16, states=states).astype(jnp.float32), states=states)
+    data = bitstream.encode(trellis.packed(found, states=states))
+    np.testing.assert_array_equal(bitstream.dequantize(bitstream.decode(data)), found.weights_hat)
+    assert abs(8 * len(data) / weights.size - float(found.rate)) < 40 * 8 / weights.size  # the header
