@@ -16,6 +16,7 @@ from jax import Array, lax
 from jax.scipy.linalg import cho_factor, cho_solve
 
 RIDGE = 4 * float(jnp.finfo(jnp.float64).eps)  # of the equilibrated matrix, per row
+REFINEMENTS = 4  # of each solution; with two, rounding led some problems astray when multipliers were near 1e-9
 UNEVEN = 1e-3  # least product of a multiplier and its slack, relative to their mean
 FAR = 2.0  # a step may let the largest residual of a constraint grow to this times (itself + 1)
 SHORTEST = 1e-12  # step that is tried to keep within that
@@ -68,7 +69,7 @@ def minimize(
 
         def solve(right: Array) -> Array:
             rough = inverse @ (right * scale)
-            for _ in range(2):
+            for _ in range(REFINEMENTS):
                 rough = rough + inverse @ (right * scale - scaled @ rough)
             return scale * rough
 

@@ -181,7 +181,7 @@ def _capacity_at(w: Array, costs: Array, budget: Array, tol: Array, max_steps: A
         bounding, magnitude = _divergences(w, negentropy, jax.nn.softmax(jnp.where(reached, unknowns[:-2], -jnp.inf)))
         rounding = jnp.finfo(w.dtype).eps * (n + m + 8) * (1 + magnitude + s * (allowed + least / unit))
         upper = jnp.max(jnp.where(usable, bounding - s * b, -jnp.inf)) + s * allowed + rounding
-        gap = jnp.minimum(jnp.maximum(upper - p @ attained, 0.0) + rounding, upper)
+        gap = jnp.minimum(jnp.maximum(upper - p @ jnp.where(p > 0, attained, 0.0), 0.0) + rounding, upper)
         return gap, CapacityCost(upper, least + unit * (p @ b), gap, s, gap <= tol, jnp.zeros((), int), p)
 
     cheap = jnp.where(usable, 1.0, 0.0) / jnp.sum(usable)
@@ -196,6 +196,7 @@ def _capacity_at(w: Array, costs: Array, budget: Array, tol: Array, max_steps: A
 
 
 def _divergences(w: Array, negentropy: Array, output: Array) -> tuple[Array, Array]:
-    """D(W_x || output) in bits, and the largest term of any of them."""
+    """D(W_x || output) in bits, and the largest finite term of any of them; infinite where an output has no chance."""
     log_output = jnp.where(output > 0, jnp.log2(output), 0.0)
-    return negentropy / LN2 - w @ log_output, jnp.max(-w @ log_output)
+    never = jnp.any((w > 0) & (output == 0)[None, :], axis=1)
+    return jnp.where(never, jnp.inf, negentropy / LN2 - w @ log_output), jnp.max(-w @ log_output)
