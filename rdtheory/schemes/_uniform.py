@@ -48,7 +48,7 @@ def uniform(
     metric : (c, c), the importance that the columns share, up to a factor for each row, which `importance`, a number or
         (r, 1), then is. The columns are rounded with `error_feedback` between them, and
         `conditional_importance` is what their steps follow.
-    damping : of the metric, as for `error_feedback`.
+    damping : of the metric, as for `error_feedback`; of a metric of zeros it is what the steps follow.
 
     Returns
     -------

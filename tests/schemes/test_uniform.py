@@ -109,6 +109,18 @@ def test_with_a_metric_errors_are_fed_back_and_steps_follow_the_conditional_impo
     np.testing.assert_allclose(result.objective / WEIGHTS.size, 1e-4, rtol=0.15)
 
 
+def test_a_layer_whose_metric_is_zero_keeps_its_weights_by_the_damping():
+    weights = [np.ones((2, 3)), rng.normal(size=(8, 3))]
+    found = quantize.uniform_at_rate(weights, [1.0, 1.0], 16.0, metrics=[np.zeros((3, 3)), np.eye(3)])
+    zero, other = found.layers
+    step = np.asarray(zero.steps.rows * zero.steps.columns)
+    np.testing.assert_allclose(step**2 * 0.01 / 12, found.level, rtol=1e-6)  # the damping is its importance
+    np.testing.assert_array_equal(zero.weights_hat, np.round(1 / step) * step)
+    assert zero.objective == 0
+    assert 0 < other.objective < 0.1
+    assert 0 < found.size.rate <= 16
+
+
 # Bits -----------------------------------------------------------------------------------------------------------------
 
 
