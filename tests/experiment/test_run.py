@@ -156,6 +156,21 @@ def test_interrupted_it_keeps_what_was_measured(quick, tmp_path):
     assert (tmp_path / "results.jsonl").read_bytes() == before
 
 
+def test_a_network_that_compression_breaks_is_recorded_as_failed_and_the_run_goes_on(digits, tmp_path, monkeypatch):
+    network, _ = digits
+    broken = tuple(jnp.full_like(w, jnp.nan) for w in network.matrices)
+    methods = {"SVD": lambda rate: compressors.Compressed(broken if rate == 0.5 else network.matrices, 16.0)}
+    monkeypatch.setattr(trained, "train", lambda *_, **__: network)
+    monkeypatch.setattr(compressors, "compressors", lambda _: {"low-rank": methods})
+    wanted = records.grid("digits", [("low-rank", "SVD")], [0.5, 0.3], 1)
+    first, second = run.run(wanted, tmp_path / "results.jsonl", progress=False)
+    assert records.failed(first) and not records.failed(second)
+    assert np.isnan([first.cross_entropy, first.kl]).all() and second.kl == 0
+    monkeypatch.setattr(trained, "train", None)  # and it is not measured again
+    again = run.run(wanted, tmp_path / "results.jsonl", progress=False)
+    assert [records.failed(record) for record in again] == [True, False]
+
+
 def test_results_of_other_settings_are_not_mixed(tmp_path):
     header = {"format": "rdtheory experiment 1", "settings": {"version": "0"}}
     (tmp_path / "results.jsonl").write_text(json.dumps(header) + "\n")
