@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -19,9 +20,14 @@ SLOW = (compressors.SMALL_ONLY, "Fisher", "as published", "gradient + curvature"
 
 SETTINGS = {  # what the numbers depend on: results of others do not go on in the same file
     "version": rdtheory.__version__,
+    "jax": jax.__version__,
+    "training": {kind: list(setting) for kind, setting in trained.TRAINING.items()},
+    "rates": {kind: list(rates) for kind, rates in compressors.RATES.items()},  # the surgeon goes from one to the next
+    "labels": compressors.LABELS,
     "examples": list(compressors.EXAMPLES),
     "temperatures": list(compressors.TEMPERATURES),
     "dampings": list(compressors.DAMPINGS),
+    "surgeon dampings": list(compressors.SURGEON_DAMPINGS),
 }
 
 

@@ -13,6 +13,8 @@ from rdtheory.experiment import compressors, records, run, trained
 
 FIXED = ("exact k-means", "Lloyd", "exact k-means, Jacobian", "gradient + curvature", "exact k-means + feedback")
 
+LONG = {*run.SLOW} - {"Fisher"}
+
 
 def command(*arguments, first=""):
     """As a user runs it: in a process of its own."""
@@ -50,14 +52,25 @@ def test_test_examples_are_no_part_of_what_is_fitted_or_chosen_by(digits):
     assert sum(len(part.labels) for part in digits[0].split) == 1797
 
 
-def test_no_objective_looks_at_the_test_part(digits):
-    network, made = digits
+@pytest.fixture(scope="module")
+def blind(digits):
+    """The compressors of a network that has no test part."""
     nothing = rd.datasets.Dataset(jnp.full((1, 64), jnp.nan), jnp.zeros(1, int))
-    blind = compressors.compressors(network._replace(split=network.split._replace(test=nothing)))
-    for kind, name in [("pruning", "Fisher"), ("quantization", "exact k-means + feedback"), ("low-rank", "SVD")]:
-        seen, unseen = (each[kind][name](0.5 if kind != "quantization" else 2.0) for each in (made, blind))
-        assert seen.bits == unseen.bits
-        assert all(jnp.array_equal(a, b) for a, b in zip(seen.matrices, unseen.matrices, strict=True))
+    return compressors.compressors(digits[0]._replace(split=digits[0].split._replace(test=nothing)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        pytest.param(kind, name, marks=[pytest.mark.long] if name in LONG else [])
+        for kind, names in compressors.OBJECTIVES.items()
+        for name in names
+    ],
+)
+def test_no_objective_looks_at_the_test_part(digits, blind, kind, name):
+    seen, unseen = (each[kind][name](0.5 if kind != "quantization" else 2.0) for each in (digits[1], blind))
+    assert seen.bits == unseen.bits
+    assert all(jnp.array_equal(a, b) for a, b in zip(seen.matrices, unseen.matrices, strict=True))
 
 
 def test_a_bias_is_a_row_of_its_layer(digits):
@@ -169,6 +182,15 @@ def test_a_network_that_compression_breaks_is_recorded_as_failed_and_the_run_goe
     monkeypatch.setattr(trained, "train", None)  # and it is not measured again
     again = run.run(wanted, tmp_path / "results.jsonl", progress=False)
     assert [records.failed(record) for record in again] == [True, False]
+
+
+@pytest.mark.parametrize("name", ["jax", "training", "rates", "labels", "surgeon dampings", "version"])
+def test_what_numbers_depend_on_is_part_of_the_settings(tmp_path, name):
+    path = tmp_path / "results.jsonl"
+    records.resume(path, run.SETTINGS)
+    assert records.resume(path, run.SETTINGS).records == []
+    with pytest.raises(ValueError, match=f"begun with {{'{name}': "):
+        records.resume(path, {**run.SETTINGS, name: "other"})
 
 
 def test_results_of_other_settings_are_not_mixed(tmp_path):
