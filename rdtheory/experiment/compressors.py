@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rdtheory.experiment import trained as networks
+from rdtheory.experiment.records import FULL_NETWORK
 from rdtheory.experiment.trained import Matrices, Trained
 from rdtheory.models import importance
 from rdtheory.results import KroneckerFactors
@@ -55,6 +56,7 @@ LABELS = 64  # that an entropy-constrained codebook starts from
 STORED = 16  # bits of a value in float16
 EXAMPLES = (500, 150)  # of the training part, that importances are means over: of a small network and of a large one
 SMALL = 10_000  # weights
+FULL_BITS = 32.0  # of a weight that is not compressed
 TEMPERATURES = (1.0, 4.0)  # of the Fisher information, chosen on held-out training data
 DAMPINGS = (1e-3, 1e-2, 1e-1)  # of error feedback, likewise
 SURGEON_DAMPINGS = (0.03, 0.1, 0.3)  # of the brain surgeon, likewise
@@ -78,7 +80,7 @@ class _Importances(NamedTuple):
 
 
 def compressors(trained: Trained) -> dict[str, dict[str, Compressor]]:
-    """The `OBJECTIVES` of each kind, by name."""
+    """The `OBJECTIVES` of each kind, by name; and the network as it is, in float32, whatever the rate."""
     inputs, labels = (part[: _examples(trained)] for part in trained.split.train)
 
     @functools.cache
@@ -94,7 +96,8 @@ def compressors(trained: Trained) -> dict[str, dict[str, Compressor]]:
 
     known = _Importances(diagonal, factors)
     made = {"pruning": _pruning, "quantization": _quantization, "low-rank": _low_rank}
-    return {kind: dict(zip(OBJECTIVES[kind], make(trained, known), strict=True)) for kind, make in made.items()}
+    full = {FULL_NETWORK: lambda _: Compressed(trained.matrices, FULL_BITS * sum(w.size for w in trained.matrices))}
+    return {kind: full | dict(zip(OBJECTIVES[kind], make(trained, known), strict=True)) for kind, make in made.items()}
 
 
 def _pruning(trained: Trained, known: _Importances) -> tuple[Compressor, ...]:

@@ -22,9 +22,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["MEASURES", "Cell", "Record", "Resumed", "append", "failed", "grid", "remaining", "resume"]
+__all__ = ["FULL_NETWORK", "MEASURES", "Cell", "Record", "Resumed", "append", "failed", "grid", "remaining", "resume"]
 
 FORMAT = "rdtheory experiment 1"
+FULL_NETWORK = "full network"  # the objective of what is not compressed
 MEASURES = ("accuracy", "cross_entropy", "kl", "bits_per_weight")  # fields of a record that compression may break
 
 

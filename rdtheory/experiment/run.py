@@ -32,12 +32,13 @@ SETTINGS = {  # what the numbers depend on: results of others do not go on in th
 
 
 def cells(kinds: Sequence[str], data: str, seeds: int, *, quick: bool = False) -> list[Cell]:
-    """What an experiment measures; a quick one at fewer rates, without what takes longest."""
+    """What an experiment measures, the full network first; a quick one at fewer rates, without what takes longest."""
     found = []
     for kind in kinds:
         left_out = (compressors.SMALL_ONLY,) if data != "digits" else ()
         names = [name for name in compressors.OBJECTIVES[kind] if name not in (SLOW if quick else left_out)]
         rates = QUICK[kind] if quick else compressors.RATES[kind]
+        found += records.grid(data, [(kind, records.FULL_NETWORK)], [compressors.FULL_BITS], seeds)
         found += records.grid(data, [(kind, name) for name in names], rates, seeds)
     return sorted(found, key=lambda cell: cell.seed)
 

@@ -111,7 +111,15 @@ def table(summaries: Sequence[Summary], title: str = "") -> Table:
     shown = [i for i in range(3) if i == 2 or len({one[i] for one in summaries}) > 1]
     for i in shown:
         result.add_column(Summary._fields[i])
-    headings = {"rate": 4, "bits per weight": 8, "accuracy, %": 9, "KL, bits": 8, "KL ratio": 8, "won": 6}
+    headings = {
+        "rate": 4,
+        "bits per weight": 8,
+        "accuracy, %": 9,
+        "cross-entropy, bits": 8,
+        "KL, bits": 8,
+        "KL ratio": 8,
+        "won": 6,
+    }
     if any(one.failed for one in summaries):
         headings["failed"] = 6
     for heading, width in headings.items():
@@ -127,6 +135,7 @@ def table(summaries: Sequence[Summary], title: str = "") -> Table:
         means = (
             f"{one.bits_per_weight:.4g}",
             _with_error(100 * one.accuracy, 100 * one.accuracy_error),
+            _with_error(one.cross_entropy, one.cross_entropy_error),
             _with_error(one.kl, one.kl_error),
         )
         if one.failed == one.seeds:

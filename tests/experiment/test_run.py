@@ -127,6 +127,16 @@ def test_the_surgeon_keeps_what_it_should(digits):
     assert trained.scores(digits[0], found.matrices).kl < 0.01
 
 
+def test_the_full_network_is_measured_as_it_is_at_its_own_bits(digits):
+    network, made = digits
+    for kind in compressors.KINDS:
+        found = made[kind][records.FULL_NETWORK](32.0)
+        assert found.bits == 32 * 2410
+        for matrix, own in zip(found.matrices, network.matrices, strict=True):
+            np.testing.assert_array_equal(matrix, own)
+            np.testing.assert_array_equal(matrix, np.asarray(own).astype(np.float32))  # nothing is lost in 32 bits
+
+
 def test_every_kind_of_data_is_known_or_refused():
     for name in ("digits", "mnist5k", "idx:folder", "cifar:folder"):
         trained.check(name)
@@ -143,6 +153,8 @@ def test_the_command_measures_scores_and_draws(quick):
     assert {tuple(line[name] for name in records.Cell._fields) for line in lines[1:]} == set(wanted)
     rows = json.loads((out / "summary.json").read_text())
     assert len(rows) == len(wanted) == len((out / "summary.csv").read_text().splitlines()) - 1
+    full = next(row for row in rows if row["objective"] == records.FULL_NETWORK)
+    assert (full["bits_per_weight"], full["kl"], full["paired"]) == (32, 0, 0) and full["accuracy"] >= 0.96
     assert (out / "tradeoff.png").read_bytes().startswith(b"\x89PNG")
     for cell in wanted:
         assert cell.objective in text
@@ -220,10 +232,11 @@ def test_every_objective_is_measured_once_for_each_rate_and_seed(data):
     assert len(set(cells)) == len(cells)
     found = {(cell.scheme, cell.objective) for cell in cells}
     every = {(kind, name) for kind, names in compressors.OBJECTIVES.items() for name in names}
+    every |= {(kind, records.FULL_NETWORK) for kind in compressors.KINDS}
     assert found == (every if data == "digits" else every - {("pruning", "brain surgeon")})
     for kind, rates in compressors.RATES.items():
         assert {(cell.rate, cell.seed) for cell in cells if cell.scheme == kind} == {
-            (r, s) for r in rates for s in (0, 1)
+            (r, s) for r in (32.0, *rates) for s in (0, 1)
         }
     assert set(run.cells(compressors.KINDS, data, 1, quick=True)) < set(cells)
 

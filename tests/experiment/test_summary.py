@@ -127,8 +127,9 @@ def test_the_table_shows_means_errors_and_seeds_won():
     line = next(line for line in text.splitlines() if "jacobian" in line and "prune" in line and " 0.3 " in line)
     assert f"{one.won} of 6" in line
     assert "digits [0]" in text  # no markup
-    shown = [float(part.split()[0]) for part in re.split(r"\s{2,}", line.strip())[3:7]]
-    np.testing.assert_allclose(shown, [one.bits_per_weight, 100 * one.accuracy, one.kl, one.kl_ratio], rtol=0.05)
+    shown = [float(part.split()[0]) for part in re.split(r"\s{2,}", line.strip())[3:8]]
+    wanted = [one.bits_per_weight, 100 * one.accuracy, one.cross_entropy, one.kl, one.kl_ratio]
+    np.testing.assert_allclose(shown, wanted, rtol=0.05)
 
 
 def shown(summaries):
