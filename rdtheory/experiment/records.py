@@ -200,8 +200,8 @@ def _parse(path: Path, number: int, line: bytes) -> Record:
     problem = _problem(fields) if fields else "not an object of JSON"
     if problem:
         raise ValueError(f"{path}, line {number}: {problem}; repair or delete that line")
-    kinds = Record.__annotations__.items()
-    return Record(**{name: math.nan if fields[name] is None else kind(fields[name]) for name, kind in kinds})
+    known = {name: "nan" if value is None else value for name, value in fields.items()}
+    return Record(**{name: kind(known[name]) for name, kind in Record.__annotations__.items()})
 
 
 def _object(line: bytes) -> dict[str, Any] | None:
