@@ -157,8 +157,8 @@ def _summary(group: dict[int, Record], reference: dict[int, Record]) -> Summary:
         ratio = float(np.exp(log_ratio))
     gain = _mean([one.accuracy - other.accuracy for one, other in pairs])
     won, lost = int(np.sum(kl < kl_reference)), int(np.sum(kl > kl_reference))
-    lost_seeds = len(group) - len(sound)
-    return Summary(*first[:4], len(group), lost_seeds, *means, ratio, ratio * error, *gain, won, lost, len(pairs))
+    counts = len(group), len(group) - len(sound)
+    return Summary(*first[:4], *counts, *means, ratio, ratio * error, *gain, won, lost, len(pairs))
 
 
 def _sound(group: dict[int, Record]) -> dict[int, Record]:
