@@ -15,6 +15,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rdtheory.experiment.records import FULL_NETWORK
 from rdtheory.experiment.summary import Summary
 from rdtheory.limits import linear
 from rdtheory.models import relu
@@ -146,6 +147,8 @@ def evidence(errors: Sequence[float], error_bars: Sequence[float], ax: Axes | No
 def compression(summaries: Sequence[Summary]) -> Figure:
     """Accuracy against bits per weight: a row for each data set, a column for each way to compress.
 
+    The full network, which takes more bits than the axis has, is a dashed line at its accuracy.
+
     Parameters
     ----------
     summaries : of an experiment; bars are one standard error.
@@ -154,7 +157,8 @@ def compression(summaries: Sequence[Summary]) -> Figure:
     figure = Figure(figsize=(4.6 * len(columns), 3.8 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), len(columns), squeeze=False, sharex=True, sharey="row")
     for (i, data), (j, scheme) in itertools.product(enumerate(rows), enumerate(columns)):
-        part = [one for one in summaries if (one.data, one.scheme) == (data, scheme)]
+        every = [one for one in summaries if (one.data, one.scheme) == (data, scheme) and one.failed < one.seeds]
+        part = [one for one in every if one.objective != FULL_NETWORK]
         looks = itertools.cycle(zip(LINES, "os^Dv*PXh", strict=True))
         for objective, (color, marker) in zip(dict.fromkeys(one.objective for one in part), looks, strict=False):
             mine = sorted((one for one in part if one.objective == objective), key=lambda one: one.bits_per_weight)
@@ -165,6 +169,10 @@ def compression(summaries: Sequence[Summary]) -> Figure:
             accuracy, error = np.clip(accuracy, 0.01, 0.995), np.nan_to_num(error)
             bars = np.clip(error, 0.0, np.stack([accuracy - 0.005, 0.999 - accuracy]))
             grid[i, j].errorbar(bits, accuracy, bars, color=color, marker=marker, markersize=5, label=objective)
+        for one in every:
+            if one.objective == FULL_NETWORK:
+                label = f"{FULL_NETWORK}, {one.bits_per_weight:g} bits"
+                grid[i, j].axhline(np.clip(one.accuracy, 0.01, 0.995), color=GRAY, linestyle="--", label=label)
         # Half of what is wrong is as far at every height: 80 to 90 %, 90 to 95 %.
         grid[i, j].set(xscale="log", yscale="logit", title=f"{data}: {scheme}")
         grid[i, j].set_xticks(BITS, [f"{bit:g}" for bit in BITS])

@@ -62,10 +62,18 @@ def test_compression_shows_every_objective_with_its_errors():
         for data in ("digits", "mnist5k") for objective in ("magnitude", "Jacobian") for rate in (0.5, 0.1)
         for seed in (0, 1)
     ]  # fmt: skip
+    records += [
+        Record("digits", "pruning", "full network", 32.0, seed, 0.9 + 0.02 * seed, 0.1, 0.0, 32.0, 0.1)
+        for seed in (0, 1)
+    ]
+    records += [records[0]._replace(objective="broken", kl=np.nan)]  # nothing to draw
     figure = plotting.compression(summary.summarize(records))
     assert [ax.get_title() for ax in figure.axes] == ["digits: pruning", "mnist5k: pruning"]
-    for ax in figure.axes:
-        assert [text.get_text() for text in ax.get_legend().get_texts()] == ["magnitude", "Jacobian"]
+    full = figure.axes[0].lines[-1]
+    assert (full.get_label(), full.get_linestyle()) == ("full network, 32 bits", "--")
+    np.testing.assert_allclose(full.get_ydata(), 0.91)
+    for ax, more in zip(figure.axes, (["full network, 32 bits"], []), strict=True):
+        assert {text.get_text() for text in ax.get_legend().get_texts()} == {"magnitude", "Jacobian", *more}
         line, _, (bars,) = ax.containers[0]
         np.testing.assert_allclose(line.get_xdata(), [1.0, 5.0])
         np.testing.assert_allclose(line.get_ydata(), [0.55, 0.55])

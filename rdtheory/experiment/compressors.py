@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rdtheory.experiment import trained as networks
+from rdtheory.experiment.records import FULL_NETWORK
 from rdtheory.experiment.trained import Matrices, Trained
 from rdtheory.models import importance
 from rdtheory.results import KroneckerFactors
@@ -50,13 +51,15 @@ OBJECTIVES = {  # the baseline first
     ),
     "low-rank": ("SVD", "weighted SVD"),
 }
-SMALL_ONLY = "brain surgeon"  # takes the whole importance matrix
+SMALL_ONLY = "brain surgeon"  # takes the whole importance matrix; no part of a quick experiment
 LABELS = 64  # that an entropy-constrained codebook starts from
 STORED = 16  # bits of a value in float16
 EXAMPLES = (500, 150)  # of the training part, that importances are means over: of a small network and of a large one
 SMALL = 10_000  # weights
+FULL_BITS = 32.0  # of a weight that is not compressed
 TEMPERATURES = (1.0, 4.0)  # of the Fisher information, chosen on held-out training data
 DAMPINGS = (1e-3, 1e-2, 1e-1)  # of error feedback, likewise
+SURGEON_DAMPINGS = (0.03, 0.1, 0.3)  # of the brain surgeon, likewise
 
 
 class Compressed(NamedTuple):
@@ -77,7 +80,7 @@ class _Importances(NamedTuple):
 
 
 def compressors(trained: Trained) -> dict[str, dict[str, Compressor]]:
-    """The `OBJECTIVES` of each kind, by name."""
+    """The `OBJECTIVES` of each kind, by name; and the network as it is, in float32, whatever the rate."""
     inputs, labels = (part[: _examples(trained)] for part in trained.split.train)
 
     @functools.cache
@@ -93,7 +96,8 @@ def compressors(trained: Trained) -> dict[str, dict[str, Compressor]]:
 
     known = _Importances(diagonal, factors)
     made = {"pruning": _pruning, "quantization": _quantization, "low-rank": _low_rank}
-    return {kind: dict(zip(OBJECTIVES[kind], make(trained, known), strict=True)) for kind, make in made.items()}
+    full = {FULL_NETWORK: lambda _: Compressed(trained.matrices, FULL_BITS * sum(w.size for w in trained.matrices))}
+    return {kind: full | dict(zip(OBJECTIVES[kind], make(trained, known), strict=True)) for kind, make in made.items()}
 
 
 def _pruning(trained: Trained, known: _Importances) -> tuple[Compressor, ...]:
@@ -117,7 +121,9 @@ def _pruning(trained: Trained, known: _Importances) -> tuple[Compressor, ...]:
         # Each from the one before: the importance is never far from where it was computed.
         before = next((share for share in reversed(RATES["pruning"]) if share > keep), None)
         start = weights if before is None else surgeon(before).weights_hat
-        return prune.obs(start, importance.full(trained.apply, start, inputs), keep, damping=1e-1)
+        matrix = importance.full(trained.apply, start, inputs)
+        tried = [prune.obs(start, matrix, keep, damping=damping) for damping in SURGEON_DAMPINGS]
+        return min(tried, key=lambda one: _held_out(trained, stored(one)))
 
     return (
         lambda keep: stored(prune.magnitude(weights, keep, scope="layer")),
@@ -150,13 +156,13 @@ def _quantization(trained: Trained, known: _Importances) -> tuple[Compressor, ..
 
     @functools.cache
     def curvature() -> Matrices:
-        """¼ E h² of each weight, in bits² as the importance is in bits: h of an example, its Gauss-Newton diagonal."""
+        """½ log2(e) ¼ E h² of each weight: h of an example, its Gauss-Newton diagonal, in nats."""
 
         def example(x: Array) -> Matrices:
             return importance.diagonal(trained.apply, weights, x[None], kind="ggn")
 
         inputs = trained.split.train.inputs[: _examples(trained)]
-        # The importance is ½ log2(e) E g²; b is in the same unit, ½ log2(e) ¼ E h², h = 2 ln 2 times an importance.
+        # In the unit of the importance, ½ log2(e) E g²; h = 2 ln 2 times an importance of the kind ggn.
         each = jax.vmap(example)(inputs)
         return jax.tree.map(lambda h: 0.5 * math.log(2) * jnp.mean(h**2, axis=0), each)
 
@@ -243,8 +249,13 @@ def _examples(trained: Trained) -> int:
 
 
 def _best(trained: Trained, tried: list[Compressed]) -> Compressed:
-    """Least divergence on held-out training data: never the test part."""
-    return min(tried, key=lambda one: networks.scores(trained, one.matrices, "validation").kl)
+    return min(tried, key=lambda one: _held_out(trained, one))
+
+
+def _held_out(trained: Trained, compressed: Compressed) -> float:
+    """Divergence on held-out training data, never the test part; infinite where it is no number."""
+    found = networks.scores(trained, compressed.matrices, "validation").kl
+    return math.inf if math.isnan(found) else found
 
 
 @jax.jit

@@ -1,7 +1,8 @@
 """The results file of an experiment: one line of JSON for each measurement, so that a run cut off goes on where it was.
 
 The first line says what was asked for (`settings`), each other line is a `Record`. A line counts once its end is
-written: what a run that was cut off left behind it is dropped, everything else that does not fit is an error.
+written: what a run that was cut off left behind it is dropped, everything else that does not fit is an error. A score
+that is no finite number, as of a network that compression broke, is null in the file and NaN in the `Record`.
 
 >>> import tempfile
 >>> path = Path(tempfile.mkdtemp(), "results.jsonl")
@@ -16,13 +17,16 @@ import itertools
 import json
 import math
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["Cell", "Record", "Resumed", "append", "grid", "remaining", "resume"]
+__all__ = ["FULL_NETWORK", "MEASURES", "Cell", "Record", "Resumed", "append", "failed", "grid", "remaining", "resume"]
 
 FORMAT = "rdtheory experiment 1"
+FULL_NETWORK = "full network"  # the objective of what is not compressed
+MEASURES = ("accuracy", "cross_entropy", "kl", "bits_per_weight")  # fields of a record that compression may break
 
 
 class Cell(NamedTuple):
@@ -36,7 +40,7 @@ class Cell(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What was measured: the fields of its `Cell` first. Measurements are on the test part."""
+    """What was measured: the fields of its `Cell` first. Measurements are on the test part, NaN where they failed."""
 
     data: str
     scheme: str
@@ -80,6 +84,17 @@ def remaining(cells: Iterable[Cell], records: Iterable[Record]) -> list[Cell]:
     """The cells that have no record yet, in their order."""
     done = {_cell(record) for record in records}
     return [cell for cell in cells if cell not in done]
+
+
+def failed(record: Record) -> bool:
+    """Whether some score is no finite number.
+
+    Examples
+    --------
+    >>> failed(Record("digits", "prune", "magnitude", 0.1, 0, 0.1, math.inf, math.nan, 3.2, 0.1))
+    True
+    """
+    return not all(math.isfinite(getattr(record, name)) for name in MEASURES)
 
 
 def resume(path: str | os.PathLike[str], settings: Mapping[str, Any]) -> Resumed:
@@ -131,12 +146,16 @@ def append(path: str | os.PathLike[str], record: Record) -> None:
 
     Raises
     ------
-    ValueError : a measurement that is not a finite number, or a field of another type.
+    ValueError : a number out of range, a rate or a time that is not finite, or a field of another type.
     """
-    problem = _problem(record._asdict())
+    fields = {
+        name: None if name in MEASURES and isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in record._asdict().items()
+    }
+    problem = _problem(fields)
     if problem:
         raise ValueError(f"record {_cell(record)}: {problem}")
-    _write(Path(path), _line(record._asdict()))
+    _write(Path(path), _line(fields))
 
 
 def _write(path: Path, line: bytes, keep: int | None = None) -> None:
@@ -181,7 +200,8 @@ def _parse(path: Path, number: int, line: bytes) -> Record:
     problem = _problem(fields) if fields else "not an object of JSON"
     if problem:
         raise ValueError(f"{path}, line {number}: {problem}; repair or delete that line")
-    return Record(**{name: kind(fields[name]) for name, kind in Record.__annotations__.items()})
+    known = {name: "nan" if value is None else value for name, value in fields.items()}
+    return Record(**{name: kind(known[name]) for name, kind in Record.__annotations__.items()})
 
 
 def _object(line: bytes) -> dict[str, Any] | None:
@@ -199,11 +219,18 @@ def _problem(fields: Mapping[str, Any]) -> str:
         return f"the fields {', '.join(wrong)} are missing or unknown"
     for name, kind in Record.__annotations__.items():
         value = fields[name]
+        if value is None and name in MEASURES:
+            continue
         accepted = (int, float) if kind is float else kind
         if isinstance(value, bool) or not isinstance(value, accepted):
             return f"{name} must be of type {kind.__name__}, got {value!r}"
-        if kind is float and not math.isfinite(value):
+        # A whole number beyond the range of floats compares, but does not convert.
+        if kind is float and not abs(value) <= sys.float_info.max:
             return f"{name} must be finite, got {value}"
+        if name == "accuracy" and not 0 <= value <= 1:
+            return f"accuracy must be from 0 to 1, got {value}"
+        if name == "bits_per_weight" and value < 0:
+            return f"bits_per_weight must be >= 0, got {value}"
     return ""
 
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -19,19 +20,25 @@ SLOW = (compressors.SMALL_ONLY, "Fisher", "as published", "gradient + curvature"
 
 SETTINGS = {  # what the numbers depend on: results of others do not go on in the same file
     "version": rdtheory.__version__,
+    "jax": jax.__version__,
+    "training": {kind: list(setting) for kind, setting in trained.TRAINING.items()},
+    "rates": {kind: list(rates) for kind, rates in compressors.RATES.items()},  # the surgeon goes from one to the next
+    "labels": compressors.LABELS,
     "examples": list(compressors.EXAMPLES),
     "temperatures": list(compressors.TEMPERATURES),
     "dampings": list(compressors.DAMPINGS),
+    "surgeon dampings": list(compressors.SURGEON_DAMPINGS),
 }
 
 
 def cells(kinds: Sequence[str], data: str, seeds: int, *, quick: bool = False) -> list[Cell]:
-    """What an experiment measures; a quick one at fewer rates, without what takes longest."""
+    """What an experiment measures, the full network first; a quick one at fewer rates, without what takes longest."""
     found = []
     for kind in kinds:
         left_out = (compressors.SMALL_ONLY,) if data != "digits" else ()
         names = [name for name in compressors.OBJECTIVES[kind] if name not in (SLOW if quick else left_out)]
         rates = QUICK[kind] if quick else compressors.RATES[kind]
+        found += records.grid(data, [(kind, records.FULL_NETWORK)], [compressors.FULL_BITS], seeds)
         found += records.grid(data, [(kind, name) for name in names], rates, seeds)
     return sorted(found, key=lambda cell: cell.seed)
 

@@ -11,21 +11,24 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from rdtheory.experiment import records
 from rdtheory.experiment.records import Record
 
 __all__ = ["Summary", "rows", "summarize", "table", "to_csv"]
 
-MEASURES = ("accuracy", "cross_entropy", "kl", "bits_per_weight")
-
 
 class Summary(NamedTuple):
-    """One method at one rate. An ``_error`` is one standard error of the mean, NaN for a single seed."""
+    """One method at one rate. An ``_error`` is one standard error of the mean, NaN for a single seed.
+
+    Means and comparisons are over the seeds that did not fail, and NaN if all did.
+    """
 
     data: str
     scheme: str
     objective: str
     rate: float
-    seeds: int
+    seeds: int  #: measured
+    failed: int  #: of them, those with a score that is no finite number
     accuracy: float
     accuracy_error: float
     cross_entropy: float
@@ -43,12 +46,12 @@ class Summary(NamedTuple):
     paired: int  #: shared seeds
 
 
-def summarize(records: Iterable[Record], baseline: tuple[str, str] | None = None) -> list[Summary]:
+def summarize(measured: Iterable[Record], baseline: tuple[str, str] | None = None) -> list[Summary]:
     """Mean, standard error and comparison with a baseline, of every method at every rate.
 
     Parameters
     ----------
-    records : in any order, at most one for each cell.
+    measured : records in any order, at most one for each cell.
     baseline : (scheme, objective) that the others are compared with, at the same data, rate and seed. What is paired
         is the target rate: compare `bits_per_weight` too before calling one method better.
 
@@ -69,7 +72,7 @@ def summarize(records: Iterable[Record], baseline: tuple[str, str] | None = None
     b 0.75 0.3536 2 of 2
     """
     groups: dict[tuple[str, str, str], dict[float, dict[int, Record]]] = {}
-    for record in records:
+    for record in measured:
         method = groups.setdefault((record.data, record.scheme, record.objective), {})
         method.setdefault(record.rate, {})[record.seed] = record
     if baseline is not None and baseline not in {method[1:] for method in groups}:
@@ -100,12 +103,25 @@ def to_csv(summaries: Sequence[Summary]) -> str:
 
 
 def table(summaries: Sequence[Summary], title: str = "") -> Table:
-    """The same for the terminal: mean ± standard error, ratio, seeds won. What is the same everywhere is left out."""
+    """The same for the terminal: mean ± standard error, ratio, seeds won, seeds that failed if any did.
+
+    What is the same everywhere is left out.
+    """
     result = Table(title=Text(title) if title else None, header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     shown = [i for i in range(3) if i == 2 or len({one[i] for one in summaries}) > 1]
     for i in shown:
         result.add_column(Summary._fields[i])
-    headings = {"rate": 4, "bits per weight": 8, "accuracy, %": 9, "KL, bits": 8, "KL ratio": 8, "won": 6}
+    headings = {
+        "rate": 4,
+        "bits per weight": 8,
+        "accuracy, %": 9,
+        "cross-entropy, bits": 8,
+        "KL, bits": 8,
+        "KL ratio": 8,
+        "won": 6,
+    }
+    if any(one.failed for one in summaries):
+        headings["failed"] = 6
     for heading, width in headings.items():
         result.add_column(heading, justify="right", min_width=width)
     last = None
@@ -116,22 +132,24 @@ def table(summaries: Sequence[Summary], title: str = "") -> Table:
         compared = (
             (_with_error(one.kl_ratio, one.kl_ratio_error), f"{one.won} of {one.paired}") if one.paired else ("", "")
         )
-        fields = (
-            *(str(one[i]) for i in shown),
-            f"{one.rate:g}",
+        means = (
             f"{one.bits_per_weight:.4g}",
             _with_error(100 * one.accuracy, 100 * one.accuracy_error),
+            _with_error(one.cross_entropy, one.cross_entropy_error),
             _with_error(one.kl, one.kl_error),
-            *compared,
         )
+        if one.failed == one.seeds:
+            means = ("failed",) * len(means)
+        lost = (f"{one.failed} of {one.seeds}" if one.failed else "",) if "failed" in headings else ()
+        fields = (*(str(one[i]) for i in shown), f"{one.rate:g}", *means, *compared, *lost)
         result.add_row(*(Text(field) for field in fields))
     return result
 
 
 def _summary(group: dict[int, Record], reference: dict[int, Record]) -> Summary:
-    first = next(iter(group.values()))
-    means = [number for name in MEASURES for number in _mean([getattr(record, name) for record in group.values()])]
-    pairs = [(group[seed], reference[seed]) for seed in group if seed in reference]
+    first, sound = next(iter(group.values())), _sound(group)
+    means = [number for name in records.MEASURES for number in _mean([getattr(one, name) for one in sound.values()])]
+    pairs = [(one, other) for seed, one in sound.items() if (other := _sound(reference).get(seed))]
     kl, kl_reference = (np.array([pair[i].kl for pair in pairs]) for i in (0, 1))
     with np.errstate(divide="ignore", invalid="ignore"):
         # A KL of zero makes the ratio zero or infinite, two of them no number.
@@ -139,7 +157,12 @@ def _summary(group: dict[int, Record], reference: dict[int, Record]) -> Summary:
         ratio = float(np.exp(log_ratio))
     gain = _mean([one.accuracy - other.accuracy for one, other in pairs])
     won, lost = int(np.sum(kl < kl_reference)), int(np.sum(kl > kl_reference))
-    return Summary(*first[:4], len(group), *means, ratio, ratio * error, *gain, won, lost, len(pairs))
+    counts = len(group), len(group) - len(sound)
+    return Summary(*first[:4], *counts, *means, ratio, ratio * error, *gain, won, lost, len(pairs))
+
+
+def _sound(group: dict[int, Record]) -> dict[int, Record]:
+    return {seed: record for seed, record in group.items() if not records.failed(record)}
 
 
 def _mean(values: Sequence[float] | np.ndarray) -> tuple[float, float]:

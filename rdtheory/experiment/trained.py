@@ -17,6 +17,12 @@ __all__ = ["Scores", "Trained", "check", "scores", "train"]
 
 DATA = ("digits", "mnist5k", "idx:DIR", "cifar:DIR")
 BATCH = 250  # examples scored at once
+TRAINING = {  # epochs, batch size, learning rate
+    "digits": (60, 32, 3e-3),
+    "mnist5k": (8, 64, 2e-3),
+    "idx": (20, 64, 1e-3),
+    "cifar": (20, 64, 1e-3),
+}
 Matrices = tuple[Array, ...]
 
 
@@ -34,13 +40,6 @@ class Scores(NamedTuple):
     accuracy: float
     cross_entropy: float  #: bits per example
     kl: float  #: bits per example, from the full network
-
-
-class _Setting(NamedTuple):
-    architecture: Architecture
-    epochs: int
-    batch_size: int
-    learning_rate: float
 
 
 def check(data: str) -> None:
@@ -66,24 +65,26 @@ def train(data: str, seed: int, *, progress: bool = True) -> Trained:
     """
     check(data)
     key = jax.random.key(seed)
-    split, setting = _split(data, jax.random.fold_in(key, 0)), _setting(data.partition(":")[0])
-    start = setting.architecture.init(jax.random.fold_in(key, 1), jnp.float32)
+    kind = data.partition(":")[0]
+    split, architecture = _split(data, jax.random.fold_in(key, 0)), _architecture(kind)
+    epochs, batch_size, learning_rate = TRAINING[kind]
+    start = architecture.init(jax.random.fold_in(key, 1), jnp.float32)
     fitted = training.fit(
-        setting.architecture.apply,
+        architecture.apply,
         start,
         split.train.inputs,
         split.train.labels,
         key=jax.random.fold_in(key, 2),
-        epochs=setting.epochs,
-        batch_size=setting.batch_size,
-        learning_rate=setting.learning_rate,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
         held_out=split.validation,
-        patience=setting.epochs,
+        patience=epochs,
         progress=progress,
     )
     shapes = tuple(layer.weights.shape for layer in fitted.params)
     matrices = tuple(_joined(jax.tree.map(lambda x: x.astype(float), layer)) for layer in fitted.params)
-    return Trained(_apply(setting.architecture.apply, shapes), matrices, split)
+    return Trained(_apply(architecture.apply, shapes), matrices, split)
 
 
 def scores(trained: Trained, matrices: Matrices, part: str = "test") -> Scores:
@@ -106,14 +107,10 @@ def _split(data: str, key: Array) -> Split:
 
 
 @functools.cache
-def _setting(kind: str) -> _Setting:
+def _architecture(kind: str) -> Architecture:
     if kind == "digits":
-        return _Setting(networks.mlp([64, 32, 10]), 60, 32, 3e-3)
-    if kind == "mnist5k":
-        return _Setting(networks.lenet_5(), 8, 64, 2e-3)
-    if kind == "cifar":
-        return _Setting(networks.cifar(), 20, 64, 1e-3)
-    return _Setting(networks.lenet_300_100(), 20, 64, 1e-3)
+        return networks.mlp([64, 32, 10])
+    return {"mnist5k": networks.lenet_5, "idx": networks.lenet_300_100, "cifar": networks.cifar}[kind]()
 
 
 @functools.cache

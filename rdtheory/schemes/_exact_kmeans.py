@@ -22,6 +22,9 @@ CHUNK = 1 << 15  # candidates at a time: some arrays of this length fit in a pro
 
 def fit(values: Numbers, importance: Numbers, curvature: Numbers, levels: int) -> tuple[Numbers, Positions, float]:
     """Codebook, labels and objective of least Σ importance (w - ŵ)² + curvature (w - ŵ)⁴, all vectors of one length."""
+    # Far from the end of the range of numbers, so that sums stay in it; a power of two changes no digit.
+    shrunk = 2.0**-64 if max(importance.max(), curvature.max()) > 1e280 else 1.0
+    importance, curvature = importance * shrunk, curvature * shrunk
     counted = (importance > 0) | (curvature > 0)
     # Where nothing matters whatever is chosen is best; then all count alike.
     share = importance if counted.any() else np.ones_like(importance)
@@ -48,7 +51,8 @@ def fit(values: Numbers, importance: Numbers, curvature: Numbers, levels: int) -
     labels = np.searchsorted((codebook[1:] + codebook[:-1]) / 2, values)
     squares = (values - codebook[labels]) ** 2
     fourth = curvature * squares**2 if curvature.any() else 0.0  # fourth powers need not be numbers
-    objective = float(np.sum(importance * squares + fourth))
+    with np.errstate(over="ignore"):  # which may itself be too large for a number
+        objective = float(np.sum(importance * squares + fourth) / shrunk)
     return np.concatenate([codebook, np.full(levels - used, codebook[-1])]), labels, objective
 
 

@@ -1,6 +1,7 @@
 """Codebooks improved step by step: Lloyd's iteration, plain and under an entropy constraint."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +83,8 @@ def entropy_constrained(
 
     Returns
     -------
-    EntropyConstrained : with the ``lagrangian`` that was minimized; ``size`` counts only the labels left.
+    EntropyConstrained : with the ``lagrangian`` that was minimized; ``size`` counts only the labels left, and
+        log2(levels) bits that say how many.
 
     Raises
     ------
@@ -181,7 +183,7 @@ def _iterate_constrained(
     labels = jnp.argsort(order)[labels].reshape(values.shape)
     codebook = codebook[order][jnp.minimum(jnp.arange(levels), count - 1)]
     objective = jnp.sum(importance * (values - codebook[labels]) ** 2)
-    side = jnp.stack([ENTRY_BITS * count, jnp.zeros(()), jnp.zeros(())]).astype(flat.dtype)
+    side = jnp.stack([ENTRY_BITS * count, jnp.zeros(()), jnp.array(math.log2(levels))]).astype(flat.dtype)
     size = size_of_counts(summed(labels.ravel(), jnp.ones_like(flat)), count, side)
     return EntropyConstrained(
         codebook, labels, objective, size, converged, steps, size.labels + slope * objective, count
@@ -206,7 +208,7 @@ def _start(w: Array, levels: int, start: ArrayLike | None) -> tuple[Array, _chec
 
 
 def weighted(values: ArrayLike, importance: ArrayLike | None) -> tuple[Array, Array, _checks.Flag]:
-    """Weights with their importance, one each without it.
+    """Weights, of squares that are numbers, with their importance, one each without it.
 
     Examples
     --------
@@ -214,6 +216,11 @@ def weighted(values: ArrayLike, importance: ArrayLike | None) -> tuple[Array, Ar
     [1. 1.]
     """
     w, w_ok = _checks.finite("values", values)
+    limit, (_, v) = math.sqrt(jnp.finfo(w.dtype).max) / 4, _checks.look(w)
+    w_ok &= _checks.holds(
+        abs(v).max() <= limit,
+        lambda: f"values must be at most {limit:.1e} in absolute value, for squares to be numbers; scale them down",
+    )
     if importance is None:
         return w, jnp.ones_like(w), w_ok
     a, a_ok = like("importance", importance, w)
@@ -234,5 +241,7 @@ def like(name: str, value: ArrayLike, w: Array) -> tuple[Array, _checks.Flag]:
 
 def _relative(importance: Array) -> Array:
     """In units of the largest; where nothing matters, all alike."""
+    # The reciprocal of a number at the end of the range, which division may turn into, is flushed to zero.
+    importance = importance * jnp.where(jnp.max(importance) > jnp.finfo(importance.dtype).max / 2**16, 2.0**-16, 1.0)
     largest = jnp.max(importance)
     return jnp.where(largest > 0, importance / jnp.where(largest > 0, largest, 1.0), 1.0)

@@ -104,8 +104,9 @@ def balance(matrix: Array, rows: bool, columns: bool) -> Steps:
 def store(shape: Steps, matrix: Array, rows: bool, columns: bool) -> tuple[Steps, Array, Array, Array]:
     """What is stored of steps: ratios, the factor at which the mean of I Δ² is 1, classes of steps, bits of the ratios.
 
-    The ratios are powers of √2, coded one for each row and each column; the factor, one number for the layer, is left
-    to the caller to count.
+    The ratios are powers of √2, coded one for each row and each column, after a bit for the rows and one for the
+    columns that says whether the largest code stands for an infinite step; the factor, one number for the layer, is
+    left to the caller to count.
 
     Examples
     --------
@@ -118,6 +119,7 @@ def store(shape: Steps, matrix: Array, rows: bool, columns: bool) -> tuple[Steps
     coded = jnp.concatenate([jnp.full(s.size, rows), jnp.full(t.size, columns)])
     of_columns = jnp.arange(s.size + t.size) >= s.size
     ratio_bits = adaptive_bits(jnp.concatenate([by_row.ravel(), by_column.ravel()]), of_columns, coded)[1]
+    ratio_bits += rows + columns
     sizes = entries(Steps(s, t), 0.0)
     # No mean of squares of small numbers: importances are in units of the largest.
     unit = jnp.max(matrix)

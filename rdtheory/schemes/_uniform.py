@@ -36,8 +36,8 @@ def uniform(
 
     Weights that matter too little, I w² below 3 θ, fall to zero, as below the level of reverse water-filling. What
     is stored, and counted: a step for the layer (float32); the ratio to it of each row and each column that has its
-    own, a power of √2 or infinite; and the labels, with frequencies learned for each size of the step, or for all
-    together if that takes less.
+    own, a power of √2 or infinite, and a bit for either that says whether some are; and the labels, with frequencies
+    learned for each size of the step, or for all together if that takes less.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def uniform(
     metric : (c, c), the importance that the columns share, up to a factor for each row, which `importance`, a number or
         (r, 1), then is. The columns are rounded with `error_feedback` between them, and
         `conditional_importance` is what their steps follow.
-    damping : of the metric, as for `error_feedback`.
+    damping : of the metric, as for `error_feedback`; of a metric of zeros it is what the steps follow.
 
     Returns
     -------
@@ -56,7 +56,8 @@ def uniform(
 
     Raises
     ------
-    ValueError : shapes disagree, a negative importance, an indefinite metric, a level that is not positive.
+    ValueError : shapes disagree, a negative importance, an indefinite metric, a level that is not positive,
+        weights so small or large that float32 does not hold the step.
 
     Examples
     --------
@@ -68,7 +69,7 @@ def uniform(
     theta, level_ok = positive("level", level)
     share, share_ok = _checks.nonnegative("damping", damping)
     result = _uniform(w, matrix, between, theta, share, bool(rows), bool(columns))
-    return _checks.poison(result, ok & level_ok & share_ok)
+    return _checks.poison(result, ok & level_ok & share_ok & _storable([w], [result]))
 
 
 def uniform_at_rate(
@@ -116,6 +117,7 @@ def uniform_at_rate(
     wanted, rate_ok = positive("rate", rate)
     share, share_ok = _checks.nonnegative("damping", damping)
     result = _at_rate(layers, matrices, between, wanted, share, bool(rows), bool(columns))
+    ok &= _storable(layers, result.layers)
     met = _checks.holds(
         ~(result.size.rate > wanted),
         lambda: f"rate must be at least {result.size.rate:.6g}, which the steps take alone, got {wanted}",
@@ -128,6 +130,24 @@ def _uniform(w, importance, metric, level, damping, rows, columns) -> UniformQua
     matrix = _effective(importance, metric, damping)
     stored = store(balance(matrix, rows, columns), matrix, rows, columns)
     return _rounded(w, importance, metric, stored, level, damping, rows or columns)
+
+
+def _storable(layers: list[Array], found: list[UniformQuantized]) -> _checks.Flag:
+    """Whether float32, in which the step of a layer is stored, reaches from it to the weights."""
+    ok, range_ = np.True_, jnp.finfo(jnp.float32)
+    for i, (weights, layer) in enumerate(zip(layers, found, strict=True)):
+        xp, w, rows = _checks.look(weights, layer.steps.rows)
+        largest, base = xp.abs(w).max(), rows.min()
+        # Steps halve until they vanish: where the least normal one was reached, a finer one would have been wanted.
+        sound = (largest == 0) | (largest <= range_.max) & ~(base <= 1.01 * range_.tiny)
+        ok &= _checks.holds(
+            sound,
+            lambda i=i, largest=largest: (
+                f"weights of layer {i} are at most {largest:.3g} in absolute value, and float32, which stores the step "
+                f"of a layer, ends at {float(range_.tiny):.1e} and {float(range_.max):.1e}: scale the weights"
+            ),
+        )
+    return ok
 
 
 @functools.partial(jax.jit, static_argnums=(5, 6))

@@ -122,7 +122,8 @@ def obs(
     recompute : from weights_hat, a pytree, to the importance there, (k, k). Needed for more than one round.
     damping : >= 0; the metric is I_w + damping · diag(I_w). A network's importance has directions that it does not see
         to second order, along which the weights are moved far: 0 suits a layer that is linear in its weights, and
-        about 0.1 a network (digits, 64-32-10, a tenth kept in one round: 11 % correct with 0, 78 % with 0.1).
+        about 0.1 a network (digits, 64-32-10, a tenth kept in one round: of held-out training data 11 % correct with
+        0, 88 % with 0.1). Choose it on such data.
 
     Returns
     -------

@@ -67,7 +67,8 @@ def kmeans(values: Float[ArrayLike, "..."], levels: int, importance: Float[Array
 
     Raises
     ------
-    ValueError : shapes disagree, a negative importance, values that are not finite, no level.
+    ValueError : shapes disagree, a negative importance, values that are not finite or of squares that are not, no
+        level.
 
     References
     ----------

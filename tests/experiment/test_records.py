@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import subprocess
 import sys
@@ -117,9 +118,14 @@ GOOD = measured(CELLS[5])._asdict()
         (json.dumps({**GOOD, "more": 1}).encode(), "the fields more are missing or unknown"),
         (json.dumps({k: v for k, v in GOOD.items() if k != "kl"}).encode(), "the fields kl are missing or unknown"),
         (json.dumps({**GOOD, "kl": "0.1"}).encode(), "kl must be of type float, got '0.1'"),
-        (json.dumps({**GOOD, "kl": None}).encode(), "kl must be of type float, got None"),
+        (json.dumps({**GOOD, "seconds": None}).encode(), "seconds must be of type float, got None"),
         (json.dumps({**GOOD, "kl": float("nan")}).encode(), "kl must be finite, got nan"),
         (json.dumps({**GOOD, "kl": 1}).replace('"kl": 1', '"kl": 1e999').encode(), "kl must be finite, got inf"),
+        (json.dumps({**GOOD, "kl": 10**400}).encode(), "kl must be finite, got 1000000"),
+        (json.dumps({**GOOD, "rate": -(10**400)}).encode(), "rate must be finite, got -1000000"),
+        (json.dumps({**GOOD, "accuracy": 7}).encode(), "accuracy must be from 0 to 1, got 7"),
+        (json.dumps({**GOOD, "accuracy": -0.1}).encode(), "accuracy must be from 0 to 1, got -0.1"),
+        (json.dumps({**GOOD, "bits_per_weight": -1.0}).encode(), "bits_per_weight must be >= 0, got -1.0"),
         (json.dumps({**GOOD, "seed": 1.5}).encode(), "seed must be of type int, got 1.5"),
         (json.dumps({**GOOD, "seed": True}).encode(), "seed must be of type int, got True"),
         (json.dumps({**GOOD, "data": 3}).encode(), "data must be of type str, got 3"),
@@ -156,12 +162,29 @@ def test_a_mutated_file_loses_no_record_in_silence(tmp_path_factory, data):
     assert len(found.records) == 3 or (found.note and len(found.records) == 2)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), "0.5", None, True])
+@pytest.mark.parametrize("value", ["0.5", True, 7.0])
 def test_a_measurement_that_is_no_number_is_not_written(as_user, path, value):
     before = path.read_bytes()
     with pytest.raises(ValueError, match="Cell\\(data='digits'.*accuracy must be"):
         records.append(path, measured(CELLS[4], value))
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_score_that_is_not_finite_is_null_and_the_cell_is_done(path, value):
+    records.append(path, measured(CELLS[4])._replace(cross_entropy=value))
+    assert json.loads(path.read_text().splitlines()[-1])["cross_entropy"] is None
+    found = records.resume(path, SETTINGS).records
+    assert math.isnan(found[-1].cross_entropy)
+    assert found[-1]._replace(cross_entropy=1.0) == measured(CELLS[4])
+    assert [records.failed(record) for record in found] == [False, False, False, True]
+    assert CELLS[4] not in records.remaining(CELLS, found)
+
+
+@pytest.mark.parametrize("field", ["rate", "seconds"])
+def test_a_rate_or_a_time_that_is_not_finite_is_not_written(path, field):
+    with pytest.raises(ValueError, match=f"{field} must be finite, got inf"):
+        records.append(path, measured(CELLS[4])._replace(**{field: math.inf}))
 
 
 def test_append_begins_no_file(tmp_path):

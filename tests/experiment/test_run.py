@@ -13,6 +13,8 @@ from rdtheory.experiment import compressors, records, run, trained
 
 FIXED = ("exact k-means", "Lloyd", "exact k-means, Jacobian", "gradient + curvature", "exact k-means + feedback")
 
+LONG = {*run.SLOW} - {"Fisher"}
+
 
 def command(*arguments, first=""):
     """As a user runs it: in a process of its own."""
@@ -50,14 +52,25 @@ def test_test_examples_are_no_part_of_what_is_fitted_or_chosen_by(digits):
     assert sum(len(part.labels) for part in digits[0].split) == 1797
 
 
-def test_no_objective_looks_at_the_test_part(digits):
-    network, made = digits
+@pytest.fixture(scope="module")
+def blind(digits):
+    """The compressors of a network that has no test part."""
     nothing = rd.datasets.Dataset(jnp.full((1, 64), jnp.nan), jnp.zeros(1, int))
-    blind = compressors.compressors(network._replace(split=network.split._replace(test=nothing)))
-    for kind, name in [("pruning", "Fisher"), ("quantization", "exact k-means + feedback"), ("low-rank", "SVD")]:
-        seen, unseen = (each[kind][name](0.5 if kind != "quantization" else 2.0) for each in (made, blind))
-        assert seen.bits == unseen.bits
-        assert all(jnp.array_equal(a, b) for a, b in zip(seen.matrices, unseen.matrices, strict=True))
+    return compressors.compressors(digits[0]._replace(split=digits[0].split._replace(test=nothing)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        pytest.param(kind, name, marks=[pytest.mark.long] if name in LONG else [])
+        for kind, names in compressors.OBJECTIVES.items()
+        for name in names
+    ],
+)
+def test_no_objective_looks_at_the_test_part(digits, blind, kind, name):
+    seen, unseen = (each[kind][name](0.5 if kind != "quantization" else 2.0) for each in (digits[1], blind))
+    assert seen.bits == unseen.bits
+    assert all(jnp.array_equal(a, b) for a, b in zip(seen.matrices, unseen.matrices, strict=True))
 
 
 def test_a_bias_is_a_row_of_its_layer(digits):
@@ -114,6 +127,16 @@ def test_the_surgeon_keeps_what_it_should(digits):
     assert trained.scores(digits[0], found.matrices).kl < 0.01
 
 
+def test_the_full_network_is_measured_as_it_is_at_its_own_bits(digits):
+    network, made = digits
+    for kind in compressors.KINDS:
+        found = made[kind][records.FULL_NETWORK](32.0)
+        assert found.bits == 32 * 2410
+        for matrix, own in zip(found.matrices, network.matrices, strict=True):
+            np.testing.assert_array_equal(matrix, own)
+            np.testing.assert_array_equal(matrix, np.asarray(own).astype(np.float32))  # nothing is lost in 32 bits
+
+
 def test_every_kind_of_data_is_known_or_refused():
     for name in ("digits", "mnist5k", "idx:folder", "cifar:folder"):
         trained.check(name)
@@ -130,6 +153,8 @@ def test_the_command_measures_scores_and_draws(quick):
     assert {tuple(line[name] for name in records.Cell._fields) for line in lines[1:]} == set(wanted)
     rows = json.loads((out / "summary.json").read_text())
     assert len(rows) == len(wanted) == len((out / "summary.csv").read_text().splitlines()) - 1
+    full = next(row for row in rows if row["objective"] == records.FULL_NETWORK)
+    assert (full["bits_per_weight"], full["kl"], full["paired"]) == (32, 0, 0) and full["accuracy"] >= 0.96
     assert (out / "tradeoff.png").read_bytes().startswith(b"\x89PNG")
     for cell in wanted:
         assert cell.objective in text
@@ -154,6 +179,30 @@ def test_interrupted_it_keeps_what_was_measured(quick, tmp_path):
     status, _, errors = command("low-rank", "--quick", "--out", tmp_path, first=interrupt)
     assert status == 130 and "goes on from there" in errors
     assert (tmp_path / "results.jsonl").read_bytes() == before
+
+
+def test_a_network_that_compression_breaks_is_recorded_as_failed_and_the_run_goes_on(digits, tmp_path, monkeypatch):
+    network, _ = digits
+    broken = tuple(jnp.full_like(w, jnp.nan) for w in network.matrices)
+    methods = {"SVD": lambda rate: compressors.Compressed(broken if rate == 0.5 else network.matrices, 16.0)}
+    monkeypatch.setattr(trained, "train", lambda *_, **__: network)
+    monkeypatch.setattr(compressors, "compressors", lambda _: {"low-rank": methods})
+    wanted = records.grid("digits", [("low-rank", "SVD")], [0.5, 0.3], 1)
+    first, second = run.run(wanted, tmp_path / "results.jsonl", progress=False)
+    assert records.failed(first) and not records.failed(second)
+    assert np.isnan([first.cross_entropy, first.kl]).all() and second.kl == 0
+    monkeypatch.setattr(trained, "train", None)  # and it is not measured again
+    again = run.run(wanted, tmp_path / "results.jsonl", progress=False)
+    assert [records.failed(record) for record in again] == [True, False]
+
+
+@pytest.mark.parametrize("name", ["jax", "training", "rates", "labels", "surgeon dampings", "version"])
+def test_what_numbers_depend_on_is_part_of_the_settings(tmp_path, name):
+    path = tmp_path / "results.jsonl"
+    records.resume(path, run.SETTINGS)
+    assert records.resume(path, run.SETTINGS).records == []
+    with pytest.raises(ValueError, match=f"begun with {{'{name}': "):
+        records.resume(path, {**run.SETTINGS, name: "other"})
 
 
 def test_results_of_other_settings_are_not_mixed(tmp_path):
@@ -183,10 +232,11 @@ def test_every_objective_is_measured_once_for_each_rate_and_seed(data):
     assert len(set(cells)) == len(cells)
     found = {(cell.scheme, cell.objective) for cell in cells}
     every = {(kind, name) for kind, names in compressors.OBJECTIVES.items() for name in names}
+    every |= {(kind, records.FULL_NETWORK) for kind in compressors.KINDS}
     assert found == (every if data == "digits" else every - {("pruning", "brain surgeon")})
     for kind, rates in compressors.RATES.items():
         assert {(cell.rate, cell.seed) for cell in cells if cell.scheme == kind} == {
-            (r, s) for r in rates for s in (0, 1)
+            (r, s) for r in (32.0, *rates) for s in (0, 1)
         }
     assert set(run.cells(compressors.KINDS, data, 1, quick=True)) < set(cells)
 

@@ -127,8 +127,41 @@ def test_the_table_shows_means_errors_and_seeds_won():
     line = next(line for line in text.splitlines() if "jacobian" in line and "prune" in line and " 0.3 " in line)
     assert f"{one.won} of 6" in line
     assert "digits [0]" in text  # no markup
-    shown = [float(part.split()[0]) for part in re.split(r"\s{2,}", line.strip())[3:7]]
-    np.testing.assert_allclose(shown, [one.bits_per_weight, 100 * one.accuracy, one.kl, one.kl_ratio], rtol=0.05)
+    shown = [float(part.split()[0]) for part in re.split(r"\s{2,}", line.strip())[3:8]]
+    wanted = [one.bits_per_weight, 100 * one.accuracy, one.cross_entropy, one.kl, one.kl_ratio]
+    np.testing.assert_allclose(shown, wanted, rtol=0.05)
+
+
+def shown(summaries):
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(summary.table(summaries))
+    return console.export_text().splitlines()
+
+
+def test_seeds_that_failed_are_counted_and_left_out_of_means_and_comparisons():
+    broken = [r._replace(kl=math.nan) if r.seed == 2 and r[1:3] == METHODS[1] else r for r in RECORDS]
+    broken = [r._replace(cross_entropy=math.nan) if r.seed == 5 and r[1:3] == BASELINE else r for r in broken]
+    found = summary.summarize(broken, BASELINE)
+    one, rest = find(found, 1, 0.3), np.array([0, 1, 3, 4, 5])
+    assert (one.seeds, one.failed, one.paired) == (6, 1, 4)
+    np.testing.assert_allclose(one.kl, KL[0, 1, rest].mean(), rtol=1e-13)
+    np.testing.assert_allclose(one.accuracy, ACCURACY[0, 1, rest].mean(), rtol=1e-13)
+    np.testing.assert_allclose(one.kl_ratio, stats.gmean(KL[0, 1, rest[:4]] / KL[0, 0, rest[:4]]), rtol=1e-13)
+    assert find(found, 2, 0.3).failed == 0
+    lines = shown(found)
+    assert sum("1 of 6" in line for line in lines) == 4  # two methods at two rates
+    assert any("failed" in line for line in lines)
+    assert not any("failed" in line for line in shown(summary.summarize(RECORDS, BASELINE)))
+
+
+def test_a_method_that_failed_with_every_seed_has_no_numbers():
+    broken = [r._replace(kl=math.nan, accuracy=math.nan) if r[1:3] == METHODS[1] else r for r in RECORDS]
+    found = summary.summarize(broken, BASELINE)
+    one = find(found, 1, 0.3)
+    assert (one.seeds, one.failed, one.paired) == (6, 6, 0)
+    as_json = summary.rows([one])[0]
+    assert all(as_json[name] is None for name in ("kl", "kl_error", "accuracy", "cross_entropy", "kl_ratio"))
+    assert sum(line.count("failed") >= 3 and "6 of 6" in line for line in shown(found)) == 2
 
 
 @pytest.mark.parametrize(

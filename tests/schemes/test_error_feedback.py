@@ -157,6 +157,13 @@ def test_inputs_that_never_vary_need_the_damping_and_get_the_nearest_value():
     assert np.isnan(quantize.error_feedback(WEIGHTS[0], np.zeros((M, M)), step=0.3, damping=0.0).weights_hat).any()
 
 
+def test_with_an_importance_of_zeros_each_weight_is_rounded_on_its_own():
+    found = quantize.error_feedback(WEIGHTS[0], np.zeros((M, M)), step=0.3)
+    np.testing.assert_array_equal(found.labels, np.round(WEIGHTS[0] / 0.3))
+    assert found.objective == 0
+    np.testing.assert_allclose(quantize.conditional_importance(np.zeros((M, M)), damping=0.1), 0.1, rtol=1e-15)
+
+
 def test_a_step_may_differ_by_weight_and_be_infinite():
     step = np.where(rng.uniform(size=(5, M)) < 0.2, np.inf, rng.uniform(0.1, 1.0, size=(5, M)))
     found = quantize.error_feedback(WEIGHTS[0], METRICS[0], step=step)

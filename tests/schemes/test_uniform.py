@@ -109,6 +109,18 @@ def test_with_a_metric_errors_are_fed_back_and_steps_follow_the_conditional_impo
     np.testing.assert_allclose(result.objective / WEIGHTS.size, 1e-4, rtol=0.15)
 
 
+def test_a_layer_whose_metric_is_zero_keeps_its_weights_by_the_damping():
+    weights = [np.ones((2, 3)), rng.normal(size=(8, 3))]
+    found = quantize.uniform_at_rate(weights, [1.0, 1.0], 16.0, metrics=[np.zeros((3, 3)), np.eye(3)])
+    zero, other = found.layers
+    step = np.asarray(zero.steps.rows * zero.steps.columns)
+    np.testing.assert_allclose(step**2 * 0.01 / 12, found.level, rtol=1e-6)  # the damping is its importance
+    np.testing.assert_array_equal(zero.weights_hat, np.round(1 / step) * step)
+    assert zero.objective == 0
+    assert 0 < other.objective < 0.1
+    assert 0 < found.size.rate <= 16
+
+
 # Bits -----------------------------------------------------------------------------------------------------------------
 
 
@@ -180,10 +192,18 @@ def test_every_bit_of_a_layer_is_counted(rows, columns):
     for used, ratios in [(rows, result.steps.rows), (columns, result.steps.columns)]:
         if used:
             powers = np.round(2 * np.log2(ratios / ratios.min())).astype(int).ravel()
-            scales += unary_bits(powers, 0 * powers, powers >= 0)
+            scales += unary_bits(powers, 0 * powers, powers >= 0) + 1  # and whether the last code is no step
     np.testing.assert_allclose(result.size.scales, scales, rtol=1e-10)
     total = result.size.labels + result.size.frequencies + result.size.scales
     np.testing.assert_allclose(result.size.rate, total / WEIGHTS.size, rtol=1e-12)
+
+
+def test_an_infinite_ratio_and_the_finite_one_of_the_same_code_are_told_apart_at_a_bit():
+    w, every, fewer = np.ones((3, 4)), np.array([[4.0], [2.0], [1.0]]), np.array([[4.0], [2.0], [0.0]])
+    finite, infinite = (quantize.uniform(w, i, 1e-6, rows=True) for i in (every, fewer))
+    assert np.isfinite(finite.steps.rows).all() and np.isinf(infinite.steps.rows[2, 0])
+    wanted = 32 + unary_bits([0, 1, 2], [0, 0, 0], [True] * 3) + 1
+    np.testing.assert_allclose([finite.size.scales, infinite.size.scales], wanted, rtol=1e-12)
 
 
 # One level for a model ------------------------------------------------------------------------------------------------
@@ -267,6 +287,19 @@ def test_invalid_values_are_nan_in_compiled_code():
         (lambda: quantize.uniform_at_rate([WEIGHTS], [1.0, 1.0], 1.0), "one entry for each layer, got 1, 2 and 1"),
         (lambda: quantize.uniform_at_rate([WEIGHTS], [1.0], 0.0), "rate must be > 0"),
         (lambda: quantize.uniform_at_rate([WEIGHTS], [HEAVY], 0.01, rows=True), "rate must be at least"),
+        (
+            lambda: quantize.uniform_at_rate([WEIGHTS * 1e-42], [1.0], 8.0),
+            "weights of layer 0 are at most .*e-42.*scale",
+        ),
+        (
+            lambda: quantize.uniform_at_rate([WEIGHTS * 1e-37], [1.0], 8.0),
+            "weights of layer 0 are at most .*e-3.*scale",
+        ),
+        (
+            lambda: quantize.uniform_at_rate([WEIGHTS * 1e42], [1.0], 8.0),
+            "weights of layer 0 are at most .*e\\+42.*scale",
+        ),
+        (lambda: quantize.uniform(WEIGHTS, 1.0, 1e-90), "weights of layer 0 are at most .*float32"),
     ],
 )
 def test_what_is_wrong_is_named(as_user, call, message):
