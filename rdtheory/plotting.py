@@ -18,12 +18,23 @@ from matplotlib.figure import Figure
 from rdtheory.experiment.summary import Summary
 from rdtheory.limits import linear
 from rdtheory.models import relu
-from rdtheory.results import OptimalityCheck, RateDistortion
+from rdtheory.results import FiniteBlocklength, OptimalityCheck, RateDistortion
 
-__all__ = ["compression", "evidence", "linear_bound", "optimality", "rate_distortion", "relu_theorem", "svg"]
+__all__ = [
+    "block_lengths",
+    "compression",
+    "distance_to_limit",
+    "evidence",
+    "linear_bound",
+    "optimality",
+    "rate_distortion",
+    "relu_theorem",
+    "svg",
+]
 
 BLUE, ORANGE, GREEN, RED, GRAY, PINK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666", "#CC79A7"
 LINES = (RED, ORANGE, GREEN, BLUE, GRAY, "black", PINK, "#56B4E9", "#8C510A")
+MARKERS = "os^Dv*PXh"
 BITS, ACCURACIES = (1, 2, 3, 4, 5, 6, 8, 12), (0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98)  # marks of axes
 
 
@@ -143,6 +154,66 @@ def evidence(errors: Sequence[float], error_bars: Sequence[float], ax: Axes | No
     return ax
 
 
+def distance_to_limit(schemes: Sequence[str], rates: ArrayLike, gaps: ArrayLike, ax: Axes | None = None) -> Axes:
+    """Codes on one axis: how many bits each spends beyond R(D), against those it spends. Lower is better, 0 the limit.
+
+    Parameters
+    ----------
+    schemes : name of the scheme of each code; those of one name are joined by a line.
+    rates : bits per weight, one for each code.
+    gaps : rate - R(D) at the distortion of the code, bits per weight.
+    ax : where to draw.
+    """
+    ax = _axes(ax)
+    rate, gap = np.asarray(rates, float), np.asarray(gaps, float)
+    looks = zip(itertools.cycle(LINES), itertools.cycle(MARKERS), itertools.cycle(("-", "--", ":", "-.")))
+    for scheme, (color, marker, style) in zip(dict.fromkeys(schemes), looks, strict=False):
+        mine = np.flatnonzero([name == scheme for name in schemes])
+        mine = mine[np.argsort(rate[mine], kind="stable")]
+        ax.plot(rate[mine], gap[mine], color=color, marker=marker, linestyle=style, markersize=6, label=scheme)
+    ax.axhline(0.0, color="black", linewidth=0.8)
+    ax.set(xlabel="rate (bits per weight)", ylabel="rate above R(D) (bits per weight)")
+    decibels = ax.secondary_yaxis("right", functions=(_to_decibels, _to_bits))
+    decibels.set_ylabel("distortion above D(R) (dB)")
+    ax.grid(alpha=0.25)
+    ax.legend(frameon=False, fontsize=8)
+    return ax
+
+
+def block_lengths(
+    lengths: ArrayLike,
+    bounds: FiniteBlocklength,
+    measured_lengths: ArrayLike,
+    measured: ArrayLike,
+    intervals: ArrayLike,
+    ax: Axes | None = None,
+) -> Axes:
+    """What blocks of n symbols need, between converse and achievability, and what a code was measured to take.
+
+    Parameters
+    ----------
+    lengths : (k,), n.
+    bounds : from `finite_blocklength`, every field (k,).
+    measured_lengths : (j,), n of the codes measured.
+    measured : (j,), bits per symbol.
+    intervals : (2, j), from and to: where the true ones are.
+    ax : where to draw.
+    """
+    ax = _axes(ax)
+    n, found, ends = np.asarray(lengths), np.asarray(measured), np.asarray(intervals)
+    ax.fill_between(n, bounds.converse, bounds.achievability, color=GRAY, alpha=0.25, linewidth=0)
+    ax.plot(n, bounds.achievability, color=BLUE, label="achievability: some code takes no more")
+    ax.plot(n, bounds.normal_approximation, color=ORANGE, linestyle=":", linewidth=2, label="normal approximation")
+    ax.plot(n, bounds.converse, color=RED, linestyle="--", label="converse: no code takes less")
+    ax.plot(n, bounds.rate, color="black", linewidth=0.8, label="R(D), infinite blocks")
+    bars = np.stack([found - ends[0], ends[1] - found])
+    ax.errorbar(measured_lengths, found, bars, color=GREEN, marker="D", linestyle="none", label="random codebooks")
+    ax.set(xscale="log", xlabel="block length n (symbols)", ylabel="rate (bits per symbol)")
+    ax.grid(alpha=0.25)
+    ax.legend(frameon=False, fontsize=8)
+    return ax
+
+
 def compression(summaries: Sequence[Summary]) -> Figure:
     """Accuracy against bits per weight: a row for each data set, a column for each way to compress.
 
@@ -155,7 +226,7 @@ def compression(summaries: Sequence[Summary]) -> Figure:
     grid = figure.subplots(len(rows), len(columns), squeeze=False, sharex=True, sharey="row")
     for (i, data), (j, scheme) in itertools.product(enumerate(rows), enumerate(columns)):
         part = [one for one in summaries if (one.data, one.scheme) == (data, scheme)]
-        looks = itertools.cycle(zip(LINES, "os^Dv*PXh", strict=True))
+        looks = itertools.cycle(zip(LINES, MARKERS, strict=True))
         for objective, (color, marker) in zip(dict.fromkeys(one.objective for one in part), looks, strict=False):
             mine = sorted((one for one in part if one.objective == objective), key=lambda one: one.bits_per_weight)
             bits, accuracy, error = (
@@ -192,6 +263,14 @@ def svg(draw: Callable[[Axes], object]) -> bytes:
         stream = io.BytesIO()
         figure.savefig(stream, format="svg", metadata={"Date": None})
     return stream.getvalue()
+
+
+def _to_decibels(bits: np.ndarray) -> np.ndarray:
+    return 20 * np.log10(2) * bits
+
+
+def _to_bits(decibels: np.ndarray) -> np.ndarray:
+    return decibels / (20 * np.log10(2))
 
 
 def _axes(ax: Axes | None) -> Axes:
