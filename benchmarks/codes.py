@@ -75,11 +75,10 @@ def seconds(call: Callable, *args) -> float:
 
 
 def step_at(rate: float) -> float:
-    """Step of a scalar quantizer whose labels have that entropy, zero cell as wide as pays."""
+    """Step of a scalar quantizer whose labels have that entropy. At one rate a dead zone gains nothing."""
 
     def excess(step: float) -> float:
-        zone = float(rd.scalar.least_dead_zone(1.0, step))
-        edges = step * (np.arange(int(10 / step) + 2) + 0.5 + zone)
+        edges = step * (np.arange(int(10 / step) + 2) + 0.5)
         tails = norm.sf(np.concatenate([edges, [np.inf]]))
         cells = np.concatenate([[1 - 2 * tails[0]], np.repeat(-np.diff(tails), 2)])
         cells = cells[cells > 0]
@@ -102,9 +101,6 @@ def entropy_coded(scheme: str, size: str, weights: np.ndarray, quantize: Callabl
 def quantizers(n: int, rates: Sequence[float], all_states: Sequence[int]) -> Iterator[Code]:
     weights = np.random.default_rng(0).normal(size=n)
 
-    def uniform(step: float) -> Quantized:
-        return rd.scalar.quantize(weights, np.float32(step), dead_zone=rd.scalar.least_dead_zone(1.0, step))
-
     def trellis(rate: float, states: int) -> Quantized:
         step = rd.trellis.steps(4.0 ** (rd.trellis.loss(states) - rate), states=states)
         found = rd.trellis.quantize(weights, step, states=states)
@@ -112,8 +108,8 @@ def quantizers(n: int, rates: Sequence[float], all_states: Sequence[int]) -> Ite
         return Quantized(np.asarray(found.labels), np.float32(found.scale), None, offsets, None, taps)
 
     for rate in rates:
-        step = step_at(rate)
-        yield entropy_coded("scalar", "", weights, lambda step=step: uniform(step))
+        step = np.float32(step_at(rate))
+        yield entropy_coded("scalar", "", weights, lambda step=step: rd.scalar.quantize(weights, step))
     for states in all_states:
         for rate in rates:
             name = f"trellis, {states} states"
