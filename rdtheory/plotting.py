@@ -12,6 +12,7 @@ import matplotlib as mpl
 import numpy as np
 from jax.typing import ArrayLike
 from matplotlib import pyplot as plt
+from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -36,6 +37,8 @@ BLUE, ORANGE, GREEN, RED, GRAY, PINK = "#0072B2", "#E69F00", "#009E73", "#D55E00
 LINES = (RED, ORANGE, GREEN, BLUE, GRAY, "black", PINK, "#56B4E9", "#8C510A")
 MARKERS = "os^Dv*PXh"
 BITS, ACCURACIES = (1, 2, 3, 4, 5, 6, 8, 12), (0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98)  # marks of axes
+DECIBELS = 20 * np.log10(2)  # for each bit
+GAPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 def rate_distortion(points: RateDistortion, ax: Axes | None = None, *, label: str = "certified", exact=None) -> Axes:
@@ -155,13 +158,13 @@ def evidence(errors: Sequence[float], error_bars: Sequence[float], ax: Axes | No
 
 
 def distance_to_limit(schemes: Sequence[str], rates: ArrayLike, gaps: ArrayLike, ax: Axes | None = None) -> Axes:
-    """Codes on one axis: how many bits each spends beyond R(D), against those it spends. Lower is better, 0 the limit.
+    """Codes on one axis: how many bits each spends beyond R(D), on a logarithmic scale, against those it spends.
 
     Parameters
     ----------
     schemes : name of the scheme of each code; those of one name are joined by a line.
     rates : bits per weight, one for each code.
-    gaps : rate - R(D) at the distortion of the code, bits per weight.
+    gaps : rate - R(D) at the distortion of the code, bits per weight, > 0.
     ax : where to draw.
     """
     ax = _axes(ax)
@@ -171,10 +174,13 @@ def distance_to_limit(schemes: Sequence[str], rates: ArrayLike, gaps: ArrayLike,
         mine = np.flatnonzero([name == scheme for name in schemes])
         mine = mine[np.argsort(rate[mine], kind="stable")]
         ax.plot(rate[mine], gap[mine], color=color, marker=marker, linestyle=style, markersize=6, label=scheme)
-    ax.axhline(0.0, color="black", linewidth=0.8)
-    ax.set(xlabel="rate (bits per weight)", ylabel="rate above R(D) (bits per weight)")
-    decibels = ax.secondary_yaxis("right", functions=(_to_decibels, _to_bits))
+    ax.set(xlabel="rate (bits per weight)", ylabel="rate above R(D) (bits per weight)", yscale="log")
+    decibels = ax.secondary_yaxis("right", functions=(lambda bits: DECIBELS * bits, lambda shown: shown / DECIBELS))
     decibels.set_ylabel("distortion above D(R) (dB)")
+    for axis, marks in (ax, GAPS), (decibels, 6 * np.array(GAPS)):
+        axis.set_yticks(marks, [f"{mark:g}" for mark in marks])
+        axis.yaxis.set_minor_locator(ticker.NullLocator())
+    ax.set_ylim(gap.min() / 1.3, gap.max() * 1.3)
     ax.grid(alpha=0.25)
     ax.legend(frameon=False, fontsize=8)
     return ax
@@ -207,7 +213,9 @@ def block_lengths(
     ax.plot(n, bounds.converse, color=RED, linestyle="--", label="converse: no code takes less")
     ax.plot(n, bounds.rate, color="black", linewidth=0.8, label="R(D), infinite blocks")
     bars = np.stack([found - ends[0], ends[1] - found])
-    ax.errorbar(measured_lengths, found, bars, color=GREEN, marker="D", linestyle="none", label="random codebooks")
+    ax.errorbar(
+        measured_lengths, found, bars, color=GREEN, marker="D", linestyle="none", label="measured: random codebooks"
+    )
     ax.set(xscale="log", xlabel="block length n (symbols)", ylabel="rate (bits per symbol)")
     ax.grid(alpha=0.25)
     ax.legend(frameon=False, fontsize=8)
@@ -263,14 +271,6 @@ def svg(draw: Callable[[Axes], object]) -> bytes:
         stream = io.BytesIO()
         figure.savefig(stream, format="svg", metadata={"Date": None})
     return stream.getvalue()
-
-
-def _to_decibels(bits: np.ndarray) -> np.ndarray:
-    return 20 * np.log10(2) * bits
-
-
-def _to_bits(decibels: np.ndarray) -> np.ndarray:
-    return decibels / (20 * np.log10(2))
 
 
 def _axes(ax: Axes | None) -> Axes:

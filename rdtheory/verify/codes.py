@@ -42,8 +42,10 @@ def entropy_codes(key: Array, quick: bool) -> list[Row]:
     for states in (8,) if quick else (8, 256):
         for level in (0.5, 0.1, 0.001):
             # All in the shape of the weights, as in a linear model, whose compiled function this is too.
-            leaf, scale = _trellis_leaf(weights, np.full(n, float(trellis.steps(level, states=states))), np.ones(n), states)
-            sandwich(f"trellis of {states} states", leaf._replace(step=np.float32(scale[0]), classes=None))
+            leaf, scale = _trellis_leaf(
+                weights, np.full(n, float(trellis.steps(level, states=states))), np.ones(n), states
+            )
+            sandwich(f"trellis of {states} states", leaf._replace(step=np.asarray(scale[0], np.float32), classes=None))
     return rows
 
 
@@ -55,7 +57,7 @@ def linear_codes(key: Array, quick: bool) -> list[Row]:
     importance = np.exp(rng.uniform(-2.0, 2.0, size=m))
     variances = loudness / importance
     weights = rng.normal(size=m) * np.sqrt(variances)
-    # Given the energy of each band, weights are uniform on spheres, of which the code below the bound is as impossible.
+    # The bound at the variances that the bands of this sample have, from which rate and distortion differ least.
     heard = np.repeat(np.mean((importance * weights**2).reshape(BANDS, -1), axis=1), m // BANDS)
     rows = []
 
@@ -94,9 +96,7 @@ def block_codes(key: Array, quick: bool) -> list[Row]:
     blocks = 100 if quick else 1000
     for M, matched in ((64, True),) if quick else ((64, True), (1024, True)):
         n = 120
-        found = sparse_regression.measure(
-            regression, n // (M.bit_length() - 1), M, n, blocks=blocks, matched=matched
-        )
+        found = sparse_regression.measure(regression, n // (M.bit_length() - 1), M, n, blocks=blocks, matched=matched)
         above(f"sparse regression, {M} columns to a section", found.distortion, found.standard_error, float(found.rate))
     n, D, probability = 6, 0.25, 0.1
     ones = np.ones(n)
@@ -108,8 +108,8 @@ def block_codes(key: Array, quick: bool) -> list[Row]:
     bounds = finite_blocklength.gaussian(n, D, probability)
     bar = SIGMAS / 2 * (needed.rate - needed.low) / n  # the interval is of two standard errors
     computed = (
-        f"random codebooks, blocks of {n}, D = {D} missed by {probability:.0%}; R(D) is {bounds.rate:g}, some code takes "
-        f"{bounds.achievability:.3f}"
+        f"random codebooks, blocks of {n}, D = {D} missed by {probability:.0%}; R(D) is {bounds.rate:g}, "
+        f"some code takes {bounds.achievability:.3f}"
     )
     rows.append(at_most("converse of a block length", computed, bounds.converse, needed.rate / n, bar))
     return rows
@@ -148,4 +148,6 @@ def _trellis_leaf(
     found = trellis.quantize(weights, step, states=states, deviation=deviation)
     offsets, classes = np.asarray(found.offsets, np.int8), np.asarray(found.contexts // 2, np.uint8)
     taps = np.asarray(_trellis_code.taps(states))
-    return Quantized(np.asarray(found.labels), np.float32(1), None, offsets, classes, taps), np.asarray(found.scale)
+    return Quantized(np.asarray(found.labels), np.asarray(1, np.float32), None, offsets, classes, taps), np.asarray(
+        found.scale
+    )

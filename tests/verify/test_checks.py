@@ -118,9 +118,9 @@ CORRUPTIONS = {
         (finite_blocklength, "gaussian", scaled("converse", 2.0)),
     ],
     "channel-codes": [
-        (channel_simulation, "encode", scaled("bits", 0.1)),
-        (channel_simulation, "encode", shifted("bits", 4.0)),
-        (channel_simulation, "decode", times(1.2)),
+        (channel_simulation, "encode", shifted("bits", -4.0)),
+        (channel_simulation, "encode", shifted("bits", 5.0)),
+        (channel_simulation, "decode", times(2.0)),
     ],
 }
 
