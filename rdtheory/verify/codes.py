@@ -42,16 +42,15 @@ def entropy_codes(key: Array, quick: bool) -> list[Row]:
     for states in (8,) if quick else (8, 256):
         for level in (0.5, 0.1, 0.001):
             # All in the shape of the weights, as in a linear model, whose compiled function this is too.
-            leaf, scale = _trellis_leaf(
-                weights, np.full(n, float(trellis.steps(level, states=states))), np.ones(n), states
-            )
+            steps = np.full(n, float(trellis.steps(level, states=states)))
+            leaf, scale = _trellis_leaf(weights, steps, np.ones(n), states)
             sandwich(f"trellis of {states} states", leaf._replace(step=np.asarray(scale[0], np.float32), classes=None))
     return rows
 
 
 def linear_codes(key: Array, quick: bool) -> list[Row]:
     """Quantizers with water-filled steps for a linear model with given covariances, above its R(D)."""
-    m = 10_000  # diagonal covariances; λσ² from 1 to 1e-4
+    m = 10_000 if quick else 100_000  # diagonal covariances; λσ² from 1 to 1e-4
     rng = generator(key)
     loudness = np.repeat(np.geomspace(1.0, 1e-4, BANDS), m // BANDS)
     importance = np.exp(rng.uniform(-2.0, 2.0, size=m))
@@ -153,7 +152,5 @@ def _trellis_leaf(
     """Labels with classes, in units of the scale, which is beside them."""
     found = trellis.quantize(weights, step, states=states, deviation=deviation)
     offsets, classes = np.asarray(found.offsets, np.int8), np.asarray(found.contexts // 2, np.uint8)
-    taps = np.asarray(_trellis_code.taps(states))
-    return Quantized(np.asarray(found.labels), np.asarray(1, np.float32), None, offsets, classes, taps), np.asarray(
-        found.scale
-    )
+    taps, one = np.asarray(_trellis_code.taps(states)), np.ones((), np.float32)
+    return Quantized(np.asarray(found.labels), one, None, offsets, classes, taps), np.asarray(found.scale)
