@@ -84,7 +84,7 @@ def linear_codes(key: Array, quick: bool) -> list[Row]:
 def block_codes(key: Array, quick: bool) -> list[Row]:
     """Sparse regression and random codebooks: distortion above D(R), rate above the converse of their length."""
     book, excess, key = jax.random.split(key, 3)
-    blocks = generator(key).normal(size=(100 if quick else 600, 120))
+    blocks = generator(key).normal(size=(100 if quick else 200, 120))
     keys = jax.random.split(book, len(blocks))  # a code of its own for each block, so that errors are independent
     rows = []
 
@@ -96,7 +96,7 @@ def block_codes(key: Array, quick: bool) -> list[Row]:
         rows.append(at_most("D(R) <= distortion of a block code", computed, 4.0**-rate, mean, bar))
 
     n = blocks.shape[1]
-    for M in (64,) if quick else (64, 1024):
+    for M in (64,) if quick else (64, 256):
         L = n // round(math.log2(M))
         c = sparse_regression.coefficients(L, M, n, 1.0, matched=True)
         sent = [sparse_regression.encode(key, w, c, M) for key, w in zip(keys, blocks, strict=True)]
@@ -108,7 +108,7 @@ def block_codes(key: Array, quick: bool) -> list[Row]:
     laws = (1 - D) * ones, ones / n
     nearest = [random_codebook.encode(key, w[:n], *laws, 2**n) for key, w in zip(keys, blocks, strict=True)]
     above("random codebook", np.array([found.distortion for found in nearest]), n, n)
-    trials = 200 if quick else 2000
+    trials = 200 if quick else 500
     needed = random_codebook.rate_for_excess(excess, ones, *laws, D, probability, trials=trials, limit=2**16)
     bounds = finite_blocklength.gaussian(n, D, probability)
     bar = SIGMAS / 2 * (needed.rate - needed.low) / n  # the interval is of two standard errors
