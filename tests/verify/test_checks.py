@@ -113,7 +113,7 @@ CORRUPTIONS = {
     "linear-codes": [(gaussian, "water_filling", scaled("rate", 1.3))],
     "block-codes": [
         (sparse_regression, "bits", lambda bits: bits // 3),
-        (random_codebook, "encode", scaled("distortion", 0.5)),
+        (random_codebook, "encode", scaled("distortion", 0.2)),
         (random_codebook, "rate_for_excess", scaled("rate", 0.5)),
         (finite_blocklength, "gaussian", scaled("converse", 2.0)),
     ],
