@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 from jax import Array
 
-from rdtheory.verify import compression, discrete, linear, real_data, relu
+from rdtheory.verify import codes, compression, discrete, linear, real_data, relu
 from rdtheory.verify.rows import Row
 
 __all__ = ["CHECKS", "Outcome", "key_of", "name", "run", "title"]
@@ -48,6 +48,10 @@ CHECKS: tuple[Check, ...] = (
     real_data.breast_cancer_linear,
     real_data.digits_relu,
     compression.importance_proxy,
+    codes.entropy_codes,
+    codes.block_codes,
+    codes.channel_codes,
+    codes.linear_codes,  # far from `entropy_codes`, which compiles the same
 )
 
 

@@ -4,7 +4,9 @@ import jax
 import pytest
 
 from rdtheory import (
+    channel_simulation,
     closed_form,
+    finite_blocklength,
     gaussian_channel,
     golden_rules,
     importance,
@@ -12,7 +14,9 @@ from rdtheory import (
     low_rank,
     prune,
     quantize,
+    random_codebook,
     relu,
+    sparse_regression,
     verify,
 )
 from rdtheory.limits import algorithms, channel, discrete, gaussian
@@ -105,6 +109,19 @@ CORRUPTIONS = {
         (low_rank, "weighted", scaled("singular_values", 1 + 1e-6)),
     ],
     "importance-proxy": [(importance, "full", times(1.001)), (importance, "diagonal", halved)],
+    "entropy-codes": [(closed_form, "gaussian", lambda rate: rate + 0.3)],
+    "linear-codes": [(gaussian, "water_filling", scaled("rate", 1.3))],
+    "block-codes": [
+        (sparse_regression, "bits", lambda bits: bits // 3),
+        (random_codebook, "encode", scaled("distortion", 0.2)),
+        (random_codebook, "rate_for_excess", scaled("rate", 0.5)),
+        (finite_blocklength, "gaussian", scaled("converse", 2.0)),
+    ],
+    "channel-codes": [
+        (channel_simulation, "encode", shifted("bits", -4.0)),
+        (channel_simulation, "encode", shifted("bits", 5.0)),
+        (channel_simulation, "decode", times(2.0)),
+    ],
 }
 
 
