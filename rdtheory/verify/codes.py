@@ -151,4 +151,5 @@ def _trellis_leaf(
     """Labels with classes, in units of the scale, which is beside them."""
     found = trellis.quantize(weights, step, states=states, deviation=deviation)
     leaf = trellis.packed(found, states=states)
-    return leaf._replace(step=np.float32(1), classes=np.asarray(found.contexts // 2, np.uint8)), np.asarray(found.scale)
+    classes = np.asarray(found.contexts // 2, np.uint8)
+    return leaf._replace(step=np.ones((), np.float32), classes=classes), np.asarray(found.scale)
