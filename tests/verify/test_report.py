@@ -2,6 +2,7 @@ import base64
 import json
 import re
 
+import numpy as np
 import pytest
 
 from rdtheory import verify
@@ -31,6 +32,18 @@ def test_json_is_strict_and_complete(outcomes, tmp_path):
 
 def test_a_check_that_did_not_run_does_not_hold():
     assert not report.as_json([verify.Outcome("coin", [], "needs sklearn")], seed=0, quick=True)["holds"]
+
+
+def test_codes_are_drawn_at_their_distance_to_the_limit(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(report.plotting, "distance_to_limit", lambda *arguments: drawn.append(arguments[:3]))
+    rows = [at_most("R(D) <= rate", "scalar, 5 weights", 1.0, 1.25), at_most("R(D) <= rate", "trellis, 5", 2.0, 1.5)]
+    found = report.figures([verify.Outcome("entropy-codes", rows, "")], seed=0, quick=True)
+    assert [title for title, *_ in found] == ["Distance to the limit", "All comparisons of this run"]
+    [(schemes, rates, gaps)] = drawn
+    assert schemes == ["scalar", "trellis"]
+    np.testing.assert_allclose(rates, [1.25, 1.5])
+    np.testing.assert_allclose(gaps, [0.25, 1e-3])
 
 
 def test_html_is_self_contained_and_escaped(outcomes, tmp_path):
