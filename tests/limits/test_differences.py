@@ -91,6 +91,7 @@ def test_shannons_lower_bound(name, r):
 # Laws ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_scaling():
     a = continuous.rate_at(sources.gaussian(1.0), 0.2, difference=1.0)
     b = continuous.rate_at(sources.gaussian(10.0), 2.0, difference=1.0)
@@ -98,6 +99,7 @@ def test_scaling():
     np.testing.assert_allclose(a.slope, 10 * b.slope, rtol=1e-3)
 
 
+@pytest.mark.long
 def test_mirror_image_of_an_asymmetric_distortion():
     def rho(u):
         return np.where(u > 0, u, -3 * u)

@@ -217,7 +217,7 @@ def test_a_million_weights_at_sixteen_levels():
     values, importance = rng.normal(size=10**6), rng.uniform(0.1, 2.0, size=10**6)
     start = time.process_time()
     found = quantize.kmeans(values, 16, importance)
-    assert time.process_time() - start < 6.0  # seconds of processor time; about 4 on the clock
+    assert time.process_time() - start < 8.0  # seconds of processor time: 4, and half more beside another process
     assert_consistent_cells(found, values, importance)
     np.testing.assert_allclose(found.objective / importance.sum(), 0.009497, rtol=0.02)  # the table below
 
