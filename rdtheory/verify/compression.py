@@ -121,7 +121,9 @@ def _forward(network: Network, inputs: np.ndarray) -> np.ndarray:
 
 def _cosine(w: np.ndarray, w_hat: np.ndarray, metric: np.ndarray) -> float:
     lost = w - w_hat
-    return w_hat @ metric @ lost / np.sqrt((w_hat @ metric @ w_hat) * (lost @ metric @ lost))
+    # The brain surgeon may lose nothing but rounding, whose square can be negative and has no direction.
+    energy = max(lost @ metric @ lost, 1e-14 * (w @ metric @ w))
+    return w_hat @ metric @ lost / np.sqrt((w_hat @ metric @ w_hat) * energy)
 
 
 def _squared_error(outputs: np.ndarray, outputs_hat: np.ndarray) -> float:
