@@ -13,7 +13,7 @@ from rdtheory.experiment import compressors, records, run, trained
 
 FIXED = ("exact k-means", "Lloyd", "exact k-means, Jacobian", "gradient + curvature", "exact k-means + feedback")
 
-LONG = {*run.SLOW} - {"Fisher"}
+QUICK = ("Jacobian", "Fisher", "exact k-means + feedback", "water-filled + feedback", "weighted SVD")  # that choose
 
 
 def command(*arguments, first=""):
@@ -62,7 +62,7 @@ def blind(digits):
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
-        pytest.param(kind, name, marks=[pytest.mark.long] if name in LONG else [])
+        pytest.param(kind, name, marks=[] if name in QUICK else [pytest.mark.long])
         for kind, names in compressors.OBJECTIVES.items()
         for name in names
     ],
