@@ -16,7 +16,16 @@ __all__ = ["cells", "run"]
 
 QUICK = {"pruning": (0.3,), "quantization": (2.0,), "low-rank": (0.5,)}
 # Left out of a quick one.
-SLOW = (compressors.SMALL_ONLY, "Fisher", "as published", "gradient + curvature", "entropy-constrained")
+SLOW = (
+    compressors.SMALL_ONLY,
+    "Fisher",
+    "as published",
+    "gradient + curvature",
+    "entropy-constrained",
+    "exact k-means + feedback",
+    "water-filled",
+    "water-filled + feedback",
+)
 
 SETTINGS = {  # what the numbers depend on: results of others do not go on in the same file
     "version": rdtheory.__version__,
