@@ -245,8 +245,8 @@ def picture(codes: Sequence[Code], blocks: Blocks) -> Figure:
     left, right = figure.subplots(1, 2)
     rates, gaps = np.array([(c.rate, c.gap) for c in codes]).T
     plotting.distance_to_limit([c.scheme for c in codes], rates, gaps, left)
-    left.axhline(ROUNDING, color=plotting.GRAY, linewidth=0.8)
-    left.text(2.2, 1.12 * ROUNDING, "rounding at high rate, 0.2546", fontsize=8, color=plotting.GRAY)
+    left.axhline(ROUNDING, color="gray", linewidth=0.8)
+    left.text(2.2, 1.12 * ROUNDING, "rounding at high rate, 0.2546", fontsize=8, color="gray")
     left.set(title="Gaussian source: distance to the limit")
     bounds = FiniteBlocklength(*map(np.array, zip(*blocks.bounds, strict=True)))
     found = ExcessRate(*map(np.array, zip(*blocks.measured, strict=True)))

@@ -11,7 +11,7 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for editors and type checkers; whoever uses a topic imports it, by `__getattr__`
-    from rdtheory import distortion, information, sources
+    from rdtheory import distortion, information, plotting, sources
     from rdtheory.limits import (
         algorithms,
         bottleneck,
@@ -72,6 +72,7 @@ __all__ = [
     "low_rank",
     "networks",
     "perception",
+    "plotting",
     "prune",
     "quantize",
     "random_codebook",

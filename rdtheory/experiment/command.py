@@ -80,5 +80,5 @@ def experiment(
         summaries += mine
     (out / "summary.csv").write_text(summary.to_csv(summaries))
     (out / "summary.json").write_text(json.dumps(summary.rows(summaries), indent=1) + "\n")
-    plotting.compression(summaries).savefig(out / "tradeoff.png", dpi=130)
+    plotting.compression_grid(summaries).savefig(out / "tradeoff.png", dpi=130)
     console.print(f"Written to {out}: results.jsonl, summary.csv, summary.json, tradeoff.png", highlight=False)

@@ -17,6 +17,7 @@ import numpy as np
 import rdtheory
 from rdtheory import distortion, plotting
 from rdtheory.limits import algorithms, closed_form
+from rdtheory.plotting._style import Axes
 from rdtheory.verify import CHECKS, Outcome, key_of, linear, name, relu, title
 from rdtheory.verify.rows import Row
 
@@ -66,7 +67,7 @@ def figures(outcomes: Sequence[Outcome], *, seed: int, quick: bool) -> list[tupl
     layers = 40 if quick else 240
     rows = [row for outcome in outcomes for row in outcome.rows]
 
-    def coin(ax: plotting.Axes) -> None:
+    def coin(ax: Axes) -> None:
         def exact(D: np.ndarray) -> list[float]:
             return [float(closed_form.bernoulli(0.3, d)) for d in D]
 
@@ -75,21 +76,21 @@ def figures(outcomes: Sequence[Outcome], *, seed: int, quick: bool) -> list[tupl
         points = jax.vmap(steps)(np.geomspace(0.7, 8.0, 60))
         plotting.rate_distortion(points, ax, label="3 steps", exact=exact)
 
-    def bound(ax: plotting.Axes) -> None:
+    def bound(ax: Axes) -> None:
         weight_cov, input_variances = linear.uncorrelated_inputs(key_of(linear.linear_bound, seed))
         critical = linear.critical_distortion(weight_cov, input_variances)
         plotting.linear_bound(weight_cov, input_variances, critical, ax)
 
-    def choices(ax: plotting.Axes) -> None:
+    def choices(ax: Axes) -> None:
         plotting.optimality(relu.layer_choices(key_of(relu.relu_layer, seed), layers), ax)
 
-    def codes(ax: plotting.Axes) -> None:
+    def codes(ax: Axes) -> None:
         mine = [row for outcome in outcomes if outcome.check == "entropy-codes" for row in outcome.rows]
         schemes, rates = [row.computed.partition(",")[0] for row in mine], np.array([row.theory for row in mine])
         # What is at or below the limit fails, and is drawn at the lower edge.
         plotting.distance_to_limit(schemes, rates, np.maximum(rates - [row.numeric for row in mine], 1e-3), ax)
 
-    def evidence(ax: plotting.Axes) -> None:
+    def evidence(ax: Axes) -> None:
         plotting.evidence([row.error for row in rows], [row.error_bar for row in rows], ax)
 
     pictures = (

@@ -1,0 +1,40 @@
+import numpy as np
+
+import rdtheory as rd
+from rdtheory import plotting
+
+
+def test_distance_to_limit_joins_the_codes_of_a_scheme(ax):
+    schemes = ["scalar", "trellis", "scalar", "trellis"]
+    rates, gaps = np.array([4.0, 1.0, 1.0, 4.0]), np.array([0.25, 0.08, 0.23, 0.07])
+    assert plotting.distance_to_limit(schemes, rates, gaps, ax) is ax
+    scalar, trellis = ax.lines
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["scalar", "trellis"]
+    np.testing.assert_array_equal(scalar.get_xydata(), [[1.0, 0.23], [4.0, 0.25]])
+    np.testing.assert_array_equal(trellis.get_xydata(), [[1.0, 0.08], [4.0, 0.07]])
+    looks = [(line.get_color(), line.get_marker(), line.get_linestyle()) for line in (scalar, trellis)]
+    assert all(one != other for one, other in zip(*looks, strict=True))  # in gray too
+    assert "bits" in ax.get_xlabel() and "bits" in ax.get_ylabel()
+
+
+def test_distance_to_limit_tells_decibels_of_each_bit(ax):
+    plotting.distance_to_limit(["a"], np.ones(1), np.ones(1), ax)
+    ax.set_ylim(0.1, 1.0)
+    ax.figure.canvas.draw()
+    [decibels] = ax.child_axes
+    assert "dB" in decibels.get_ylabel()
+    np.testing.assert_allclose(decibels.get_ylim(), [np.log10(4), 10 * np.log10(4)])
+
+
+def test_block_lengths_show_bounds_and_what_was_measured(ax):
+    n = np.array([4, 8])
+    bounds = [rd.finite_blocklength.gaussian(int(length), 0.25, 0.1) for length in n]
+    bounds = type(bounds[0])(*map(np.array, zip(*bounds, strict=True)))
+    measured = np.array([2.1, 1.9])
+    assert plotting.block_lengths(n, bounds, n, measured, np.stack([measured - 0.1, measured + 0.2]), ax) is ax
+    achievability, _, converse, rate, *_ = ax.lines
+    assert np.all(rate.get_ydata() < converse.get_ydata()) and np.all(converse.get_ydata() < achievability.get_ydata())
+    line, _, (bars,) = ax.containers[0]
+    np.testing.assert_array_equal(line.get_ydata(), measured)
+    np.testing.assert_allclose([segment[:, 1] for segment in bars.get_segments()], [[2.0, 2.3], [1.8, 2.1]])
+    assert "bits" in ax.get_ylabel() and "symbols" in ax.get_xlabel()
