@@ -7,7 +7,7 @@ import numpy as np
 from jax.core import Tracer
 
 from rdtheory.results import Quantized
-from rdtheory.schemes import _trellis_states
+from rdtheory.schemes import _entropy, _trellis_code, _trellis_states
 from rdtheory.schemes._bitstream_numbers import (
     Sink,
     Source,
@@ -21,13 +21,14 @@ from rdtheory.schemes._bitstream_numbers import (
     take_number,
 )
 
-__all__ = ["concrete", "put_leaf", "take_leaf", "validate", "weights"]
+__all__ = ["concrete", "parts", "put_leaf", "take_leaf", "validate", "weights"]
 
 LARGEST_TAP = 4095
 LARGEST_CLASS = 255
-WITHHELD = 1 << 5  # beside the parts that there are: the classes are not sent
+CLASSES, WITHHELD = 1 << 3, 1 << 5  # sent, not sent; both: not sent, and of the shape that the labels have
 OFFSET_UNIT = 128  # offsets are told in 128ths of a step
 PARTS = ("step", "codebook", "offsets", "classes", "taps")
+CODES = [_trellis_code.taps(states) for states in _trellis_code.CODES]  # named by their place; 0: the taps follow
 
 
 def concrete(where: str, leaf: Quantized) -> Quantized:
@@ -52,7 +53,6 @@ def validate(where: str, leaf: Quantized) -> None:
             need(part.dtype.kind in kind, f"{name} must not have dtype {part.dtype}")
             need(part.dtype != np.uint64, f"{name} must not have dtype uint64, at most uint32 or int64")
             need(part.size > 0, f"{name} must not be empty, got shape {part.shape}")
-    need(step is not None or codebook is not None, "a step or a codebook is needed, both are None")
     if step is not None:
         need(_broadcasts(step, labels), f"step must broadcast against the labels, {labels.shape}, got {step.shape}")
         need(not known or np.all(step >= 0), "step must be >= 0")
@@ -88,9 +88,9 @@ def weights(leaf: Quantized):
     """The weights of a valid leaf, in NumPy if it is concrete; each operation is rounded on its own."""
     xp, whole = (jnp, jnp.int32) if _traced(leaf) else (np, np.int64)
     labels = xp.asarray(leaf.labels)
-    if leaf.step is None:
+    if leaf.step is None and leaf.codebook is not None:
         return xp.asarray(xp.asarray(leaf.codebook)[labels])
-    step = xp.asarray(leaf.step)
+    step = xp.ones((), xp.float32) if leaf.step is None else xp.asarray(leaf.step)
     if leaf.codebook is not None:
         values = xp.asarray(leaf.codebook)[labels]
     else:
@@ -108,14 +108,25 @@ def weights(leaf: Quantized):
     return xp.asarray(values * xp.broadcast_to(told, labels.shape))
 
 
+def parts(leaf: Quantized, send_classes: bool) -> int:
+    """Which parts there are, a bit for each of `PARTS`; for classes see above.
+
+    Examples
+    --------
+    >>> parts(Quantized(np.arange(3), step=np.float32(1)), True)
+    1
+    """
+    there = sum(1 << bit for bit, name in enumerate(PARTS) if getattr(leaf, name) is not None)
+    if leaf.classes is None or send_classes:
+        return there
+    return there + WITHHELD - (0 if _shape_known(leaf, send_classes) else CLASSES)
+
+
 def put_leaf(sink: Sink, leaf: Quantized, send_classes: bool) -> None:
-    """Which parts there are, labels' dtype and shape, then each part."""
+    """Labels' dtype and shape, then each part."""
     labels = np.asarray(leaf.labels)
     step, codebook, offsets, classes, taps = (None if part is None else np.asarray(part) for part in leaf[1:])
-    parts = sum(1 << bit for bit, name in enumerate(PARTS) if getattr(leaf, name) is not None)
-    withheld = classes is not None and not send_classes
-    put_number(sink, parts + WITHHELD * withheld)
-    put_array(sink, labels)
+    put_array(sink, labels, shape_known=_shape_known(leaf, send_classes))
     for floats in (step, codebook):
         if floats is not None:
             put_floats(sink, floats)
@@ -125,27 +136,32 @@ def put_leaf(sink: Sink, leaf: Quantized, send_classes: bool) -> None:
         put_number(sink, offsets.shape[-1] // 2 * 4 + 2 * odd + offsets.ndim - 1)
         put_labels(sink, half.ravel() if odd else offsets.ravel())
     if taps is not None:
-        for tap in taps.tolist():
+        name = 1 + CODES.index(tuple(taps.tolist())) if tuple(taps.tolist()) in CODES else 0
+        _entropy.put(sink[1], name, _entropy.even(1 + len(CODES)))
+        for tap in () if name else taps.tolist():
             put_number(sink, tap)
     spread = None
     if classes is not None:
-        if withheld:
-            sink[3].append(classes)
-        else:
+        if send_classes:
             put_array(sink, classes)
             put_labels(sink, _differences(classes))
+        else:
+            sink[3].append(classes)
         spread = np.broadcast_to(classes, labels.shape).ravel()
     put_labels(sink, labels.ravel(), spread, taps)
 
 
-def take_leaf(source: Source, where: str) -> Quantized:
+def take_leaf(source: Source, where: str, parts: int) -> Quantized:
     """What `put_leaf` put, valid."""
-    parts = take_number(source)
-    withheld, parts = parts & WITHHELD, parts & ~WITHHELD
-    if parts >= 1 << len(PARTS):
+    if parts >= 2 * WITHHELD:
         raise ValueError(f"the header of the bitstream says that {where} has parts {parts}, which do not exist")
     has = {name: bool(parts >> bit & 1) for bit, name in enumerate(PARTS)}
-    dtype, shape, count = take_array(source)
+    given = None
+    if parts & WITHHELD:
+        if not source[3]:
+            raise ValueError(f"the bitstream needs the classes of {where}, and no more were given")
+        given = source[3].pop(0)
+    dtype, shape, count = take_array(source, given.shape if given is not None and has["classes"] else None)
     step, codebook = (take_floats(source) if has[name] else None for name in ("step", "codebook"))
     offsets = None
     if has["offsets"]:
@@ -159,14 +175,9 @@ def take_leaf(source: Source, where: str) -> Quantized:
         offsets = _mirrored(offsets) if odd else offsets
     taps = None
     if has["taps"]:
-        taps = np.array([min(take_number(source), LARGEST_TAP + 1) for _ in range(2)], np.int32)
-        if taps.max() > LARGEST_TAP:
-            raise ValueError(f"the header of the bitstream says that {where} has taps above {LARGEST_TAP}")
+        taps = _take_taps(source, where)
     classes = spread = None
-    if has["classes"]:
-        if withheld and not source[3]:
-            raise ValueError(f"the bitstream needs the classes of {where}, and no more were given")
-        given = source[3].pop(0) if withheld else None
+    if has["classes"] or given is not None:
         classes = (
             _whole(take_array(source), lambda size: np.cumsum(take_labels(source, size))) if given is None else given
         )
@@ -177,6 +188,19 @@ def take_leaf(source: Source, where: str) -> Quantized:
     leaf = Quantized(labels, step, codebook, offsets, classes, taps)
     validate(f"the bitstream's {where}", leaf)
     return leaf
+
+
+def _shape_known(leaf: Quantized, send_classes: bool) -> bool:
+    """To whoever knows the classes."""
+    return leaf.classes is not None and not send_classes and leaf.classes.shape == leaf.labels.shape
+
+
+def _take_taps(source: Source, where: str) -> np.ndarray:
+    name = int(_entropy.take(source[1], 1, _entropy.even(1 + len(CODES)))[0])
+    told = CODES[name - 1] if name else [min(take_number(source), LARGEST_TAP + 1) for _ in range(2)]
+    if max(told) > LARGEST_TAP:
+        raise ValueError(f"the header of the bitstream says that {where} has taps above {LARGEST_TAP}")
+    return np.array(told, np.int32)
 
 
 def _largest(array) -> float:

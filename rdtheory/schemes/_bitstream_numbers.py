@@ -37,6 +37,7 @@ AXES = 32
 MODEL_BITS = 16  # of a context, about
 TABLEWISE = 8  # work of an entry of a frequency table, and 512 more for the table itself
 STEPWISE = 4  # work of a label of a trellis code, which is coded on its own
+FREE_WORK, WORK_PER_BYTE = 2**22, 256  # that a stream may ask for
 
 
 def put_number(sink: Sink, number: int) -> None:
@@ -81,19 +82,20 @@ def charge(source: Source, work: int) -> None:
         raise ValueError("the bitstream claims more labels or longer tables than its length allows")
 
 
-def put_array(sink: Sink, array: np.ndarray) -> None:
-    """Dtype and shape."""
-    put_number(sink, DTYPES.index(array.dtype.newbyteorder("<")) + len(DTYPES) * array.ndim)
-    for size in array.shape:
+def put_array(sink: Sink, array: np.ndarray, *, shape_known: bool = False) -> None:
+    """Dtype and shape; without the shape, the dtype of a number."""
+    shape = () if shape_known else array.shape
+    put_number(sink, DTYPES.index(array.dtype.newbyteorder("<")) + len(DTYPES) * len(shape))
+    for size in shape:
         put_number(sink, size)
 
 
-def take_array(source: Source) -> tuple[np.dtype, tuple[int, ...], int]:
-    """What `put_array` put, with the number of entries."""
+def take_array(source: Source, known: tuple[int, ...] | None = None) -> tuple[np.dtype, tuple[int, ...], int]:
+    """What `put_array` put, with the number of entries; in the shape that is known, if it is."""
     axes, code = divmod(take_number(source), len(DTYPES))
-    if axes > AXES:
-        raise ValueError(f"the header of the bitstream names an array of {axes} axes, more than {AXES}")
-    shape = tuple(take_number(source) for _ in range(axes))
+    if axes > (AXES if known is None else 0):
+        raise ValueError(f"the header of the bitstream names an array of {axes} axes, too many")
+    shape = tuple(take_number(source) for _ in range(axes)) if known is None else known
     if 0 in shape:
         raise ValueError(f"the header of the bitstream names an array without entries, {shape}")
     size = math.prod(shape)
@@ -143,8 +145,8 @@ def put_labels(sink: Sink, labels: np.ndarray, classes: np.ndarray | None = None
     escaped = int(np.count_nonzero(outside))
     symbols = labels - least if not escaped else np.where(outside, size, labels - np.where(outside, 0, least))
     symbols = symbols.astype(np.int32)
-    put_number(sink, _folded(least))
     put_number(sink, 2 * (size - 1) + bool(escaped))
+    put_number(sink, _folded(least + size // 2))  # mostly near zero
     if escaped:
         put_number(sink, escaped)
         put_escaped(operations, labels[outside])
@@ -157,14 +159,16 @@ def put_labels(sink: Sink, labels: np.ndarray, classes: np.ndarray | None = None
         for way in range(_trellis_states.WAYS):
             of_state, halves = _trellis_states.contexts(taps, way)
             mixed = of_state[states] + (0 if contexts is None else contexts * len(halves))
-            # More contexts are tried where their labels would take less even if each had to be described.
+            # More contexts are tried where their labels would take less even if each had to be described, unless the
+            # stream would have to be made longer to be allowed the work.
             least_bits = _bitstream_plans.ideal(symbols, mixed, size) + MODEL_BITS * groups * len(halves)
-            if least_bits < ideal:
+            asked = work[0] + _work(len(labels), taps) + _table_work(groups, halves, size)
+            if least_bits < ideal and (not plans or asked <= FREE_WORK + WORK_PER_BYTE * least_bits / 8):
                 plans.append((_bitstream_plans.choose(symbols, mixed, groups, least, size, halves), mixed, way))
                 ideal = least_bits
         plan, contexts, way = min(plans, key=lambda p: p[0].price)
-        put_number(sink, way)
-    work[0] += len(labels) * (1 if taps is None else STEPWISE) + TABLEWISE * plan.contexts * (size + 512)
+        _entropy.put(operations, way, _entropy.even(_trellis_states.WAYS))
+    work[0] += _work(len(labels), taps) + TABLEWISE * plan.contexts * (size + 512)
     tables = _bitstream_plans.put_plan(operations, plan, bool(escaped))
     if taps is not None and contexts is not None:
         _entropy.put_mixed(operations, symbols, tables, contexts)
@@ -178,19 +182,19 @@ def put_labels(sink: Sink, labels: np.ndarray, classes: np.ndarray | None = None
 def take_labels(source: Source, count: int, classes: np.ndarray | None = None, taps=None) -> np.ndarray:
     """What `put_labels` put, `count` labels."""
     coder = source[1]
-    least, size = _unfolded(take_number(source)), take_number(source)
-    size, escaped = size // 2 + 1, take_number(source) if size % 2 else 0
+    told, middle = take_number(source), _unfolded(take_number(source))
+    size, escaped = told // 2 + 1, take_number(source) if told % 2 else 0
+    least = middle - size // 2
     if size > WIDEST or escaped > count or least < -(2**63) or least + size > 2**63:
         raise ValueError(f"the bitstream claims {size} labels from {least} on, and {escaped} others of {count}")
     groups = 1 if classes is None else int(classes.max()) + 1
+    charge(source, _work(count, taps))
+    outside = take_escaped(coder, escaped)
     of_state, halves = np.zeros(1, np.int64), np.zeros(1, np.int64)
     if taps is not None:
-        way = take_number(source)
-        if way >= _trellis_states.WAYS:
-            raise ValueError(f"the bitstream names a way {way} of making contexts, which does not exist")
+        way = int(_entropy.take(coder, 1, _entropy.even(_trellis_states.WAYS))[0])
         of_state, halves = _trellis_states.contexts(taps, way)
-    charge(source, count * (1 if taps is None else STEPWISE) + TABLEWISE * groups * len(halves) * (size + 512))
-    outside = take_escaped(coder, escaped)
+    charge(source, _table_work(groups, halves, size))
     tables, only = _bitstream_plans.take_plan(coder, groups, least, size, bool(escaped), halves)
     contexts = None if groups == 1 or classes is None else classes.astype(np.int64)
     if taps is not None:
@@ -212,6 +216,14 @@ def take_labels(source: Source, count: int, classes: np.ndarray | None = None, t
     symbols += least
     symbols[seen] = outside
     return symbols
+
+
+def _work(count: int, taps) -> int:
+    return count * (1 if taps is None else STEPWISE)
+
+
+def _table_work(groups: int, halves: np.ndarray, size: int) -> int:
+    return TABLEWISE * groups * len(halves) * (size + 512)
 
 
 def _range(labels: np.ndarray, groups: int) -> tuple[int, int]:

@@ -149,8 +149,6 @@ def opened(data: bytes) -> AnsCoder:
     >>> opened(b"").is_empty()
     True
     """
-    if data.endswith(b"\0"):
-        raise ValueError("the coded part of the bitstream ends in a zero byte, which no encoder leaves there")
     return AnsCoder(np.frombuffer(data + bytes(-len(data) % 4), "<u4").astype(np.uint32))
 
 

@@ -1,7 +1,7 @@
 """Quantized weights as bytes, and back: what a compressed model takes is the length of them.
 
-A bitstream is: magic (2 bytes), version (1), length of the coded part, the coded part, the structure (containers, keys,
-dtypes, shapes, steps, codebooks), padding, CRC-32 of all before. Lengths and sizes take seven bits a byte.
+A bitstream is: magic (2 bytes), version (1), length of the structure, the structure (containers, keys, dtypes, shapes,
+steps, codebooks), the coded part, padding, CRC-32 of all before. Lengths and sizes take seven bits a byte.
 What is coded, by asymmetric numeral systems, are the labels, and the frequencies that they are coded with before them.
 """
 
@@ -17,22 +17,29 @@ from jaxtyping import Float, Integer, PyTree
 
 from rdtheory.results import Quantized
 from rdtheory.schemes import _bitstream_leaf, _entropy
-from rdtheory.schemes._bitstream_numbers import Sink, Source, put_number, take_bytes, take_number
+from rdtheory.schemes._bitstream_numbers import (
+    FREE_WORK,
+    WORK_PER_BYTE,
+    Sink,
+    Source,
+    put_number,
+    take_bytes,
+    take_number,
+)
 
 __all__ = ["decode", "dequantize", "encode"]
 
-MAGIC, VERSION = b"RD", 1
-NONE, LEAF, LIST, TUPLE, DICT = range(5)
+MAGIC, VERSION = b"RD", 2
+NONE, LIST, TUPLE, DICT, LEAF = range(5)  # an array is told as LEAF and what parts it has
 CLASSES_WITHHELD = 128  # added to the version
 DEEPEST = 64  # containers in containers
-FREE_WORK, WORK_PER_BYTE = 2**22, 256
 
 
 def encode(tree: PyTree, *, send_classes: bool = True) -> bytes:
     """Everything a decoder needs, in as few bytes as the models of the labels make it.
 
     The rate is ``8 * len(encode(tree))`` over the number of weights, every piece of side information included: about
-    30 bytes, and a few for each class of labels.
+    20 bytes, and a few for each class of labels.
 
     The labels of an array are coded with fixed frequencies, those of each class and each context of a trellis apart.
     They are described by a discretized generalized Gaussian law (about two bytes) or by a table, or those of all
@@ -63,15 +70,15 @@ def encode(tree: PyTree, *, send_classes: bool = True) -> bytes:
     >>> leaf = Quantized(labels=jnp.array([3, -1, 0, 0]), step=jnp.array(0.5))
     >>> data = encode({"layer": leaf, "none": None})
     >>> print(len(data), dequantize(decode(data)["layer"]))
-    43 [ 1.5 -0.5  0.   0. ]
+    42 [ 1.5 -0.5  0.   0. ]
     """
     sink: Sink = (bytearray(), [], [0], [])
     _put(sink, tree, "tree", 0, send_classes)
     structure, operations, work, withheld = sink
     coded = _entropy.packed(operations)
     start: Sink = (bytearray(MAGIC + bytes([VERSION | (CLASSES_WITHHELD if withheld else 0)])), [], [0], [])
-    put_number(start, len(coded))
-    body = bytes(start[0]) + coded + bytes(structure)
+    put_number(start, len(structure))
+    body = bytes(start[0] + structure) + coded
     body += bytes(max(-(-(work[0] - FREE_WORK) // WORK_PER_BYTE) - len(body), 0))
     return body + _checksum(body, withheld)
 
@@ -122,9 +129,10 @@ def decode(data: bytes, classes: Sequence[Integer[ArrayLike, "..."]] = ()) -> Py
         raise ValueError(f"the bitstream is cut off or damaged: its checksum does not match{also}")
     body, work = io.BytesIO(data[3:-4]), [FREE_WORK + WORK_PER_BYTE * (len(data) - 4)]
     start: Source = (body, _entropy.opened(b""), work, known)
-    coder = _entropy.opened(take_bytes(start, take_number(start)))
-    tree = _take((body, coder, work, known), "tree", 0)
-    if known or body.read().strip(b"\0") or not coder.is_empty():
+    structure = io.BytesIO(take_bytes(start, take_number(start)))
+    coder = _entropy.opened(body.read().rstrip(b"\0"))
+    tree = _take((structure, coder, work, known), "tree", 0)
+    if known or structure.read() or not coder.is_empty():
         raise ValueError("the bitstream goes on after its end")
     return tree
 
@@ -169,8 +177,9 @@ def _put(sink: Sink, tree: PyTree, where: str, depth: int, send_classes: bool) -
     if tree is None:
         put_number(sink, NONE)
     elif isinstance(tree, Quantized):
-        put_number(sink, LEAF)
-        _bitstream_leaf.put_leaf(sink, _bitstream_leaf.concrete(where, tree), send_classes)
+        leaf = _bitstream_leaf.concrete(where, tree)
+        put_number(sink, LEAF + _bitstream_leaf.parts(leaf, send_classes))
+        _bitstream_leaf.put_leaf(sink, leaf, send_classes)
     elif type(tree) in (list, tuple):
         put_number(sink, LIST if type(tree) is list else TUPLE)
         put_number(sink, len(tree))
@@ -196,10 +205,8 @@ def _take(source: Source, where: str, depth: int) -> PyTree:
     kind = take_number(source)
     if kind == NONE:
         return None
-    if kind == LEAF:
-        return _bitstream_leaf.take_leaf(source, where)
-    if kind not in (LIST, TUPLE, DICT):
-        raise ValueError(f"the bitstream holds a container of kind {kind}, which does not exist")
+    if kind >= LEAF:
+        return _bitstream_leaf.take_leaf(source, where, kind - LEAF)
     items, keys = [], []
     for place in range(take_number(source)):
         if kind == DICT:

@@ -25,7 +25,7 @@ from rdtheory.schemes import _trellis_code, _trellis_model, _viterbi
 
 __all__ = ["dequantize", "loss", "packed", "quantize", "steps"]
 
-LARGEST = 2.0**23  # points have so many bits and a sign
+LARGEST = 2.0**22  # points have so many bits and a sign
 EXPONENT, MANTISSA = 11, 20  # bits of a number that is sent, beside its sign
 NUMBER_BITS = 32.0
 
@@ -69,7 +69,7 @@ def quantize(
     Raises
     ------
     ValueError : shapes disagree, a step that is not positive, a negative deviation, weights that are not finite or
-        2²³ steps from zero, another number of states.
+        2²² steps from zero, another number of states.
 
     References
     ----------

@@ -152,4 +152,4 @@ def _trellis_leaf(
     found = trellis.quantize(weights, step, states=states, deviation=deviation)
     leaf = trellis.packed(found, states=states)
     classes = np.asarray(found.contexts // 2, np.uint8)
-    return leaf._replace(step=np.ones((), np.float32), classes=classes), np.asarray(found.scale)
+    return leaf._replace(step=None, classes=classes), np.asarray(found.scale)

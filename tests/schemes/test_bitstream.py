@@ -59,6 +59,9 @@ def examples():
         "scaled": Quantized(np.abs(labels) % 4, np.ones((20, 1), np.float16), np.arange(4, dtype=np.float16)),
         "trellis": Quantized(labels, STEP, None, np.stack([offsets, offsets + np.int8(1)]), None, EIGHT_STATES),
         "trellis in rows": Quantized(labels, STEP, classes=rows, taps=EIGHT_STATES),
+        "whole": Quantized(labels),
+        "whole trellis": Quantized(labels, classes=rows, taps=np.array([166, 121], np.int32)),
+        "unnamed trellis": Quantized(labels, taps=np.array([2, 2], np.int32)),
         "far": Quantized(wide, np.float64(0.1)),
         "far trellis": Quantized(wide, np.float64(0.1), taps=EIGHT_STATES),
         "zeros": Quantized(np.zeros((100, 100), np.int8), STEP),
@@ -69,11 +72,11 @@ def examples():
 
 EXAMPLES = examples()
 GOLDEN = (
-    "524401b501487f6cfb0cfe402ed9c2b942dc71ba88c96133ecff755c016cd92cad8d3219af149c6ae3a18a4da81054f71af4"
-    "d7cbeae75839fb2dc883e42ed20e23353f1212eada6a700c9989514239458129818316b12e30abcee73e82b69dc0baa7c6e0"
-    "d2063bac03e39c66b8703302860dc818c4b64b9b54fa0743978542b7fed0e7ee396efa5776a1866cc4978d362979231d6a53"
-    "00846b16173d8ffeb4b59c213278900bf363f395997d9e09d65369f28e0684c93f305c0a040201610109150264080000003f"
-    "18020100020b1801620202000115150264099a9999999999b93f05010605020b1800b62c6fc8"
+    "5244022b030201610d150264080000003f18020102021800016201020019150264099a9999999999b93f0506021800487f6c"
+    "fb0cfe402ed9c2b942dc71ba88c96133ecff755c016cd92cad8d3219af149c6ae3a18a4da81054f71af4d7cbeae75839fb2d"
+    "c883e42ed20e23353f1212eada6a700c9989514239458129818316b12e30ab89210094c026e92be057aac163826d4fa8da0a"
+    "c817e02316cf839725e915e2700591d333372bf31e881f54dabe9b6324c2c80378448a2a81d7ba658e2f224fa2e8d6c9ddfe"
+    "47caecdcc1ed99ebbf0db3ab09ef42e7220f1e7d9ff8cf976547a4f9f4e8a5c0"
 )
 
 # What comes back ------------------------------------------------------------------------------------------------------
@@ -161,7 +164,9 @@ def test_weights_of_a_trellis_code_follow_its_states():
     np.testing.assert_array_equal(bitstream.dequantize(leaf), np.reshape(wanted, (2, 3)))
 
 
-@pytest.mark.parametrize("name", ["scalar", "double", "rows", "codebook", "scaled", "trellis", "not described"])
+@pytest.mark.parametrize(
+    "name", ["scalar", "double", "rows", "codebook", "scaled", "trellis", "whole trellis", "not described"]
+)
 def test_weights_under_jit_are_the_same_up_to_rounding(name):
     leaf = EXAMPLES[name]
     # Products of half-precision numbers may be rounded once less.

@@ -10,6 +10,9 @@ import pytest
 
 from rdtheory import bitstream
 from rdtheory.results import Quantized
+from rdtheory.schemes import _entropy
+from rdtheory.schemes._bitstream_numbers import put_number
+from rdtheory.schemes.bitstream import DICT, LEAF, LIST
 from tests.schemes.test_bitstream import EIGHT_STATES, EXAMPLES, STEP, gaussian_labels
 
 TREES = [*EXAMPLES.values(), {"a": [EXAMPLES["rows"], None, (EXAMPLES["trellis"],)], "bc": {"": EXAMPLES["codebook"]}}]
@@ -22,16 +25,18 @@ def sealed(body):
     return bytes(body) + zlib.crc32(bytes(body)).to_bytes(4, "little")
 
 
-def crafted(structure, coded=b"", version=1):
-    return sealed(b"RD" + bytes([version, len(coded)]) + coded + bytes(structure))
+def crafted(structure, coded=b"", version=bitstream.VERSION):
+    start = (bytearray(b"RD" + bytes([version])), [], [0], [])
+    put_number(start, len(structure))
+    return sealed(bytes(start[0]) + bytes(structure) + coded)
 
 
 def mutated(rng, stream):
     """One to three changes: of a bit, a byte, a stretch removed, inserted, or taken from another stream."""
     body = bytearray(stream[:-4])
     for _ in range(rng.integers(1, 4)):
-        # Half of them among the last bytes, where the structure is.
-        place = int(rng.integers(max(len(body) - 60, 0) if rng.random() < 0.5 else 2, len(body)))
+        # Half of them among the first bytes, where the structure is.
+        place = int(rng.integers(2, min(len(body), 60) if rng.random() < 0.5 else len(body)))
         stretch = rng.integers(0, 256, rng.integers(1, 5)).astype(np.uint8).tobytes()
         kind = rng.integers(5)
         if kind == 0:
@@ -117,12 +122,14 @@ def test_bytes_of_any_other_kind_are_errors(as_user):
         noise = rng.integers(0, 256, length).astype(np.uint8).tobytes()
         assert isinstance(outcome(noise), ValueError)
         assert outcome(crafted(noise)) is not None or noise[:1] == b"\0"
-        assert isinstance(outcome(sealed(b"RD\1" + noise)), ValueError) or length < 3
+        assert isinstance(outcome(sealed(b"RD\2" + noise)), ValueError) or length < 3
     with pytest.raises(TypeError, match="data must be bytes, got str"):
         bitstream.decode("RD")
 
 
-LABELS = [1, 1, 2 + 10, 3]  # a leaf with a step; int32, one axis, of three entries
+AXIS = [2 + 10, 3]  # labels of int32, one axis, of three entries
+UNNAMED, EACH_STATE = ((np.array([n], np.int32), [_entropy.even(k)], None) for n, k in ((0, 8), (2, 3)))
+LABELS = [LEAF + 1, *AXIS]  # and a step
 FLOAT = [8, 0, 0, 128, 63]  # a scalar of float32, 1
 
 
@@ -130,45 +137,45 @@ FLOAT = [8, 0, 0, 128, 63]  # a scalar of float32, 1
     ("data", "message"),
     [
         (b"", "does not begin with b'RD'"),
-        (b"RD\1", "cut off: it has 3 bytes"),
-        (crafted([0], version=2), "version 2, of which only 1 can be read"),
+        (b"RD\2", "cut off: it has 3 bytes"),
+        (crafted([0], version=1), "version 1, of which only 2 can be read"),
         (STREAMS[0][:-1], "cut off or damaged: its checksum"),
         (STREAMS[0] + b"\0", "cut off or damaged: its checksum"),
         (sealed(STREAMS[0][:-4] + b"\1"), "goes on after its end"),
-        (sealed(b"RD\1" + b"\xff" * 11), "more than 64 bits"),
-        (sealed(b"RD\1\x7f\0"), "claims 127 more bytes, of which it has 1"),
-        (crafted([0], b"\1\0"), "ends in a zero byte"),
+        (sealed(b"RD\2" + b"\xff" * 11), "more than 64 bits"),
+        (sealed(b"RD\2\x7f\0"), "claims 127 more bytes, of which it has 1"),
+        (crafted([0, 0]), "goes on after its end"),
         (crafted([0], b"\1"), "goes on after its end"),
-        (crafted([9]), "container of kind 9"),
-        (crafted([2, 255, 255, 255, 255, 15]), "claims 1 more bytes, of which it has 0"),
-        (crafted([4, 2, 1, 97, 0, 1, 97, 0]), "a key in tree twice"),
-        (crafted([4, 1, 1, 255, 0]), "a key in tree that is not text"),
-        (crafted([4, 1, 200, 1, 97]), "claims 200 more bytes"),
-        (crafted([2, 1] * 100 + [0]), "nests more than 64 containers"),
-        (crafted([1, 64, 12, 3]), "parts 64, which do not exist"),
-        (crafted([1, 1, 204, 2]), "33 axes"),
-        (crafted([1, 1, 2 + 20, 3, 0]), "without entries"),
-        (crafted([1, 1, 2 + 20, *[255, 255, 255, 255, 15] * 2]), "an array of [0-9]+ entries, more than its length"),
-        (crafted([1, 1, 2 + 10, 255, 255, 255, 7]), "an array of [0-9]+ entries, more than its length"),
+        (crafted([LIST, 255, 255, 255, 255, 15]), "claims 1 more bytes, of which it has 0"),
+        (crafted([DICT, 2, 1, 97, 0, 1, 97, 0]), "a key in tree twice"),
+        (crafted([DICT, 1, 1, 255, 0]), "a key in tree that is not text"),
+        (crafted([DICT, 1, 200, 1, 97]), "claims 200 more bytes"),
+        (crafted([LIST, 1] * 100 + [0]), "nests more than 64 containers"),
+        (crafted([LEAF + 64, *AXIS]), "parts 64, which do not exist"),
+        (crafted([LEAF + 1, 204, 2]), "33 axes"),
+        (crafted([LEAF + 1, 2 + 20, 3, 0]), "without entries"),
+        (
+            crafted([LEAF + 1, 2 + 20, *[255, 255, 255, 255, 15] * 2]),
+            "an array of [0-9]+ entries, more than its length",
+        ),
+        (crafted([LEAF + 1, 2 + 10, 255, 255, 255, 7]), "an array of [0-9]+ entries, more than its length"),
         (crafted([*LABELS, 2]), "names dtype int32, where floats"),
-        (crafted([1, 1, 8, *FLOAT, 0, 0]), "names dtype float32, where whole numbers"),
+        (crafted([LEAF + 1, 8, *FLOAT, 0, 0]), "names dtype float32, where whole numbers"),
         (crafted([*LABELS, 8, 0, 0, 128, 191, 0, 0]), "step must be >= 0"),
         (crafted([*LABELS, 8, 0, 0, 192, 127, 0, 0]), "step must be >= 0"),
-        (crafted([*LABELS, *FLOAT, 0, 254, 255, 127]), "labels from 0 on"),
-        (crafted([*LABELS, *FLOAT, 0, 1, 4]), "1 labels from 0 on, and 4 others of 3"),
+        (crafted([*LABELS, *FLOAT, 254, 255, 127, 0]), "labels from -[0-9]+ on"),
+        (crafted([*LABELS, *FLOAT, 1, 0, 4]), "1 labels from 0 on, and 4 others of 3"),
+        (crafted([*LABELS, *FLOAT, 0, *[255] * 9, 127]), "more than 64 bits|labels from"),
+        (crafted([LEAF + 2, *AXIS, *FLOAT, 0, 0]), "codebook must be a vector"),
+        (crafted([LEAF + 17, *AXIS, *FLOAT, 128, 32, 1, 0, 0]), "taps above 4095"),
         (
-            crafted([*LABELS, *FLOAT, 255, 255, 255, 255, 255, 255, 255, 255, 255, 127, 0]),
-            "more than 64 bits|labels from",
+            crafted([LEAF + 17, *AXIS, *FLOAT, 255, 31, 255, 31, 0, 0], _entropy.packed([UNNAMED, EACH_STATE])),
+            "more labels or longer tables",
         ),
-        (crafted([1, 2, *LABELS[2:], *FLOAT, 0, 0]), "codebook must be a vector"),
-        (crafted([1, 0, *LABELS[2:], 0, 0]), "a step or a codebook is needed"),
-        (crafted([1, 17, *LABELS[2:], *FLOAT, 128, 32, 1, 0, 0]), "taps above 4095"),
-        (crafted([1, 17, *LABELS[2:], *FLOAT, 5, 2, 0, 0, 9]), "a way 9 of making contexts"),
-        (crafted([1, 17, *LABELS[2:], *FLOAT, 255, 31, 255, 31, 0, 0, 2]), "more labels or longer tables"),
-        (crafted([1, 5, *LABELS[2:], *FLOAT, 2, 0, 0, 0]), "offsets of no label"),
-        (crafted([1, 9, *LABELS[2:], *FLOAT, 4 + 10, 2, 0, 0, 0, 0]), "classes that do not go with its labels"),
-        (crafted([1, 9, *LABELS[2:], *FLOAT, 2, 255, 15, 0, 0, 0]), "classes that do not go with its labels"),
-        (crafted([1, 41, *LABELS[2:], *FLOAT, 0, 0]), "needs the classes of tree"),
+        (crafted([LEAF + 5, *AXIS, *FLOAT, 2, 0, 0, 0]), "offsets of no label"),
+        (crafted([LEAF + 9, *AXIS, *FLOAT, 4 + 10, 2, 0, 0, 0, 0]), "classes that do not go with its labels"),
+        (crafted([LEAF + 9, *AXIS, *FLOAT, 2, 255, 15, 0, 0, 0]), "classes that do not go with its labels"),
+        (crafted([LEAF + 33, *AXIS, *FLOAT, 0, 0]), "needs the classes of tree"),
     ],
 )
 def test_what_is_wrong_is_said(data, message):
@@ -178,8 +185,8 @@ def test_what_is_wrong_is_said(data, message):
 
 def test_little_is_allocated_for_what_a_stream_only_claims():
     """Four million labels are granted to any stream; ten times as many must be refused before they exist."""
-    granted = crafted([1, 1, 12, *[128, 128, 128, 2], *FLOAT, 0, 0])  # 2²² labels
-    refused = crafted([1, 9, 12, *[128, 128, 128, 16], *FLOAT, 4, 0, 0, 0, 0])
+    granted = crafted([LEAF + 1, 12, *[128, 128, 128, 2], *FLOAT, 0, 0])  # 2²² labels
+    refused = crafted([LEAF + 9, 12, *[128, 128, 128, 16], *FLOAT, 4, 0, 0, 0, 0])
     for data, most in ((granted, BYTES), (refused, 10**5)):
         tracemalloc.start()
         outcome(data)
@@ -190,12 +197,12 @@ def test_little_is_allocated_for_what_a_stream_only_claims():
 
 # What cannot be encoded -----------------------------------------------------------------------------------------------
 
-LEAF = Quantized(gaussian_labels(6, 1.0).reshape(2, 3), STEP)
+GRID = Quantized(gaussian_labels(6, 1.0).reshape(2, 3), STEP)
 CODED = Quantized(np.array([0, 1, 2]), codebook=np.array([0.5, 1.0, 2.0]))
 
 
 def deep(levels):
-    tree = LEAF
+    tree = GRID
     for _ in range(levels):
         tree = [tree]
     return tree
@@ -204,28 +211,27 @@ def deep(levels):
 @pytest.mark.parametrize(
     ("tree", "error", "message"),
     [
-        ({"a": [LEAF, np.ones(3)]}, TypeError, "tree\\['a'\\]\\[1\\] must be Quantized.*got ndarray"),
-        ({1: LEAF}, TypeError, "string keys, got dict"),
-        ([{"x": LEAF}, {LEAF.labels.tobytes(): None}], TypeError, "tree\\[1\\] must be"),
+        ({"a": [GRID, np.ones(3)]}, TypeError, "tree\\['a'\\]\\[1\\] must be Quantized.*got ndarray"),
+        ({1: GRID}, TypeError, "string keys, got dict"),
+        ([{"x": GRID}, {GRID.labels.tobytes(): None}], TypeError, "tree\\[1\\] must be"),
         (deep(65), ValueError, "nested more than 64"),
-        (LEAF._replace(labels=LEAF.labels * 1.0), ValueError, "labels must not have dtype float64"),
-        (LEAF._replace(labels=LEAF.labels.astype(np.uint64)), ValueError, "dtype uint64"),
-        (LEAF._replace(labels=LEAF.labels[:0]), ValueError, "labels must not be empty"),
-        (LEAF._replace(step=None), ValueError, "a step or a codebook is needed"),
-        (LEAF._replace(step=np.ones((2, 1, 1))), ValueError, "step must broadcast against the labels, \\(2, 3\\)"),
-        (LEAF._replace(step=np.float32(-1)), ValueError, "step must be >= 0"),
-        (LEAF._replace(step=np.float32(np.nan)), ValueError, "step must be >= 0"),
-        (LEAF._replace(step=np.float32(3e38)), ValueError, "the weights do not fit float32"),
-        (LEAF._replace(labels=np.array([40_000]), step=np.float16(1)), ValueError, "the weights do not fit float16"),
-        (LEAF._replace(step=np.array(1)), ValueError, "step must not have dtype int64"),
-        (LEAF._replace(classes=np.array([0, 1])), ValueError, "classes must broadcast"),
-        (LEAF._replace(classes=np.array(256)), ValueError, "classes must lie in 0 to 255"),
-        (LEAF._replace(classes=np.array(0.0)), ValueError, "classes must be whole numbers"),
-        (LEAF._replace(offsets=np.zeros(3)), ValueError, "offsets must be int8"),
-        (LEAF._replace(offsets=np.zeros(4, np.int8)), ValueError, "offsets must have shape"),
-        (LEAF._replace(offsets=np.zeros((2, 3), np.int8)), ValueError, "offsets must have shape"),
-        (LEAF._replace(taps=np.array([5, 4096])), ValueError, "taps must lie in 0 to 4095"),
-        (LEAF._replace(taps=np.array([5])), ValueError, "taps must be two whole numbers"),
+        (GRID._replace(labels=GRID.labels * 1.0), ValueError, "labels must not have dtype float64"),
+        (GRID._replace(labels=GRID.labels.astype(np.uint64)), ValueError, "dtype uint64"),
+        (GRID._replace(labels=GRID.labels[:0]), ValueError, "labels must not be empty"),
+        (GRID._replace(step=np.ones((2, 1, 1))), ValueError, "step must broadcast against the labels, \\(2, 3\\)"),
+        (GRID._replace(step=np.float32(-1)), ValueError, "step must be >= 0"),
+        (GRID._replace(step=np.float32(np.nan)), ValueError, "step must be >= 0"),
+        (GRID._replace(step=np.float32(3e38)), ValueError, "the weights do not fit float32"),
+        (GRID._replace(labels=np.array([40_000]), step=np.float16(1)), ValueError, "the weights do not fit float16"),
+        (GRID._replace(step=np.array(1)), ValueError, "step must not have dtype int64"),
+        (GRID._replace(classes=np.array([0, 1])), ValueError, "classes must broadcast"),
+        (GRID._replace(classes=np.array(256)), ValueError, "classes must lie in 0 to 255"),
+        (GRID._replace(classes=np.array(0.0)), ValueError, "classes must be whole numbers"),
+        (GRID._replace(offsets=np.zeros(3)), ValueError, "offsets must be int8"),
+        (GRID._replace(offsets=np.zeros(4, np.int8)), ValueError, "offsets must have shape"),
+        (GRID._replace(offsets=np.zeros((2, 3), np.int8)), ValueError, "offsets must have shape"),
+        (GRID._replace(taps=np.array([5, 4096])), ValueError, "taps must lie in 0 to 4095"),
+        (GRID._replace(taps=np.array([5])), ValueError, "taps must be two whole numbers"),
         (CODED._replace(labels=np.array([0, 3])), ValueError, "labels must lie in 0 to 2"),
         (CODED._replace(labels=np.array([-1])), ValueError, "labels must lie in 0 to 2"),
         (CODED._replace(codebook=np.array([0.0, np.inf, 1.0])), ValueError, "codebook must be finite"),

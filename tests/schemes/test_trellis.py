@@ -250,6 +250,27 @@ def test_a_linear_model_at_every_rate(states, wanted, level):
     assert value >= -2 * error
 
 
+def linear_bytes(states, seed, level):
+    """The excess in bytes for a decoder that knows λ, σ and the level, and the bytes beyond the code length."""
+    value, _, found, _ = linear_excess(states, seed, level)
+    data = bitstream.encode(trellis.packed(found, states=states)._replace(step=None), send_classes=False)
+    beyond = 8 * len(data) / 10_000 - float(found.rate)
+    return value + beyond, 10_000 / 8 * beyond
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("states", "wanted"), [(8, 0.10), (256, 0.05)])
+@pytest.mark.parametrize("level", [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6])
+def test_a_linear_model_in_bytes(states, wanted, level):
+    values = [linear_bytes(states, seed, level)[0] for seed in range(8)]
+    assert np.mean(values) + 2 * np.std(values, ddof=1) / np.sqrt(len(values)) <= wanted
+
+
+def test_labels_of_many_classes_are_not_lengthened_for_the_work_they_ask():
+    # Of this sample, frequencies for each of the eight states would take less, but far more work than a stream may ask.
+    assert linear_bytes(8, 5, 1e-6)[1] < 40
+
+
 def test_water_filling_of_the_linear_model_is_the_limit():
     importance, deviation, _ = linear_model(40, 0)
     for level in (1e-3, 1e-1):
@@ -300,7 +321,7 @@ def test_rate_and_entropy_are_their_formulas():
     np.testing.assert_allclose(10_000 * found.entropy, entropy, rtol=1e-11)
     np.testing.assert_array_equal(found.contexts % 2, found.states % 2)
     octaves = np.log2(deviation / steps)
-    np.testing.assert_array_equal(found.contexts // 2, np.where(found.spread > 0, np.floor(8 * octaves) + 9, 0))
+    np.testing.assert_array_equal(found.contexts // 2, np.where(found.spread > 0, np.floor(16 * octaves) + 17, 0))
 
 
 # The decoder ---------------------------------------------------------------------------------------------------------
