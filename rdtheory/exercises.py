@@ -239,7 +239,9 @@ def lower_bound(answer) -> Verdict:
         return Verdict(False, f"not feasible: c rises to {top:.6f}. Hint: divide λ by that")
     missing = float(continuous.rate_at(mixture(), 0.2).lower) - bound
     if missing <= 0.02:
-        return Verdict(True, f"right: R(0.2) >= {bound:.4f} bits, and no bound is more than {missing:.4f} above")
+        return Verdict(
+            True, f"right: R(0.2) >= {bound:.4f} bits, and no bound is more than {max(missing, 0):.4f} above"
+        )
     hint = "λ = 1/f is Shannon's lower bound; λ = 1/z of a good reproduction, z = Σ q_j 2^(-s (x - y_j)²), is better"
     return Verdict(False, f"feasible, R(0.2) >= {bound:.4f} bits: more than 0.02 below R(0.2). Hint: {hint}")
 
@@ -256,7 +258,10 @@ def bytes_on_disk(answer) -> Verdict:
     if not isinstance(answer, bytes):
         return Verdict(False, f"the answer is bytes, got {type(answer).__name__}")
     w = weights()
-    w_hat = np.asarray(bitstream.dequantize(bitstream.decode(answer)))
+    try:
+        w_hat = np.asarray(bitstream.dequantize(bitstream.decode(answer)))
+    except ValueError as error:
+        return Verdict(False, f"the bytes cannot be decoded: {error}")
     if w_hat.shape != w.shape:
         return Verdict(False, f"the bytes decode to shape {w_hat.shape}, the weights have shape {w.shape}")
     D, rate = float(np.mean((w - w_hat) ** 2)), 8 * len(answer) / w.size

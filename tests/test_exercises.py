@@ -214,6 +214,7 @@ def test_bytes_are_decoded():
     assert not found.right and "Hint: " in found.says
     short = rd.bitstream.encode(rd.scalar.quantize(w[:10], np.float32(0.7)))
     assert "shape (10,)" in exercises.bytes_on_disk(short).says
+    assert "cannot be decoded" in exercises.bytes_on_disk(scalar[:-1]).says
     assert "bytes" in exercises.bytes_on_disk(w).says
 
 
