@@ -11,7 +11,7 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for editors and type checkers; whoever uses a topic imports it, by `__getattr__`
-    from rdtheory import distortion, information, plotting, sources
+    from rdtheory import distortion, exercises, information, plotting, sources
     from rdtheory.limits import (
         algorithms,
         bottleneck,
@@ -61,6 +61,7 @@ __all__ = [
     "distortion",
     "distortion_at",
     "evaluation",
+    "exercises",
     "finite_blocklength",
     "gaussian",
     "gaussian_channel",

@@ -217,8 +217,10 @@ def linear_model(
     return _checks.poison(_linear_model(w, x, D, epsilon), w_ok & x_ok & D_ok & epsilon_ok)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _assemble(n: int, rate: Array, dispersion: Array, epsilon: Array, bounds: tuple[Array, Array]) -> FiniteBlocklength:
+@jax.jit  # n is no shape: one compilation for all block lengths
+def _assemble(
+    n: ArrayLike, rate: Array, dispersion: Array, epsilon: Array, bounds: tuple[Array, Array]
+) -> FiniteBlocklength:
     return FiniteBlocklength(rate, dispersion, rate - jnp.sqrt(dispersion / n) * ndtri(epsilon), *bounds)
 
 

@@ -49,9 +49,9 @@ def distance_to_limit(schemes: Sequence[str], rates: ArrayLike, gaps: ArrayLike,
 def block_lengths(
     lengths: ArrayLike,
     bounds: FiniteBlocklength,
-    measured_lengths: ArrayLike,
-    measured: ArrayLike,
-    intervals: ArrayLike,
+    measured_lengths: ArrayLike | None = None,
+    measured: ArrayLike | None = None,
+    intervals: ArrayLike | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """What blocks of n symbols need, between converse and achievability, and what a code was measured to take.
@@ -60,22 +60,22 @@ def block_lengths(
     ----------
     lengths : (k,), n.
     bounds : from `finite_blocklength`, every field (k,).
-    measured_lengths : (j,), n of the codes measured.
+    measured_lengths : (j,), n of the codes measured; without these three, the bounds alone.
     measured : (j,), bits per symbol.
     intervals : (2, j), from and to: where the true ones are.
     ax : where to draw.
     """
     ax = axes(ax)
-    n, found, ends = np.asarray(lengths), np.asarray(measured), np.asarray(intervals)
+    n = np.asarray(lengths)
     ax.fill_between(n, bounds.converse, bounds.achievability, color=GRAY, alpha=0.25, linewidth=0)
     ax.plot(n, bounds.achievability, color=BLUE, label="achievability: some code takes no more")
     ax.plot(n, bounds.normal_approximation, color=ORANGE, linestyle=":", linewidth=2, label="normal approximation")
     ax.plot(n, bounds.converse, color=RED, linestyle="--", label="converse: no code takes less")
     ax.plot(n, bounds.rate, color="black", linewidth=0.8, label="R(D), infinite blocks")
-    bars = np.stack([found - ends[0], ends[1] - found])
-    ax.errorbar(
-        measured_lengths, found, bars, color=GREEN, marker="D", linestyle="none", label="measured: random codebooks"
-    )
+    if measured_lengths is not None:
+        (low, high), found = np.asarray(intervals), np.asarray(measured)
+        bars, label = np.stack([found - low, high - found]), "measured: random codebooks"
+        ax.errorbar(measured_lengths, found, bars, color=GREEN, marker="D", linestyle="none", label=label)
     ax.set(xscale="log", xlabel="block length n (symbols)", ylabel="rate (bits per symbol)")
     ax.grid(alpha=0.25)
     ax.legend(frameon=False, fontsize=8)

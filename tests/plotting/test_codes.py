@@ -1,7 +1,10 @@
+import matplotlib as mpl
 import numpy as np
+import pytest
 
 import rdtheory as rd
 from rdtheory import plotting
+from rdtheory.results import FiniteBlocklength
 
 
 def test_distance_to_limit_joins_the_codes_of_a_scheme(ax):
@@ -38,3 +41,32 @@ def test_block_lengths_show_bounds_and_what_was_measured(ax):
     np.testing.assert_array_equal(line.get_ydata(), measured)
     np.testing.assert_allclose([segment[:, 1] for segment in bars.get_segments()], [[2.0, 2.3], [1.8, 2.1]])
     assert "bits" in ax.get_ylabel() and "symbols" in ax.get_xlabel()
+
+
+def test_block_lengths_show_bounds_alone(ax):
+    n, ones = np.array([4, 8]), np.ones(2)
+    plotting.block_lengths(n, FiniteBlocklength(ones, ones, 1.5 * ones, 1.2 * ones, 2 * ones), ax=ax)
+    assert len(ax.lines) == 4 and not ax.containers
+    assert all("measured" not in text.get_text() for text in ax.get_legend().get_texts())
+
+
+@pytest.mark.mpl_image_compare(savefig_kwargs={"dpi": 60})
+def test_picture_of_distance_to_limit():
+    figure, ax = mpl.pyplot.subplots(figsize=(4, 3), layout="constrained")
+    schemes = ["scalar"] * 3 + ["trellis"] * 3 + ["sparse regression"]
+    rates, gaps = np.array([0.3, 1.0, 4.0, 0.5, 1.0, 4.0, 1.0]), np.array([0.1, 0.24, 0.25, 0.07, 0.075, 0.08, 0.31])
+    plotting.distance_to_limit(schemes, rates, gaps, ax)
+    ax.set_ylim(0.03, 0.5)
+    return figure
+
+
+@pytest.mark.mpl_image_compare(savefig_kwargs={"dpi": 60})
+def test_picture_of_block_lengths():
+    figure, ax = mpl.pyplot.subplots(figsize=(4, 3), layout="constrained")
+    n = np.array([2.0, 5.0, 10.0, 30.0, 100.0, 1000.0])
+    low, middle, high = 1 + 0.9 / n**0.5, 1 + 1.3 / n**0.5, 1 + 1.3 / n**0.5 + 1 / n
+    bounds = FiniteBlocklength(np.ones(6), np.ones(6), middle, low, high)
+    measured = np.array([2.7, 1.9])
+    plotting.block_lengths(n, bounds, np.array([2, 8]), measured, np.stack([measured - 0.1, measured + 0.3]), ax)
+    ax.set_ylim(0.9, 4.0)
+    return figure
