@@ -29,7 +29,7 @@ DIRECT_PLANE = 2**10
 DENSE = 2**25  # entries of a matrix that is still factored whole if its support turns out large
 COARSE = (2**13, 2**15)  # source letters of the problems solved before one without a matrix
 NEAR = 1.5  # ratio of slopes up to which one point's letters are tried at the next
-LIGHT = 1e-7  # probability of letters that are not tried there
+LIGHT = 1e-7  # probability of letters that are not tried there, nor where a search goes on on more letters
 VIEW = 2**28  # entries of the columns that column generation works with
 
 
@@ -72,9 +72,9 @@ def _large(
         fewer = _rows.fewer(p_padded, d_padded)
         if fewer is None:
             return _grown(_columns.prepare(p_padded, d_padded, target, kind=kind), target, tol, max_steps, kind, guess)
-        found = _grown(
-            _columns.prepare(*fewer, target, kind=kind), target, tol / 2, max_steps, kind, guess, most=m // 4
-        )
+        # Rows are few, so columns need not be: a solution on 64 letters that fails is a poor place to go on from.
+        ends = (SIZES[1] if guess is None else 0, m // 4)
+        found = _grown(_columns.prepare(*fewer, target, kind=kind), target, tol / 2, max_steps, kind, guess, ends)
         return _from_there(p_padded, d_padded, target, tol, max_steps, kind, found, found.reproduction_pmf)
 
     return _without_padding(_with_one_thread(solve, p, d, target), d)
@@ -216,7 +216,7 @@ def _from_there(
 
     def go_on() -> RateDistortion:
         left = jnp.maximum(max_steps - found.steps, 1)
-        return _better(result, _grown(prepared, target, tol, left, kind, guess))
+        return _better(result, _grown(prepared, target, tol, left, kind, jnp.where(guess > LIGHT, guess, 0.0)))
 
     if isinstance(d, Samples) and not isinstance(guess, Tracer) and len(p) * int(jnp.sum(guess > 0)) > VIEW // 2:
         return result  # what is left of the gap is there to stay: the columns would not fit
@@ -230,10 +230,9 @@ def _grown(
     max_steps: Array,
     kind: str,
     guess: Array | None = None,
-    *,
-    most: int | None = None,
+    ends: tuple[int, int] | None = None,
 ) -> RateDistortion:
-    """On ever more letters, up to `most`."""
+    """On ever more letters, between `ends`."""
     p, d = prepared.problem.p, prepared.problem.d
     n, m = _structured.shape(d)
     sizes = _sizes(n, m)
@@ -242,7 +241,7 @@ def _grown(
     if guess is not None and not isinstance(guess, Tracer):
         needed = 5 * int(jnp.sum(guess > 0)) // 4
         sizes = [size for size in sizes if size > needed] or sizes[-1:]
-    first, *others = [size for size in sizes if most is None or size <= most] or sizes[:1]
+    first, *others = [size for size in sizes if ends is None or ends[0] <= size <= ends[1]] or sizes[:1]
     result = _columns.improve(prepared, target, tol, max_steps, guess, kind=kind, size=first)
     for size in others:
 
@@ -252,7 +251,7 @@ def _grown(
             return _better(before, after)
 
         result = _unless_converged(result, again)
-    if kind == _slope_search.SLOPE and most is None and n * m > DENSE and not isinstance(d, Grid | Samples):
+    if kind == _slope_search.SLOPE and ends is None and n * m > DENSE and not isinstance(d, Grid | Samples):
 
         def accelerated(before: RateDistortion = result) -> RateDistortion:
             left = jnp.maximum(max_steps - before.steps, 1)

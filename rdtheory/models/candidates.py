@@ -33,7 +33,7 @@ def pruned(
 
     Returns
     -------
-    candidates : (binomial(k, keep), *weights.shape), supports in lexicographic order.
+    candidates : (binomial(k, keep), ...), of the shape of the weights each; supports in lexicographic order.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def quantized(
 
     Returns
     -------
-    candidates : (partitions of k weights into `levels` cells, *weights.shape).
+    candidates : (partitions of k weights into `levels` cells, ...), of the shape of the weights each.
 
     Raises
     ------
