@@ -27,6 +27,7 @@ default_role = "py:obj"
 python_maximum_signature_line_length = 100
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+add_module_names = False
 napoleon_use_rtype = False
 myst_enable_extensions = ["dollarmath"]
 nb_execution_mode = "off"
@@ -74,6 +75,17 @@ def as_markup(app, what, name, thing, options, lines):
     lines[:] = found
 
 
+def short_types(app, what, name, thing, options, signature, returned):
+    """Write ``Float[ArrayLike, "n"]`` for the unions that Sphinx makes of it."""
+
+    def short(text):
+        text = (text or "").replace("jaxlib._jax.Array", "Array")
+        either = r"(\w+)\[Array, ('[^']*')\] \| \1\[ndarray, \2\] (?: \| (?:number|bool|int|float|complex))*"
+        return re.sub(either, r"\1[ArrayLike, \2]", text) or None
+
+    return short(signature), short(returned)
+
+
 def check_complete(app, env):
     """Warn of public names that no page shows."""
     shown = {target for target, *_ in env.get_domain("py").get_objects()}
@@ -87,4 +99,5 @@ def check_complete(app, env):
 def setup(app):
     app.connect("builder-inited", make_pages)
     app.connect("autodoc-process-docstring", as_markup, priority=100)  # before napoleon
+    app.connect("autodoc-process-signature", short_types)
     app.connect("env-check-consistency", check_complete)
