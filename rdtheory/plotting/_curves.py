@@ -84,7 +84,7 @@ def linear_bound(weight_cov: ArrayLike, input_variances: ArrayLike, critical: fl
         spans.append(("negative", D[negative[0]], total))
     for word, left, right in spans:
         ax.text(np.sqrt(left * right), 0.92, word, ha="center", transform=ax.get_xaxis_transform())
-    ax.legend(frameon=False, loc="lower left")
+    ax.legend(loc="lower left", framealpha=1, edgecolor="white")  # over the lines at zero and at the critical D
     return ax
 
 
