@@ -117,7 +117,7 @@ def water_filling(
             text = f"{own:.2f}\nbits" if np.isfinite(own) else "∞\nbits"
             ax.annotate(text, (k, top), (0, 3), textcoords="offset points", ha="center", va="bottom", fontsize=8)
         ax.set_xticks(component)
-    ax.set(xlabel="component", ylabel=f"depth ({unit})", ylim=(0, 1.25 * max(depth.max(), level)))
+    ax.set(xlabel="component", ylabel=f"depth ({unit})", ylim=(0, 1.25 * max(depth.max(), level) or 1.0))
     ax.legend(frameon=False, fontsize=8)
     return ax
 
@@ -136,7 +136,7 @@ def test_channel(point: RateDistortion, distortion_matrix: ArrayLike, ax: Axes |
     ax = axes(ax)
     q = np.asarray(point.reproduction_pmf)
     channel = np.asarray(discrete.test_channel(q, distortion_matrix, point.slope))
-    image = ax.imshow(channel, cmap="Blues", vmin=0, vmax=max(1e-300, float(channel.max())), aspect="auto")
+    image = ax.imshow(channel, cmap="Blues", vmin=0, vmax=channel.max(), aspect="auto")
     ax.set(xlabel="reproduction letter y", ylabel="source letter x")
     above = ax.inset_axes((0, 1.04, 1, 0.28), sharex=ax)
     bars = above.bar(np.arange(len(q)), q, color=GRAY, width=0.8 if len(q) <= FEW else 1.0)

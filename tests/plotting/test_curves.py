@@ -34,11 +34,6 @@ def points_of_a_coin():
     return RateDistortion(rate, D, gap, no, no, no, no, no, no)
 
 
-def a_binary_point(slope):
-    q = np.array([0.75, 0.25])
-    return RateDistortion(*(np.zeros(()),) * 3, np.array(slope), *(np.zeros(()),) * 2, q, np.zeros(2), np.zeros(()))
-
-
 def figure_and_axes():
     return Figure(figsize=(4, 3), layout="constrained").subplots()
 
@@ -61,7 +56,8 @@ def test_picture_of_water_filling():
 @pytest.mark.mpl_image_compare(savefig_kwargs={"dpi": 60})
 def test_picture_of_test_channel():
     ax = figure_and_axes()
-    plotting.test_channel(a_binary_point(2.0), 1 - np.eye(2), ax)
+    point = points_of_a_coin()._replace(reproduction_pmf=np.array([0.75, 0.25]), slope=np.array(2.0))
+    plotting.test_channel(point, 1 - np.eye(2), ax)
     return ax.figure
 
 
@@ -103,6 +99,7 @@ def test_dry_vessels_need_infinitely_many_bits_and_many_have_no_numbers(ax):
     ax.clear()
     plotting.water_filling(rd.gaussian.water_filling(np.ones(40), 10.0), np.ones(40), ax)
     assert not ax.texts
+    plotting.water_filling(rd.gaussian.water_filling(np.zeros(2), 0.0), np.zeros(2), ax)  # no warning of empty axes
 
 
 def test_channel_is_drawn_row_by_row_under_the_pmf_of_its_output(ax):
