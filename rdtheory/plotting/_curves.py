@@ -1,18 +1,32 @@
 """Pictures of rate-distortion functions and their bounds."""
 
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+
 import numpy as np
 from jax.typing import ArrayLike
 from matplotlib.axes import Axes
 
-from rdtheory.limits import linear
-from rdtheory.plotting._style import BLUE, GRAY, ORANGE, RED, axes
-from rdtheory.results import RateDistortion
+from rdtheory.limits import discrete, linear
+from rdtheory.plotting._style import BLUE, GRAY, GREEN, ORANGE, PINK, RED, axes
+from rdtheory.results import LinearBound, RateDistortion, WaterFilling
 
-__all__ = ["linear_bound", "rate_distortion"]
+__all__ = ["linear_bound", "rate_distortion", "test_channel", "water_filling"]
+
+FEW = 12  # components or letters: more have no numbers written on them
+SCHEMES = ((GREEN, "D", "--"), ("black", "^", ":"), (PINK, "s", "-."), (GRAY, "v", "-"))  # not those of the curve
+WATER = "#56B4E9"
 
 
-def rate_distortion(points: RateDistortion, ax: Axes | None = None, *, label: str = "certified", exact=None) -> Axes:
-    """R(D) with its certificate as a band from rate - gap to rate.
+def rate_distortion(
+    points: RateDistortion,
+    ax: Axes | None = None,
+    *,
+    label: str = "certified",
+    exact: Callable | None = None,
+    schemes: Mapping[str, tuple[ArrayLike | Sequence[float], ArrayLike | Sequence[float]]] | None = None,
+) -> Axes:
+    """R(D) with its certificate as a band from rate - gap to rate, and what schemes attain.
 
     Parameters
     ----------
@@ -20,6 +34,8 @@ def rate_distortion(points: RateDistortion, ax: Axes | None = None, *, label: st
     ax : where to draw.
     label : of the band.
     exact : R(D) as a function of an array of distortions, drawn as a line.
+    schemes : name of each scheme, and its (distortions, rates), drawn as points in order of distortion joined by a
+        line; one of each is a point.
     """
     ax = axes(ax)
     order = np.argsort(np.asarray(points.distortion))
@@ -29,6 +45,11 @@ def rate_distortion(points: RateDistortion, ax: Axes | None = None, *, label: st
     if exact is not None:
         fine = np.linspace(D.min(), D.max(), 400)
         ax.plot(fine, np.asarray(exact(fine)), color=BLUE, linewidth=1.2, label="closed form")
+    for (name, (distortions, rates)), look in zip((schemes or {}).items(), itertools.cycle(SCHEMES), strict=False):
+        color, marker, style = look
+        at, spent = (np.atleast_1d(np.asarray(values, float)) for values in (distortions, rates))
+        along = np.argsort(at, kind="stable")
+        ax.plot(at[along], spent[along], color=color, marker=marker, linestyle=style, markersize=5, label=name)
     ax.set(xlabel="distortion D", ylabel="rate (bits per symbol)")
     ax.set_ylim(bottom=min(0.0, float(np.min(rate - gap))))
     ax.legend(frameon=False)
@@ -63,5 +84,73 @@ def linear_bound(weight_cov: ArrayLike, input_variances: ArrayLike, critical: fl
         spans.append(("negative", D[negative[0]], total))
     for word, left, right in spans:
         ax.text(np.sqrt(left * right), 0.92, word, ha="center", transform=ax.get_xaxis_transform())
-    ax.legend(frameon=False, loc="lower left")
+    ax.legend(loc="lower left", framealpha=1, edgecolor="white")  # over the lines at zero and at the critical D
+    return ax
+
+
+def water_filling(
+    filled: WaterFilling | LinearBound, depths: ArrayLike, ax: Axes | None = None, *, unit: str = "squared output units"
+) -> Axes:
+    """Vessels of different depth, filled to one level: the water is the distortion, what rises above it is described.
+
+    With at most twelve vessels the bits of each, ½ log₂ (depth / level), are written above it.
+
+    Parameters
+    ----------
+    filled : of `gaussian.water_filling`, `linear.rate`, `linear.lower_bound` or `linear.shannon_lower_bound`.
+    depths : (m,), what each component costs if it is not described: variances ν_k, or λ_i E W_i² for the bounds.
+    ax : where to draw.
+    unit : of the depths.
+    """
+    ax = axes(ax)
+    depth, level = np.asarray(depths, float), float(filled.water_level)
+    component = np.arange(1, len(depth) + 1)
+    water, described = np.minimum(depth, level), np.maximum(depth - level, 0.0)
+    ax.bar(component, water, color=WATER, edgecolor="white", hatch="///", linewidth=0, label="water: distortion")
+    ax.bar(component, described, bottom=water, color=ORANGE, alpha=0.4, label="above it: described")
+    ax.bar(component, depth, color="none", edgecolor="black", linewidth=1)
+    ax.axhline(level, color=BLUE, linestyle="--", linewidth=1.5, label=f"water level {level:.3g}")
+    if len(depth) <= FEW:
+        with np.errstate(divide="ignore"):
+            bits = np.where(depth > level, np.log2(np.where(depth > level, depth, 1.0)) - np.log2(level), 0.0) / 2
+        for k, top, own in zip(component, np.maximum(depth, level), bits, strict=True):
+            text = f"{own:.2f}\nbits" if np.isfinite(own) else "∞\nbits"
+            ax.annotate(text, (k, top), (0, 3), textcoords="offset points", ha="center", va="bottom", fontsize=8)
+        ax.set_xticks(component)
+    ax.set(xlabel="component", ylabel=f"depth ({unit})", ylim=(0, 1.25 * max(depth.max(), level) or 1.0))
+    ax.legend(frameon=False, fontsize=8)
+    return ax
+
+
+def test_channel(point: RateDistortion, distortion_matrix: ArrayLike, ax: Axes | None = None) -> Axes:
+    """The channel Q(y|x) behind a point of R(D), a row for each source letter, under the pmf q of its output.
+
+    With at most twelve letters on either side the probabilities are written in the cells; else a color bar tells them.
+
+    Parameters
+    ----------
+    point : from a solver of `algorithms` or `discrete`.
+    distortion_matrix : (n, m), the one it was computed for.
+    ax : where to draw; q is on an inset above it, the first of its ``child_axes``.
+    """
+    ax = axes(ax)
+    q = np.asarray(point.reproduction_pmf)
+    channel = np.asarray(discrete.test_channel(q, distortion_matrix, point.slope))
+    image = ax.imshow(channel, cmap="Blues", vmin=0, vmax=channel.max(), aspect="auto")
+    ax.set(xlabel="reproduction letter y", ylabel="source letter x")
+    above = ax.inset_axes((0, 1.04, 1, 0.28), sharex=ax)
+    bars = above.bar(np.arange(len(q)), q, color=GRAY, width=0.8 if len(q) <= FEW else 1.0)
+    above.tick_params(labelbottom=False)
+    above.spines[["top", "right"]].set_visible(False)
+    above.set(ylabel="q(y)", ylim=(0, 1.6 * q.max()))
+    if max(channel.shape) > FEW:
+        ax.figure.colorbar(image, ax=ax, label="Q(y|x)")
+        return ax
+    for (x, y), share in np.ndenumerate(channel):
+        color = "white" if share > 0.6 * channel.max() else "black"
+        ax.text(y, x, f"{share:.2f}", ha="center", va="center", color=color, fontsize=8)
+    above.bar_label(bars, fmt="%.2f", fontsize=8)
+    above.set_yticks([])
+    for mark, letters in zip((ax.set_yticks, ax.set_xticks), channel.shape, strict=True):
+        mark(np.arange(letters))
     return ax

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import rdtheory as rd
 from rdtheory import plotting
+from rdtheory.results import RateDistortion
 from rdtheory.verify.linear import critical_distortion
 
 
@@ -22,3 +24,98 @@ def test_linear_bound_draws_bound_below_exact(ax):
     exact, bound = (line.get_ydata() for line in ax.lines[:2])
     assert np.all(bound <= exact + 1e-9) and bound[-1] < 0
     assert {"tight", "loose", "negative"} == {text.get_text() for text in ax.texts}
+
+
+def points_of_a_coin():
+    """Written down, so that no solver moves the picture: the upper ends are R(D) of a fair coin."""
+    D = np.array([0.05, 0.11, 0.2, 0.3, 0.4])
+    rate, gap = np.array([0.7136, 0.5001, 0.2781, 0.1187, 0.0290]), np.array([0.02, 0.05, 0.1, 0.05, 0.01])
+    no = np.zeros(5)
+    return RateDistortion(rate, D, gap, no, no, no, no, no, no)
+
+
+def figure_and_axes():
+    return Figure(figsize=(4, 3), layout="constrained").subplots()
+
+
+@pytest.mark.mpl_image_compare(savefig_kwargs={"dpi": 60})
+def test_picture_of_rate_distortion():
+    ax = figure_and_axes()
+    schemes = {"time sharing": ([0.0, 0.5], [1.0, 0.0]), "one code": (0.25, 0.5)}
+    plotting.rate_distortion(points_of_a_coin(), ax, schemes=schemes)
+    return ax.figure
+
+
+@pytest.mark.mpl_image_compare(savefig_kwargs={"dpi": 60})
+def test_picture_of_water_filling():
+    ax = figure_and_axes()
+    plotting.water_filling(rd.gaussian.water_filling(np.array([4.0, 1.0, 0.25]), 1.25), np.array([4.0, 1.0, 0.25]), ax)
+    return ax.figure
+
+
+@pytest.mark.mpl_image_compare(savefig_kwargs={"dpi": 60})
+def test_picture_of_test_channel():
+    ax = figure_and_axes()
+    point = points_of_a_coin()._replace(reproduction_pmf=np.array([0.75, 0.25]), slope=np.array(2.0))
+    plotting.test_channel(point, 1 - np.eye(2), ax)
+    return ax.figure
+
+
+def test_schemes_are_drawn_in_order_of_distortion_and_differ_in_gray(ax):
+    schemes = {"a": ([0.3, 0.1], [0.4, 0.7]), "b": (0.2, 0.5)}
+    plotting.rate_distortion(points_of_a_coin(), ax, schemes=schemes)
+    rates, a, b = ax.lines
+    np.testing.assert_array_equal(a.get_xydata(), [[0.1, 0.7], [0.3, 0.4]])
+    np.testing.assert_array_equal(b.get_xydata(), [[0.2, 0.5]])
+    looks = [(line.get_color(), line.get_marker(), line.get_linestyle()) for line in (rates, a, b)]
+    assert all(len(set(kind)) == 3 for kind in zip(*looks, strict=True))
+    assert {"a", "b"} <= {text.get_text() for text in ax.get_legend().get_texts()}
+
+
+@pytest.mark.parametrize("bound", [False, True])
+def test_water_is_the_distortion_and_bits_are_the_rate(ax, bound):
+    inputs, weights, D = np.array([1.0, 2.0, 0.5]), np.array([0.3, 2.0, 1.0]), 1.0
+    depths = inputs * weights
+    if bound:
+        filled = rd.linear.lower_bound(np.diag(weights), inputs, D)
+        distortions = inputs * np.asarray(filled.weight_distortions)
+    else:
+        filled = rd.gaussian.water_filling(depths, D)
+        distortions = filled.distortions
+    assert plotting.water_filling(filled, depths, ax, unit="volts²") is ax
+    water, described, vessels = ([bar.get_height() for bar in bars] for bars in ax.containers)
+    np.testing.assert_allclose(water, distortions)
+    assert np.sum(water) == pytest.approx(D)
+    np.testing.assert_allclose(np.add(water, described), depths)
+    np.testing.assert_array_equal(vessels, depths)
+    bits = [float(text.get_text().split()[0]) for text in ax.texts]
+    assert np.sum(bits) == pytest.approx(float(filled.rate), abs=0.015)  # two digits each
+    assert "volts²" in ax.get_ylabel()
+
+
+def test_dry_vessels_need_infinitely_many_bits_and_many_have_no_numbers(ax):
+    plotting.water_filling(rd.gaussian.water_filling(np.array([1.0, 0.0]), 0.0), np.array([1.0, 0.0]), ax)
+    assert [text.get_text() for text in ax.texts] == ["∞\nbits", "0.00\nbits"]
+    ax.clear()
+    plotting.water_filling(rd.gaussian.water_filling(np.ones(40), 10.0), np.ones(40), ax)
+    assert not ax.texts
+    plotting.water_filling(rd.gaussian.water_filling(np.zeros(2), 0.0), np.zeros(2), ax)  # no warning of empty axes
+
+
+def test_channel_is_drawn_row_by_row_under_the_pmf_of_its_output(ax):
+    d = rd.distortion.hamming(2)
+    point = rd.rate_at(np.array([0.7, 0.3]), d, 0.1)
+    assert plotting.test_channel(point, d, ax) is ax
+    [image], [above] = ax.images, ax.child_axes
+    channel = np.asarray(image.get_array())
+    np.testing.assert_allclose(channel.sum(axis=1), 1)
+    joint = np.array([[0.7], [0.3]]) * channel
+    assert joint[0, 1] + joint[1, 0] == pytest.approx(0.1)
+    np.testing.assert_allclose([bar.get_height() for bar in above.patches], joint.sum(axis=0), atol=1e-6)
+    assert [float(text.get_text()) for text in ax.texts] == pytest.approx(channel.ravel(), abs=0.005)
+
+
+def test_channel_of_many_letters_has_a_color_bar(ax):
+    d = rd.distortion.hamming(20)
+    plotting.test_channel(rd.blahut_arimoto(np.full(20, 0.05), d, 6.0), d, ax)
+    assert not ax.texts and [other.get_ylabel() for other in ax.figure.axes[1:]] == ["Q(y|x)"]
