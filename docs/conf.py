@@ -80,7 +80,7 @@ def short_types(app, what, name, thing, options, signature, returned):
 
     def short(text):
         text = (text or "").replace("jaxlib._jax.Array", "Array")
-        either = r"(\w+)\[Array, ('[^']*')\] \| \1\[ndarray, \2\] (?: \| (?:number|bool|int|float|complex))*"
+        either = r"(\w+)\[Array, ('[^']*')\] \| \1\[ndarray, \2\](?: \| (?:number|bool|int|float|complex))*"
         return re.sub(either, r"\1[ArrayLike, \2]", text) or None
 
     return short(signature), short(returned)
