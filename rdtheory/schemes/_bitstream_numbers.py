@@ -35,6 +35,7 @@ DTYPES = tuple(np.dtype(name) for name in ("<i1", "<i2", "<i4", "<i8", "<u1", "<
 WIDEST = 2**16  # range of labels that have frequencies; what lies outside is escaped
 AXES = 32
 MODEL_BITS = 16  # of a context, about
+OFTEN = 4  # labels for each frequency: with fewer their own frequencies flatter them too much to tell
 TABLEWISE = 8  # work of an entry of a frequency table, and 512 more for the table itself
 STEPWISE = 4  # work of a label of a trellis code, which is coded on its own
 FREE_WORK, WORK_PER_BYTE = 2**22, 256  # that a stream may ask for
@@ -163,7 +164,8 @@ def put_labels(sink: Sink, labels: np.ndarray, classes: np.ndarray | None = None
             # stream would have to be made longer to be allowed the work.
             least_bits = _bitstream_plans.ideal(symbols, mixed, size) + MODEL_BITS * groups * len(halves)
             asked = work[0] + _work(len(labels), taps) + _table_work(groups, halves, size)
-            if least_bits < ideal and (not plans or asked <= FREE_WORK + WORK_PER_BYTE * least_bits / 8):
+            allowed = asked <= FREE_WORK + WORK_PER_BYTE * least_bits / 8
+            if not plans or (least_bits < ideal and allowed and OFTEN * groups * len(halves) * size <= len(labels)):
                 plans.append((_bitstream_plans.choose(symbols, mixed, groups, least, size, halves), mixed, way))
                 ideal = least_bits
         plan, contexts, way = min(plans, key=lambda p: p[0].price)
