@@ -1,6 +1,6 @@
 """Execute notebooks from scratch and keep their outputs, small: python notebooks/execute.py [NOTEBOOK ...]
 
-Pictures are stored in 64 colors. What a slider shows is not stored: a page without a kernel has the still picture in
+Pictures are stored in 256 colors. What a slider shows is not stored: a page without a kernel has the still picture in
 the cell above. Needs the extra `notebooks`.
 """
 
@@ -14,7 +14,7 @@ import nbformat
 from nbclient import NotebookClient
 from PIL import Image
 
-COLORS = 64
+COLORS = 256
 FOLDER = Path(__file__).parent
 
 
