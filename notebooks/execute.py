@@ -51,8 +51,8 @@ def smaller(output):
 
 
 if __name__ == "__main__":
-    chosen = [Path(name) for name in sys.argv[1:]] or sorted(FOLDER.rglob("[0-9]*.ipynb"))
-    for path in chosen:
+    every = sorted(FOLDER.glob("*.ipynb")) + sorted(FOLDER.glob("exercises/*.ipynb"))  # not Jupyter's checkpoints
+    for path in [Path(name) for name in sys.argv[1:]] or every:
         start = time.perf_counter()
         execute(path)
         print(f"{path.name}: {time.perf_counter() - start:.0f} s, {path.stat().st_size / 1000:.0f} kB", flush=True)
