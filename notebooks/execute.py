@@ -1,6 +1,6 @@
 """Execute notebooks from scratch and keep their outputs, small: python notebooks/execute.py [NOTEBOOK ...]
 
-Pictures are stored in 64 colors. What a slider shows is not stored: a page without a kernel has the still picture in
+Pictures are stored in 256 colors. What a slider shows is not stored: a page without a kernel has the still picture in
 the cell above. Needs the extra `notebooks`.
 """
 
@@ -14,7 +14,7 @@ import nbformat
 from nbclient import NotebookClient
 from PIL import Image
 
-COLORS = 64
+COLORS = 256
 FOLDER = Path(__file__).parent
 
 
@@ -51,8 +51,8 @@ def smaller(output):
 
 
 if __name__ == "__main__":
-    chosen = [Path(name) for name in sys.argv[1:]] or sorted(FOLDER.rglob("[0-9]*.ipynb"))
-    for path in chosen:
+    every = sorted(FOLDER.glob("*.ipynb")) + sorted(FOLDER.glob("exercises/*.ipynb"))  # not Jupyter's checkpoints
+    for path in [Path(name) for name in sys.argv[1:]] or every:
         start = time.perf_counter()
         execute(path)
         print(f"{path.name}: {time.perf_counter() - start:.0f} s, {path.stat().st_size / 1000:.0f} kB", flush=True)

@@ -149,6 +149,7 @@ def test_a_quantizer_of_the_laplace_density_is_measured():
         (lambda x: 0.0, "[0.01, 0.8]"),
         (lambda x: x * math.nan, "[0.01, 0.8]"),
         (lambda x: x, "[0.01, 0.8]"),
+        (lambda x: x[:2], "shape"),
         (3.0, "function"),
     ):
         found = exercises.laplace_quantizer(wrong)

@@ -56,7 +56,7 @@ def importance(
     rows, columns = np.nonzero(np.ma.getmaskarray(shown))
     if len(rows):
         ax.plot(columns, rows, "x", color=GRAY)
-        label += "; ×: zero"
+        ax.set_xlabel("×: zero")
     ax.set(xticks=[], yticks=[])
     ax.figure.colorbar(image, ax=ax, label=label)
     return ax

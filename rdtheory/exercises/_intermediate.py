@@ -1,0 +1,65 @@
+"""Answers to the second sheet: test channels, slopes, bounds of linear models, a neuron, rounding."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rdtheory import distortion, sources
+from rdtheory.exercises._answers import Verdict, check_numbers, rate_and_distortion
+from rdtheory.limits import closed_form, discrete, linear
+from rdtheory.models import relu
+
+__all__ = [
+    "best_scale",
+    "coin_channel",
+    "critical_slope",
+    "linear_bounds",
+    "quantizer_gap",
+]
+
+
+def coin_channel(answer) -> Verdict:
+    """The channel that attains R(0.1) of a coin with P(X = 1) = 0.3: [x, y] = P(y given x), (2, 2)."""
+    law, d = jnp.array([0.7, 0.3]), distortion.hamming(2)
+    point = discrete.rate_at(law, d, 0.1)
+    reference = discrete.test_channel(point.reproduction_pmf, d, point.slope)
+    hint = "backwards it is symmetric, P(x given y) = 0.1 for x ≠ y: find q(y) from p(x), then use Bayes"
+    return check_numbers(answer, reference, hint)
+
+
+def critical_slope(answer) -> Verdict:
+    """The slope -dR/dD at which the code of that coin stops to use the rarer face: a number, bits per unit of D."""
+    reference = -jax.grad(closed_form.bernoulli, argnums=1)(0.3, 0.3 * (1 - 1e-9))
+    return check_numbers(
+        answer, reference, "the face is given up where R(D) ends, at D = p: differentiate h there", bits=True
+    )
+
+
+def linear_bounds(answer) -> Verdict:
+    """Two numbers, bits: the bound of Theorem 1 and R(D), for D = 0.5.
+
+    Two Gaussian weights of variance 1 and correlation 0.9, two uncorrelated inputs of variance 1.
+    """
+    cov = jnp.array([[1.0, 0.9], [0.9, 1.0]])
+    bound, exact = linear.lower_bound(cov, jnp.ones(2), 0.5), linear.rate(cov, jnp.eye(2), 0.5)
+    hint = (
+        "the bound fills weights, ½ log det Σ_W - Σ ½ log D_i; R(D) fills the eigenvalues 1.9 and 0.1, one under water"
+    )
+    return check_numbers(answer, [bound.rate, exact.rate], hint, bits=True)
+
+
+def best_scale(answer) -> Verdict:
+    """Two numbers for a ReLU neuron w = (1, 2, 2) pruned to (0, 2, 2), inputs N(0, I).
+
+    The factor by which the pruned weights should be multiplied, and the distortion that this leaves.
+    """
+    found = relu.best_scale(jnp.array([1.0, 2.0, 2.0]), jnp.array([0.0, 2.0, 2.0]), jnp.eye(3))
+    hint = "E f_u f_v = ‖u‖‖v‖ (sin θ + (π - θ) cos θ)/2π; the distortion is a quadratic function of the factor"
+    return check_numbers(answer, [found.scale, found.distortion], hint)
+
+
+def quantizer_gap(answer) -> Verdict:
+    """Bits above R(D) of rounding N(0, 1) to whole numbers, with an entropy code; decoded as those: a number."""
+    rate, D = rate_and_distortion(sources.gaussian(1.0), 10.0, np.round)
+    hint = "entropy of the whole numbers' probabilities, less ½ log(1/D); D = E(X - round X)² is an integral, near 1/12"
+    return check_numbers(answer, rate - float(closed_form.gaussian(1.0, D)), hint, bits=True)
