@@ -147,7 +147,7 @@ def test_compressed_weights_come_back_within_the_distortion(layer):
 
 def test_what_cannot_be_compressed_is_one_line_and_exit_2_and_leaves_nothing(layer):
     folder, _, _ = layer
-    (folder / "bad.rd").write_bytes(b"RD\x01 and nothing that could be a bitstream")
+    (folder / "bad.rd").write_bytes(b"RD\x02 and nothing that could be a bitstream")
     (folder / "bad.npz").write_bytes((folder / "w.npz").read_bytes()[:300])
     before = sorted(folder.iterdir())
     wanted, out = ("--inputs", str(folder / "x.npz"), "--distortion"), ("--out", str(folder / "new"))

@@ -12,6 +12,7 @@ def found(tmp_path_factory):
     return compressed_networks.requirements(1, tmp_path_factory.mktemp("digits") / "results.jsonl")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("line", range(REQUIRED))
 def test_required_of_compressed_networks(found, line):
     assert len(found) == REQUIRED

@@ -13,7 +13,7 @@ from rdtheory.experiment import compressors, records, run, trained
 
 FIXED = ("exact k-means", "Lloyd", "exact k-means, Jacobian", "gradient + curvature", "exact k-means + feedback")
 
-QUICK = ("Jacobian", "Fisher", "exact k-means + feedback", "water-filled + feedback", "weighted SVD")  # that choose
+QUICK = ("Jacobian", "Fisher", "water-filled + feedback", "weighted SVD")  # that choose
 
 
 def command(*arguments, first=""):

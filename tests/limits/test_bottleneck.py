@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import minimize
 
 from rdtheory.limits.bottleneck import TOL, rate_at
-from tests import oracles
+from tests import long, oracles
 from tests.transforms import assert_only_bad_items_are_nan
 
 rng = np.random.default_rng(17)
@@ -133,7 +133,7 @@ JOINTS = rng.dirichlet(np.ones(4), size=3).reshape(3, 2, 2)
 WANTED = np.array([0.3 * information(joint) for joint in JOINTS])
 
 
-@pytest.mark.parametrize("bad", [(2 * JOINTS[0], 0.0), (JOINTS[0], -1.0), (JOINTS[0], 5.0)])
+@pytest.mark.parametrize("bad", [(2 * JOINTS[0], 0.0), long((JOINTS[0], -1.0)), long((JOINTS[0], 5.0))])
 def test_an_invalid_item_of_a_batch_of_bottlenecks_is_nan(bad):
     assert_only_bad_items_are_nan(functools.partial(rate_at, max_steps=1), [JOINTS, WANTED], bad, 1)
 

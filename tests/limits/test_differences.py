@@ -10,7 +10,7 @@ from scipy.integrate import quad
 from rdtheory import sources
 from rdtheory.limits import _cells, _difference, continuous
 from rdtheory.limits._law import law_of
-from tests import oracles
+from tests import long, oracles
 
 LN2 = np.log(2)
 MIXTURE = sources.gaussian_mixture(jnp.array([0.3, 0.7]), jnp.array([-2.0, 1.0]), jnp.array([0.5, 1.0]))
@@ -39,7 +39,7 @@ def scipy_integral(function, low, high, points):
 # Against closed forms and other methods ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rate", [0.25, 1.0, 2.0])
+@pytest.mark.parametrize("rate", [long(0.25), 1.0, long(2.0)])
 def test_laplace_under_absolute_error(rate):
     """Shannon's lower bound is met: R(D) = log2(scale / D)."""
     result = continuous.rate_at(sources.laplace(2.0), 2.0 * 2.0**-rate, difference=abs)
@@ -244,6 +244,7 @@ def test_bad_differences_are_named(difference, message):
         continuous.rate_at(sources.gaussian(1.0), 0.1, difference=difference)
 
 
+@pytest.mark.long
 def test_a_distortion_without_a_mean_leaves_an_interval_and_no_nan():
     result = continuous.rate_at(sources.student_t(3.0), 0.5, difference=4.0, max_steps=1)
     assert 0 <= result.lower <= result.upper

@@ -8,6 +8,7 @@ import pytest
 import rdtheory as rd
 from rdtheory import distortion
 from rdtheory.limits import _axes, _certificate, _choose, _interior_point, _problem, _structured
+from tests import long
 
 
 def gaussian(points, width=4.0):
@@ -101,7 +102,7 @@ def test_it_agrees_with_the_matrix(problem):
     np.testing.assert_allclose(low.value, R + s * D, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("steps", [1, 15, 10_000])
+@pytest.mark.parametrize("steps", [1, long(15), 10_000])
 def test_the_certificate_is_what_the_dense_formulas_give(problem, steps):
     p, d, dense, s = problem
     point = jax.tree.map(lambda x: x[0], rd.curve(p, d, jnp.array([s]), max_steps=steps))

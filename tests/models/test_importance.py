@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 
 from rdtheory import importance
 from rdtheory.models import _kronecker
+from tests import long
 from tests.transforms import assert_only_bad_items_are_nan, assert_transforms_agree
 
 rng = np.random.default_rng(5)
@@ -235,7 +236,7 @@ def test_independent_inputs_and_output_gradients_give_an_exact_product_in_one_sw
         ("relu", ("hidden", "kernel"), "jacobian"),
         ("smooth", ("output",), "jacobian"),
         ("smooth", ("output",), "fisher"),
-        ("conv", (0,), "fisher"),
+        long("conv", (0,), "fisher"),
     ],
 )
 def test_the_factors_are_the_nearest_product(name, leaf, kind):

@@ -249,6 +249,7 @@ def test_one_small_hidden_layer_reads_digits_at_96_percent():
     assert_reaches(0.96, networks.mlp([64, 32, 10]), datasets.digits(), epochs=60, batch_size=32, learning_rate=3e-3)
 
 
+@pytest.mark.long
 def test_mnist_is_read_at_95_percent():
     assert_reaches(0.95, networks.lenet_5(), datasets.mnist5k(), epochs=8, batch_size=32, learning_rate=2e-3)
 

@@ -213,6 +213,7 @@ def test_a_far_origin_does_not_hide_small_differences():
     np.testing.assert_array_equal(near.labels, far.labels)
 
 
+@pytest.mark.long
 def test_a_million_weights_at_sixteen_levels():
     values, importance = rng.normal(size=10**6), rng.uniform(0.1, 2.0, size=10**6)
     start = time.process_time()

@@ -9,6 +9,7 @@ from scipy.optimize import minimize
 
 from rdtheory import quantize
 from rdtheory.schemes._coded_size import adaptive_bits
+from tests import long
 from tests.transforms import assert_transforms_agree
 
 rng = np.random.default_rng(12)
@@ -209,7 +210,7 @@ def test_an_infinite_ratio_and_the_finite_one_of_the_same_code_are_told_apart_at
 # One level for a model ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rate", [0.3, 1.5, 4.0])
+@pytest.mark.parametrize("rate", [long(0.3), 1.5, long(4.0)])
 def test_the_rate_is_met_and_the_level_is_common(rate):
     weights = [WEIGHTS, 0.05 * WEIGHTS[:20, :10]]
     importance = [HEAVY, 50.0]
@@ -229,6 +230,7 @@ def test_the_rate_is_met_and_the_level_is_common(rate):
     assert sum(finer) / sum(w.size for w in weights) > rate - 0.01
 
 
+@pytest.mark.long
 def test_water_filling_beats_one_step_for_all_where_importances_differ():
     weights, importance = [WEIGHTS, WEIGHTS[:, :10]], [HEAVY, 100 * np.ones((40, 1))]
     errors = {}
