@@ -368,7 +368,7 @@ class Quantized(NamedTuple):
 
     labels: Int[Array | np.ndarray, "..."]  #: in the shape of the weights
     step: Float[Array | np.ndarray, "..."] | None = (
-        None  #: >= 0, broadcasts against the labels; 0 or infinite: the weight is zero; None: 1, in float32
+        None  #: >= 0, broadcasts against the labels; 0 or infinite: the weight is zero; without a codebook None is 1
     )
     codebook: Float[Array | np.ndarray, " levels"] | None = None  #: values of the labels 0, 1, ...; without it, a grid
     #: int8, 128ths of a step, for the labels -m..m; beyond, the outermost: (2m + 1,), or (2, 2m + 1) by q

@@ -86,6 +86,8 @@ def charge(source: Source, work: int) -> None:
 def put_array(sink: Sink, array: np.ndarray, *, shape_known: bool = False) -> None:
     """Dtype and shape; without the shape, the dtype of a number."""
     shape = () if shape_known else array.shape
+    if len(shape) > AXES:
+        raise ValueError(f"arrays have {AXES} axes at most in a bitstream, got {len(shape)}")
     put_number(sink, DTYPES.index(array.dtype.newbyteorder("<")) + len(DTYPES) * len(shape))
     for size in shape:
         put_number(sink, size)
@@ -100,7 +102,7 @@ def take_array(source: Source, known: tuple[int, ...] | None = None) -> tuple[np
     if 0 in shape:
         raise ValueError(f"the header of the bitstream names an array without entries, {shape}")
     size = math.prod(shape)
-    if size > source[2][0]:
+    if DTYPES[code].kind != "f" and size > source[2][0]:  # floats stand there byte by byte, or are labels of a list
         raise ValueError(f"the bitstream claims an array of {size} entries, more than its length allows")
     return DTYPES[code], shape, size
 

@@ -167,7 +167,8 @@ def _checksum(body: bytes, withheld: list[np.ndarray]) -> bytes:
     """CRC-32 of the bytes, and of what the decoder is to know without them."""
     crc = zlib.crc32(body)
     for classes in withheld:
-        crc = zlib.crc32(classes.astype("<i8").tobytes(), crc)
+        for numbers in (np.array(classes.shape), classes):
+            crc = zlib.crc32(numbers.astype("<i8").tobytes(), crc)
     return crc.to_bytes(4, "little")
 
 
@@ -214,7 +215,9 @@ def _take(source: Source, where: str, depth: int) -> PyTree:
                 keys.append(take_bytes(source, take_number(source)).decode())
             except UnicodeDecodeError as error:
                 raise ValueError(f"the bitstream holds a key in {where} that is not text") from error
-        name = repr(keys[-1]) if kind == DICT else place
+        name = (
+            repr(keys[-1][:32]) if kind == DICT else place
+        )  # a long one, copied for each child, would take its square
         items.append(_take(source, f"{where}[{name}]", depth + 1))
     if len(set(keys)) < len(keys):
         raise ValueError(f"the bitstream holds a key in {where} twice")

@@ -132,11 +132,18 @@ def test_classes_that_a_decoder_knows_are_not_sent():
         (known[:1], "the classes are not those"),
         ([known[0], (other.classes + 1) % 4], "the classes are not those"),
         ([*known, known[0]], "the classes are not those"),
+        ([known[0], other.classes.ravel()], "the classes are not those"),  # their shape is that of the labels
     ]:
         with pytest.raises(ValueError, match=message):
             bitstream.decode(short, given_classes)
     with pytest.raises(ValueError, match="stream holds the classes"):
         bitstream.decode(sent, known)
+
+
+def test_a_long_codebook_after_much_work_comes_back():
+    codebook = np.arange(1, 4501).astype(np.uint16).view(np.float16)
+    tree = [Quantized(np.zeros(8_000_000, np.int8)), Quantized(np.array([0]), codebook=codebook)]
+    assert_same(bitstream.decode(bitstream.encode(tree)), tree)
 
 
 def test_a_stream_written_once_stays_readable():

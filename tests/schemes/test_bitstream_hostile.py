@@ -195,6 +195,13 @@ def test_little_is_allocated_for_what_a_stream_only_claims():
         assert peak < most
 
 
+def test_a_long_key_takes_time_in_proportion():
+    start = time.process_time()
+    key, items = [192, 132, 61, *b"a" * 1_000_000], [208, 134, 3, *bytes(50_000)]
+    assert len(bitstream.decode(crafted([DICT, 1, *key, LIST, *items]))) == 1
+    assert time.process_time() - start < SECONDS
+
+
 # What cannot be encoded -----------------------------------------------------------------------------------------------
 
 GRID = Quantized(gaussian_labels(6, 1.0).reshape(2, 3), STEP)
@@ -218,6 +225,7 @@ def deep(levels):
         (GRID._replace(labels=GRID.labels * 1.0), ValueError, "labels must not have dtype float64"),
         (GRID._replace(labels=GRID.labels.astype(np.uint64)), ValueError, "dtype uint64"),
         (GRID._replace(labels=GRID.labels[:0]), ValueError, "labels must not be empty"),
+        ([Quantized(np.zeros((1,) * 33, np.int8))], ValueError, "32 axes at most in a bitstream, got 33"),
         (GRID._replace(step=np.ones((2, 1, 1))), ValueError, "step must broadcast against the labels, \\(2, 3\\)"),
         (GRID._replace(step=np.float32(-1)), ValueError, "step must be >= 0"),
         (GRID._replace(step=np.float32(np.nan)), ValueError, "step must be >= 0"),
