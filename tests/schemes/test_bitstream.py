@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 from rdtheory import bitstream, quantize
 from rdtheory.results import Quantized
-from rdtheory.schemes import _bitstream_models, _entropy
+from rdtheory.schemes import _bitstream_models, _entropy, _trellis_states
 
 STEP = np.float32(0.25)
 EIGHT_STATES = np.array([5, 2], np.int32)
@@ -239,6 +239,20 @@ def test_what_is_certain_costs_nothing():
     one = zeros.copy()
     one[12345] = 1
     assert len(bitstream.encode(Quantized(one, STEP))) < 40
+
+
+def test_contexts_that_ask_more_work_than_they_save_bytes_are_not_used():
+    """Known the state, a label here takes one bit; but a table for each of 256 states takes 148 kB of padding."""
+    rng, taps, state, labels = np.random.default_rng(0), np.array([166, 121], np.int32), 0, []
+    following = _trellis_states.transitions(taps)
+    for bit in rng.integers(0, 2, 20_000):
+        labels.append(2 * state + bit)
+        state = following[state, bit]
+    labels[-2:] = [-10_000, 10_000]
+    leaf = Quantized(np.array(labels, np.int16), taps=taps)
+    data = bitstream.encode(leaf)
+    assert_same(bitstream.decode(data), leaf)
+    assert len(data) < 20_000 * 11 / 8  # a density for 512 labels, whatever the state
 
 
 @pytest.mark.parametrize("size", [2, 3, 100, 2**16 + 1])
