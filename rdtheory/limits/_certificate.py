@@ -15,6 +15,7 @@ from jax.scipy.special import xlogy
 
 from rdtheory.limits import _axes, _problem
 from rdtheory.limits._axes import Columns, Squares
+from rdtheory.limits._mirror import Folded
 from rdtheory.limits._problem import LN2, Problem, finite_or_zero, log_letters, rounding, scaled_kernel, times
 from rdtheory.limits._structured import Streamed
 
@@ -23,7 +24,7 @@ Price = Callable[[Array, Array], tuple[Array, Array]]
 
 
 class View(NamedTuple):
-    excess: Array | Columns | Streamed  # (n, k), of the letters that q lives on
+    excess: Array | Columns | Streamed | Folded  # (n, k), of the letters that q lives on
     letters: Array  # (k,) which they are
 
 
@@ -53,7 +54,8 @@ def all_letters(problem: Problem) -> View:
     return View(_problem.excess(problem), jnp.arange(len(problem.usable)))
 
 
-def moments(p: Array, excess: Array | Columns | Streamed, q: Array, s: Array) -> Moments:
+def moments(p: Array, excess: Array | Columns | Streamed | Folded, q: Array, s: Array) -> Moments:
+    assert not isinstance(excess, Folded)  # certificates are of the whole problem
     if not isinstance(excess, Array):
         if isinstance(excess, Streamed):
             z, first, second = excess.sums(q, s, scaled_kernel)

@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -12,18 +12,19 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 from threadpoolctl import ThreadpoolController
 
-from rdtheory import _checks
 from rdtheory.distortion import Grid, Samples
-from rdtheory.limits import _axes, _blahut_arimoto, _columns, _rows, _slope_search, _structured
+from rdtheory.limits import _axes, _blahut_arimoto, _columns, _mirror, _padding, _rows, _slope_search, _structured
 from rdtheory.limits._axes import Squares
 from rdtheory.limits._columns import Prepared
+from rdtheory.limits._padding import Padded
 from rdtheory.limits._structured import Distortion
 from rdtheory.results import RateDistortion
 
 DIRECT = 2**21  # n m min(n, m) up to which the interior point takes all letters at once
+MIRRORED = 2**27  # the same if the problem reads the same backwards
 SIZES = (64, 192, 384, 1024)  # letters that column generation works with
+THREADED = 2**14  # entries from which on LAPACK's threads are in the way
 TOGETHER = 2**10  # entries up to which all slopes of a curve are solved at once, step by step
-PADDED = 2**20  # entries up to which a matrix is padded to one of few shapes
 PLANE = (512, 1024, 1536, 2048)  # the same on a grid of several axes
 DIRECT_PLANE = 2**10
 DENSE = 2**25  # entries of a matrix that is still factored whole if its support turns out large
@@ -44,60 +45,73 @@ def point(
     kind: str,
 ) -> RateDistortion:
     """R(D) at a slope, a distortion or a rate. `guess` is a pmf that may be about right, if the problem is large."""
-    if not isinstance(d, Grid | Samples):
-        p_padded, d_padded = _padded(p, d)
-        n, m = d_padded.shape
-        if _sizes(n, m) == [m]:
-            found = _columns.solve(p_padded, d_padded, target, tol, max_steps, kind=kind, size=m)
-            return _without_padding(found, d)
-    return _large(p, d, target, jnp.asarray(tol), jnp.asarray(max_steps), guess, kind)
+    if isinstance(d, Grid | Samples):
+        return _never_stored(p, d, target, jnp.asarray(tol), jnp.asarray(max_steps), kind)
+    padded = _padding.pad(p, d)
+    if _is_small(padded):
+        found = _whole(padded, target, tol, max_steps, kind)
+    else:
+        found = _large(padded, target, jnp.asarray(tol), jnp.asarray(max_steps), guess, kind)
+    return _padding.unpad(found, padded, d.shape[1])
+
+
+def _never_stored(
+    p: Array, d: Grid | Samples, target: Array, tol: Array, max_steps: Array, kind: str
+) -> RateDistortion:
+    d = _axes.known(d) if isinstance(d, Grid) else d
+
+    def solve() -> RateDistortion:
+        if isinstance(d, Squares):
+            return _grown(_columns.prepare(p, d, target, kind=kind), target, tol, max_steps, kind)
+        return _coarse_first(p, d, target, tol, max_steps, kind)
+
+    return _with_one_thread(solve, p, d, target)
 
 
 def _large(
-    p: Array, d: Distortion, target: Array, tol: Array, max_steps: Array, guess: Array | None, kind: str
+    padded: Padded, target: Array, tol: Array, max_steps: Array, guess: Array | None, kind: str
 ) -> RateDistortion:
-    if isinstance(d, Grid):
-        d = _axes.known(d)
-    if isinstance(d, Squares):
-        return _with_one_thread(
-            lambda: _grown(_columns.prepare(p, d, target, kind=kind), target, tol, max_steps, kind), p, d, target
-        )
-    if isinstance(d, Grid | Samples):
-        return _with_one_thread(lambda: _coarse_first(p, d, target, tol, max_steps, kind), p, d, target)
-    p_padded, d_padded = _padded(p, d)
-    m = d_padded.shape[1]
-    guess = None if guess is None else jnp.pad(guess, (0, m - len(guess)))
+    p, d, _ = padded
+    m = d.shape[1]
+    guess = None if guess is None else _padding.pad_pmf(guess, padded)
 
     def solve() -> RateDistortion:
-        fewer = _rows.fewer(p_padded, d_padded)
+        fewer = _rows.fewer(p, d)
         if fewer is None:
-            return _grown(_columns.prepare(p_padded, d_padded, target, kind=kind), target, tol, max_steps, kind, guess)
+            return _grown(_columns.prepare(p, d, target, kind=kind), target, tol, max_steps, kind, guess)
         # Rows are few, so columns need not be: a solution on 64 letters that fails is a poor place to go on from.
         ends = (SIZES[1] if guess is None else 0, m // 4)
         found = _grown(_columns.prepare(*fewer, target, kind=kind), target, tol / 2, max_steps, kind, guess, ends)
-        return _from_there(p_padded, d_padded, target, tol, max_steps, kind, found, found.reproduction_pmf)
+        return _from_there(p, d, target, tol, max_steps, kind, found, found.reproduction_pmf)
 
-    return _without_padding(_with_one_thread(solve, p, d, target), d)
+    return _with_one_thread(solve, p, d, target)
 
 
 def directly(p: Array, d: Array, slope: Array, tol: ArrayLike, max_steps: ArrayLike) -> RateDistortion:
     """R(D) at a slope by the interior point on all letters, whatever the size."""
-    p_padded, d_padded = _padded(p, d)
-    size, kind = d_padded.shape[1], _slope_search.SLOPE
-
-    def whole() -> RateDistortion:
-        return _columns.solve(p_padded, d_padded, slope, tol, max_steps, kind=kind, size=size)
-
-    return _without_padding(_with_one_thread(whole, p, d, slope), d)
+    padded = _padding.pad(p, d, whole=True)
+    return _padding.unpad(_whole(padded, slope, tol, max_steps, _slope_search.SLOPE), padded, d.shape[1])
 
 
-def _with_one_thread(solve: Callable[[], RateDistortion], *arguments: Array | Distortion) -> RateDistortion:
+def _whole(padded: Padded, target: Array, tol: ArrayLike, max_steps: ArrayLike, kind: str) -> RateDistortion:
+    p, d, mirrored = padded
+
+    def solve() -> RateDistortion:
+        return _columns.solve(p, d, target, tol, max_steps, kind=kind, size=d.shape[1], mirrored=mirrored)
+
+    return _with_one_thread(solve, p, d, target)
+
+
+def _with_one_thread(
+    solve: Callable[[], RateDistortion], p: Array, d: Distortion, *others: ArrayLike | None
+) -> RateDistortion:
     """What `solve` returns, computed while LAPACK has one thread.
 
     Its threads wait for each other in a loop. Beside XLA's own, or on a busy machine, that makes a factorization up to
-    a hundred times slower.
+    a hundred times slower. Of small problems setting the number would take a tenth of the time.
     """
-    if any(isinstance(x, Tracer) for x in jax.tree.leaves(arguments)):
+    n, m = _structured.shape(d)
+    if n * m < THREADED or any(isinstance(x, Tracer) for x in jax.tree.leaves((p, d, others))):
         return solve()
     with _blas().limit(limits=1, user_api="blas"):
         return jax.block_until_ready(solve())
@@ -111,9 +125,14 @@ def _blas() -> ThreadpoolController:
 
 def curve(p: Array, d: Distortion, slopes: Array, tol: ArrayLike, max_steps: ArrayLike) -> RateDistortion:
     """R(D) at many slopes."""
-    n, m = _structured.shape(d)
-    if not isinstance(d, Grid | Samples) and _sizes(n, m) == [m]:
-        return _without_padding(_small_curve(*_padded(p, d), slopes, tol, max_steps), d)
+    if not isinstance(d, Grid | Samples):
+        padded = _padding.pad(p, d)
+        if _is_small(padded):
+
+            def solve() -> RateDistortion:
+                return _small_curve(padded.p, padded.d, slopes, tol, max_steps, mirrored=padded.mirrored)
+
+            return _padding.unpad(_with_one_thread(solve, p, d, slopes), padded, d.shape[1])
     if any(isinstance(x, Tracer) for x in jax.tree.leaves((p, d, slopes, tol, max_steps))):
         return lax.map(lambda s: point(p, d, s, tol, max_steps, kind=_slope_search.SLOPE), slopes)
     points: dict[int, RateDistortion] = {}
@@ -126,39 +145,14 @@ def curve(p: Array, d: Distortion, slopes: Array, tol: ArrayLike, max_steps: Arr
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(points[i] for i in range(len(slopes))))
 
 
-@jax.jit
-def _small_curve(p: Array, d: Array, slopes: Array, tol: Array, max_steps: Array) -> RateDistortion:
+@partial(jax.jit, static_argnames="mirrored")
+def _small_curve(p: Array, d: Array, slopes: Array, tol: Array, max_steps: Array, *, mirrored: bool) -> RateDistortion:
+    size, kind = d.shape[1], _slope_search.SLOPE
+
     def at(s: Array) -> RateDistortion:
-        return _columns.solve(p, d, s, tol, max_steps, kind=_slope_search.SLOPE, size=d.shape[1])
+        return _columns.solve(p, d, s, tol, max_steps, kind=kind, size=size, mirrored=mirrored)
 
     return jax.vmap(at)(slopes) if d.size <= TOGETHER else lax.map(at, slopes)
-
-
-def _padded(p: Array, d: Array) -> tuple[Array, Array]:
-    """With letters of no mass and letters that may not be used, so that few shapes are ever compiled.
-
-    Not if spread over devices: their shares are the caller's choice.
-    """
-    if d.size > PADDED or _checks.is_spread(d) or _checks.is_spread(p):
-        return p, d
-    n, m = d.shape
-    rows, columns = _bucket(n) - n, _bucket(m) - m
-    if not rows and not columns:
-        return p, d
-    xp, p, d = _checks.look(p, d)
-    d = xp.pad(xp.pad(d, ((0, 0), (0, columns)), constant_values=np.inf), ((0, rows), (0, 0)))
-    return jnp.asarray(xp.pad(p, (0, rows))), jnp.asarray(d)
-
-
-def _bucket(count: int) -> int:
-    """Least of 8, 16, 32, 48, 64, 96, 128, 192, ... that is not below `count`."""
-    power = max(8, 1 << (count - 1).bit_length())
-    return 3 * power // 4 if count <= 3 * power // 4 and power >= 64 else power
-
-
-def _without_padding(result: RateDistortion, d: Array) -> RateDistortion:
-    q = result.reproduction_pmf
-    return result if q.shape[-1] == d.shape[1] else result._replace(reproduction_pmf=q[..., : d.shape[1]])
 
 
 def _coarse_first(
@@ -246,8 +240,10 @@ def _grown(
     for size in others:
 
         def again(before: RateDistortion = result, size: int = size) -> RateDistortion:
-            left = jnp.maximum(max_steps - before.steps, 1)
-            after = _columns.improve(prepared, target, tol, left, before.reproduction_pmf, kind=kind, size=size)
+            left, guess = jnp.maximum(max_steps - before.steps, 1), before.reproduction_pmf
+            mirrored = not isinstance(d, Grid | Samples) and size == m and n % 2 == m % 2 == 0
+            mirrored = mirrored and _mirror.is_mirrored(p, d)
+            after = _columns.improve(prepared, target, tol, left, guess, kind=kind, size=size, mirrored=mirrored)
             return _better(before, after)
 
         result = _unless_converged(result, again)
@@ -266,6 +262,12 @@ def _teeth(d: Squares, target: Array, kind: str) -> int:
     if kind != _slope_search.SLOPE or isinstance(target, Tracer):
         return 0
     return 3 * int(jnp.sum(_axes.comb(d, target, PLANE[-1])[1])) // 2
+
+
+def _is_small(padded: Padded) -> bool:
+    """Whether the interior point takes all letters at once."""
+    n, m = padded.d.shape
+    return _sizes(n, m) == [m] or (padded.mirrored and n * m * min(n, m) <= MIRRORED)
 
 
 def _sizes(n: int, m: int) -> list[int]:

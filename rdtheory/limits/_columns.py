@@ -19,6 +19,7 @@ from rdtheory.limits import _axes, _certificate, _problem, _slope_search, _struc
 from rdtheory.limits._axes import Squares
 from rdtheory.limits._blahut_arimoto import COLUMN_GENERATION, INTERIOR_POINT, result_of
 from rdtheory.limits._certificate import Point, View
+from rdtheory.limits._mirror import Folded, fold, unfold
 from rdtheory.limits._problem import LN2, STORED, Problem, scaled_kernel
 from rdtheory.limits._slope_search import DISTORTION, NUDGE, SLOPE, Search
 from rdtheory.limits._structured import Distortion
@@ -49,12 +50,20 @@ class Prepared(NamedTuple):
     kernel: Array | None  # at that slope, of every letter, where it is worth storing
 
 
-@partial(jax.jit, static_argnames=("kind", "size"))
+@partial(jax.jit, static_argnames=("kind", "size", "mirrored"))
 def solve(
-    p: Array, d: Distortion, target: Array, tol: Array, max_steps: Array, *, kind: str, size: int
+    p: Array,
+    d: Distortion,
+    target: Array,
+    tol: Array,
+    max_steps: Array,
+    *,
+    kind: str,
+    size: int,
+    mirrored: bool = False,
 ) -> RateDistortion:
     """The point of R(D) at a slope, a distortion or a rate."""
-    return improve(prepare(p, d, target, kind=kind), target, tol, max_steps, kind=kind, size=size)
+    return improve(prepare(p, d, target, kind=kind), target, tol, max_steps, kind=kind, size=size, mirrored=mirrored)
 
 
 def prepare(p: Array, d: Distortion, target: Array, *, kind: str) -> Prepared:
@@ -75,7 +84,7 @@ def _prepare(p: Array, d: Distortion, target: Array, *, kind: str, stored: bool)
     return Prepared(without, slopes, fixed, kernel)
 
 
-@partial(jax.jit, static_argnames=("kind", "size"))
+@partial(jax.jit, static_argnames=("kind", "size", "mirrored"))
 def improve(
     prepared: Prepared,
     target: Array,
@@ -85,10 +94,12 @@ def improve(
     *,
     kind: str,
     size: int,
+    mirrored: bool = False,
 ) -> RateDistortion:
     """The same on `size` letters at a time. `guess` is a pmf to take the first ones from.
 
     Straight pieces are looked for only without one, on all letters: that costs as much as finding the point, twice.
+    With `mirrored` the problem reads the same backwards, which all letters at once make use of.
     """
     problem, slopes, fixed, _ = prepared
     p, m = problem.p, len(problem.usable)
@@ -109,9 +120,15 @@ def improve(
     q = q / jnp.sum(q)
 
     if size == m:
-        view = _certificate.all_letters(problem)
-        found = search(view, q, s, tol / 4, max_steps, guess is None, jnp.asarray(guess is None))
-        point, steps, method = certify(view, found.hit.q, found.hit.s), found.steps, INTERIOR_POINT
+        view, cold = _certificate.all_letters(problem), guess is None
+        if mirrored:
+            half = view._replace(excess=Folded(_problem.excess(problem)))
+            found = search(half, fold(q), s, tol / 4, max_steps, cold, jnp.asarray(cold))
+            q = unfold(found.hit.q)
+        else:
+            found = search(view, q, s, tol / 4, max_steps, cold, jnp.asarray(cold))
+            q = found.hit.q
+        point, steps, method = certify(view, q, found.hit.s), found.steps, INTERIOR_POINT
         # A probe that did not come to its end tells nothing.
         probed = jnp.where((steps < max_steps) & (point.gap <= tol), found.probed, jnp.nan)
     else:

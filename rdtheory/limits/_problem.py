@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from rdtheory.distortion import Grid, Samples
-from rdtheory.limits import _axes, _structured
+from rdtheory.limits import _axes, _mirror, _structured
 from rdtheory.limits._axes import Columns, Kernel, Squares
+from rdtheory.limits._mirror import Folded
 from rdtheory.limits._structured import Distortion, Streamed
 
 LN2 = math.log(2)
@@ -146,17 +147,26 @@ def scaled_kernel(excess: Array, s: Array) -> Array:
     return jnp.where(jnp.isfinite(excess), jnp.exp2(exponent), 0.0)
 
 
-def kernel(excess: Array | Columns, s: Array) -> Array | Kernel:
+def kernel(excess: Array | Columns | Folded, s: Array) -> Array | Kernel:
+    if isinstance(excess, Folded):
+        return _mirror.fold_matrix(scaled_kernel(excess.whole, s))
     return _axes.kernel(excess, s, scaled_kernel) if isinstance(excess, Columns) else scaled_kernel(excess, s)
 
 
-def sums(excess: Array | Columns, kernel: Array | Kernel, q: Array) -> tuple[Array, Array]:
+def costs(excess: Array | Folded, kernel: Array, s: Array) -> Array:
+    """K excess."""
+    if isinstance(excess, Folded):
+        return _mirror.fold_matrix(costs(excess.whole, scaled_kernel(excess.whole, s), s))
+    return finite_or_zero(excess * kernel)
+
+
+def sums(excess: Array | Columns | Folded, kernel: Array | Kernel, s: Array, q: Array) -> tuple[Array, Array]:
     """Σ_y q K and Σ_y q K excess, for every x."""
     if isinstance(kernel, Kernel):
-        z, costs, _ = _axes.sums(kernel, q)
-        return z, costs
-    costs = jnp.asarray(excess) * kernel
-    return kernel @ q, finite_or_zero(costs) @ q
+        z, spent, _ = _axes.sums(kernel, q)
+        return z, spent
+    assert not isinstance(excess, Columns)
+    return kernel @ q, costs(excess, kernel, s) @ q
 
 
 def times(s: Array, x: Array) -> Array:

@@ -14,6 +14,7 @@ from jax.scipy.linalg import cho_solve
 
 from rdtheory.limits import _certificate, _interior_point, _problem
 from rdtheory.limits._certificate import View
+from rdtheory.limits._mirror import Folded, fold
 from rdtheory.limits._problem import LN2, Problem, times
 from rdtheory.limits._structured import Streamed
 
@@ -70,7 +71,8 @@ def search(
 
     Unless `cold`, q is worth starting from.
     """
-    p, excess, live = problem.p, view.excess, q > 0
+    excess, live = view.excess, q > 0
+    p = fold(problem.p) if isinstance(excess, Folded) else problem.p
     assert not isinstance(excess, Streamed)
     allowed = _certificate.allowance(problem, target)
     accuracy = jnp.maximum(0.02 * tol, 0.1 * inner)
@@ -91,7 +93,7 @@ def search(
         # A probe is exact enough where what is left of its gap is far below s · NUDGE · D, by which two ends differ.
         accurate = jnp.where(state.found, PROBE * inner, inner)
         q, gap, steps = _interior_point.minimize(kernel, p, spread, accurate, budget - state.steps)
-        z, costs = _problem.sums(excess, kernel, q)
+        z, costs = _problem.sums(excess, kernel, s, q)
         spent = (p / z) @ costs
         rate = _certificate.free_energy(p, z) - times(s, spent)
         here = End(s, spent, rate, q)
@@ -115,8 +117,9 @@ def search(
         probed = jnp.where(jnp.stack([below, above]), spent, state.probed)
         hit = jax.tree.map(lambda a, b: jnp.where(state.found, a, b), state.hit, hit)
         smooth = state.smooth
-        if probe and kind == SLOPE and isinstance(excess, Array) and isinstance(kernel, Array):
-            smooth = jnp.where(state.found, smooth, _is_smooth(excess, kernel, p, here, z, costs))
+        if probe and kind == SLOPE and isinstance(excess, Array | Folded) and isinstance(kernel, Array):
+            entries = _problem.costs(excess, kernel, s)
+            smooth = jnp.where(state.found, smooth, _is_smooth(kernel, entries, p, here, z, costs))
         around = hit.s * jnp.where(below | above, 1 + NUDGE, 1 - NUDGE)
         steps += state.steps
         following = Search(
@@ -146,7 +149,7 @@ def search(
     return lax.while_loop(go_on, body, state)
 
 
-def _is_smooth(excess: Array, kernel: Array, p: Array, here: End, z: Array, costs: Array) -> Array:
+def _is_smooth(kernel: Array, entries: Array, p: Array, here: End, z: Array, costs: Array) -> Array:
     """Whether D(s) has a moderate derivative, even if every letter whose c is near one counts as in use.
 
     On those letters c(q, s) stays at one: H dq = b ds, with H = Aᵀ diag(p/z²) A = -∂c/∂q and b = ∂c/∂s, and the part of
@@ -157,7 +160,7 @@ def _is_smooth(excess: Array, kernel: Array, p: Array, here: End, z: Array, cost
     value, letters = lax.top_k(c, min(kernel.shape))
     near = value > 1 - NEAR
     columns = jnp.where(near[None, :], kernel[:, letters], 0.0)
-    spent = _problem.finite_or_zero(excess[:, letters] * columns)
+    spent = jnp.where(near[None, :], entries[:, letters], 0.0)
     b = -LN2 * (weights @ (spent - columns * (costs / z)[:, None]))
     scaled = jnp.sqrt(weights / z)[:, None] * columns
     norm = jnp.where(near, jnp.linalg.norm(scaled, axis=0), 1.0)

@@ -1,0 +1,85 @@
+"""Problems that read the same backwards: source and distortion unchanged if both alphabets are reversed.
+
+R(D) is convex in the channel, so the mean of an optimal channel and its mirror image is optimal too, and it is enough
+to look among channels that are their own image. Letters together with their images are half as many, and a step of the
+interior point costs an eighth. What is found is certified as any other: on the whole problem.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from rdtheory import _checks
+
+LEAST = 2**14  # entries from which on half a problem is so much cheaper that it is worth compiling
+BLOCK = 32  # rows that are compared at a time, so that the first ones tell and all stay in the cache
+TOLERANCE, ROUNDING = 1e-12, 1e-15  # of an entry, and of the largest: as |x - y| is off, below what is certified
+
+
+class Folded(NamedTuple):
+    """Excess distortion of a problem that reads the same backwards, to be solved on its first half."""
+
+    whole: Array
+
+
+def is_mirrored(p: Array, d: Array) -> bool:
+    if d.size < LEAST:
+        return False
+    xp, p, d = _checks.look(p, d)
+    if xp is not np or not _agree(p, p[::-1], 0.0):
+        return False
+    pairs = ((d[i : i + BLOCK], d[::-1, ::-1][i : i + BLOCK]) for i in range(0, -(-len(d) // 2), BLOCK))
+    return all(_agree(rows, others, ROUNDING) for rows, others in pairs)
+
+
+def _agree(a: np.ndarray, b: np.ndarray, rounding: float) -> bool:
+    with np.errstate(invalid="ignore"):
+        off = TOLERANCE * b + rounding * np.max(b, initial=0.0, where=np.isfinite(b))
+        return bool(np.all((np.abs(a - b) <= off) | (a == b)))
+
+
+def spread(p: Array, d: Array, n: int, m: int) -> tuple[Array, Array]:
+    """The same problem on n and m letters, both even, so that none is its own image."""
+    if d.shape == (n, m):
+        return p, d
+    rows, columns = _places(d.shape[0], n), _places(d.shape[1], m)
+    there = np.where(rows[:, None] < 0, 0.0, np.asarray(d)[rows][:, columns])
+    return scatter(p, n), jnp.asarray(np.where(columns < 0, np.inf, there))
+
+
+def scatter(pmf: Array, length: int) -> Array:
+    """A pmf on such letters."""
+    places = _places(len(pmf), length)
+    times = np.bincount(places[places >= 0])[places]
+    return jnp.where(places < 0, 0.0, pmf[places] / times)
+
+
+def gather(pmf: Array, length: int) -> Array:
+    """And back."""
+    side = -(-length // 2)
+    both = jnp.zeros((*pmf.shape[:-1], length)).at[..., :side].add(pmf[..., :side])
+    return both.at[..., length - side :].add(pmf[..., pmf.shape[-1] - side :])
+
+
+def _places(count: int, length: int) -> np.ndarray:
+    """Which of `count` letters each is: one in the middle comes twice, -1 stands for unused ones about it."""
+    side = -(-count // 2)
+    return np.concatenate([np.arange(side), np.full(length - 2 * side, -1), np.arange(count - side, count)])
+
+
+def fold(pmf: Array) -> Array:
+    """Probabilities of a letter or its image."""
+    half = len(pmf) // 2
+    return pmf[:half] + pmf[half:][::-1]
+
+
+def fold_matrix(matrix: Array) -> Array:
+    """To a letter or its image, each with probability a half."""
+    n, m = (length // 2 for length in matrix.shape)
+    return (matrix[:n, :m] + matrix[:n, m:][:, ::-1]) / 2
+
+
+def unfold(pmf: Array) -> Array:
+    return jnp.concatenate([pmf, pmf[::-1]]) / 2

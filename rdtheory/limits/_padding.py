@@ -1,0 +1,57 @@
+"""Matrices filled up to one of few shapes, so that few are ever compiled."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from rdtheory import _checks
+from rdtheory.limits import _mirror
+from rdtheory.results import RateDistortion
+
+PADDED = 2**20  # entries up to which that is done
+
+
+class Padded(NamedTuple):
+    p: Array
+    d: Array
+    mirrored: bool  # whether the problem reads the same backwards
+
+
+def pad(p: Array, d: Array, *, whole: bool = False) -> Padded:
+    """With letters of no mass and letters that may not be used, so that few shapes are ever compiled.
+
+    Not if spread over devices: their shares are the caller's choice.
+    """
+    n, m = d.shape
+    if (whole or d.size <= PADDED) and _mirror.is_mirrored(p, d):
+        n, m = (2 * (half if d.size > PADDED else _bucket(half)) for half in (-(-n // 2), -(-m // 2)))
+        return Padded(*_mirror.spread(p, d, n, m), True)
+    if d.size > PADDED or _checks.is_spread(d) or _checks.is_spread(p):
+        return Padded(p, d, False)
+    rows, columns = _bucket(n) - n, _bucket(m) - m
+    if not rows and not columns:
+        return Padded(p, d, False)
+    xp, p, d = _checks.look(p, d)
+    d = xp.pad(xp.pad(d, ((0, 0), (0, columns)), constant_values=np.inf), ((0, rows), (0, 0)))
+    return Padded(jnp.asarray(xp.pad(p, (0, rows))), jnp.asarray(d), False)
+
+
+def _bucket(count: int) -> int:
+    """Least of 8, 16, 32, 48, 64, 96, 128, 192, ... that is not below `count`."""
+    power = max(8, 1 << (count - 1).bit_length())
+    return 3 * power // 4 if count <= 3 * power // 4 and power >= 64 else power
+
+
+def pad_pmf(q: Array, padded: Padded) -> Array:
+    m = padded.d.shape[1]
+    return _mirror.scatter(q, m) if padded.mirrored else jnp.pad(q, (0, m - len(q)))
+
+
+def unpad(result: RateDistortion, padded: Padded, m: int) -> RateDistortion:
+    """With a reproduction pmf on the m letters that there were."""
+    q = result.reproduction_pmf
+    if q.shape[-1] == m:
+        return result
+    return result._replace(reproduction_pmf=_mirror.gather(q, m) if padded.mirrored else q[..., :m])

@@ -1,0 +1,133 @@
+"""Problems that read the same backwards are solved on half of their letters: the answers of all of them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rdtheory as rd
+from rdtheory.limits import _choose, _columns, _mirror
+from tests.limits.certificate import assert_certified
+from tests.limits.test_interior_point import NAMED, STRAIGHT
+from tests.problems import FAIR_COIN
+
+TOL = 1e-9
+
+
+def problem(n, m, *, forbidden=False, without_mass=False):
+    """The letters of one grid by those of another, |x - y|^1.5, a density with two humps."""
+    x, y = np.linspace(-2, 2, n), np.linspace(-2.5, 2.5, m)
+    p = np.exp(-((x - 1) ** 2)) + np.exp(-((x + 1) ** 2))
+    p[np.abs(x) > 1.9] *= not without_mass
+    d = np.abs(x[:, None] - y) ** 1.5
+    return FAIR_COIN._replace(
+        source_pmf=p / p.sum(), distortion_matrix=np.where(forbidden & (d > 4), np.inf, d), exact=None
+    )
+
+
+def shuffled(of):
+    rng = np.random.default_rng(2)
+    rows, columns = (rng.permutation(length) for length in of.distortion_matrix.shape)
+    matrix = of.distortion_matrix[rows][:, columns]
+    return of._replace(source_pmf=of.source_pmf[rows], distortion_matrix=matrix)
+
+
+SHAPES = [(130, 130), (131, 131), (140, 181)]
+LONG = [pytest.param((400, 45), marks=pytest.mark.long), pytest.param((45, 401), marks=pytest.mark.long)]
+
+
+@pytest.mark.parametrize("shape", SHAPES + LONG, ids=str)
+@pytest.mark.parametrize("kind", [{}, {"forbidden": True, "without_mass": True}], ids=["plain", "forbidden"])
+def test_the_answers_are_those_of_all_letters(shape, kind):
+    mirrored = problem(*shape, **kind)
+    other = shuffled(mirrored)
+    p, d = mirrored[1:3]
+    assert _mirror.is_mirrored(jnp.asarray(p), jnp.asarray(d))
+    assert not _mirror.is_mirrored(*(jnp.asarray(part) for part in other[1:3]))
+    found, wanted = (rd.interior_point(*of[1:3], 3.0) for of in (mirrored, other))
+    assert_certified(other, wanted)
+    line = [float(result.rate + 3.0 * result.distortion) for result in (found, wanted)]
+    np.testing.assert_allclose(*line, rtol=0, atol=2 * TOL)
+    on_the_curve = jax.tree.map(lambda leaf: leaf[1], rd.curve(p, d, jnp.array([0.5, 3.0])))
+    for result in (found, on_the_curve, rd.rate_at(p, d, 0.3), rd.distortion_at(p, d, 1.0)):
+        assert result.converged
+        assert_certified(mirrored, result)
+        q = result.reproduction_pmf
+        np.testing.assert_allclose(q, q[::-1], rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 10])
+def test_cut_short_it_is_honest(steps):
+    of = problem(140, 181)
+    for solve, argument in ((rd.interior_point, 3.0), (rd.rate_at, 0.3), (rd.distortion_at, 1.0)):
+        result = solve(*of[1:3], argument, max_steps=steps)
+        assert_certified(of, result)
+        assert result.steps <= steps
+        assert bool(result.converged) == bool(result.gap <= TOL)
+
+
+@pytest.mark.parametrize("name", list(STRAIGHT))
+def test_a_straight_piece_is_found_in_the_half(name):
+    """A problem and its mirror image side by side, a bit apart: R(D) is that of one of them, and so are its pieces."""
+    one, (slope, ends) = NAMED[name], STRAIGHT[name]
+    p, d = np.asarray(one.source_pmf), np.asarray(one.distortion_matrix)
+    apart = np.full(d.shape, np.inf)
+    both = np.block([[d, apart], [apart, d[::-1, ::-1]]])
+    arguments = [jnp.asarray(x) for x in (np.concatenate([p, p[::-1]]) / 2, both, slope, TOL, 1000)]
+    result = _columns.solve(*arguments, kind="slope", size=both.shape[1], mirrored=True)
+    assert result.converged
+    assert_certified(one._replace(source_pmf=arguments[0], distortion_matrix=both), result)
+    np.testing.assert_allclose(result.segment, ends, rtol=0, atol=2e-6)
+
+
+def test_what_reads_otherwise_backwards_is_not_taken_for_it():
+    p, d = (jnp.asarray(part) for part in problem(140, 140)[1:3])
+    assert _mirror.is_mirrored(p, d)
+    assert _mirror.is_mirrored(p * (1 + 1e-15 * jnp.arange(140)), d + 5e-17 * jnp.arange(140.0)[:, None])  # rounding
+    assert not _mirror.is_mirrored(p.at[3].multiply(1 + 1e-9), d)
+    assert not _mirror.is_mirrored(p, d.at[70, 3].multiply(1 + 1e-9))
+    assert not _mirror.is_mirrored(p, d.at[70, 3].set(jnp.inf))
+    assert not _mirror.is_mirrored(p, d.at[0, 0].add(1e-9))
+    assert not jax.jit(lambda p, d: jnp.asarray(_mirror.is_mirrored(p, d)))(p, d)  # nobody knows
+
+
+@pytest.mark.parametrize(("count", "length"), [(6, 6), (6, 10), (7, 8), (7, 12), (1, 2)])
+def test_letters_are_put_about_the_middle_and_taken_back(count, length):
+    pmf = jnp.arange(1.0, count + 1)
+    spread = _mirror.scatter(pmf, length)
+    assert len(spread) == length
+    np.testing.assert_allclose(_mirror.gather(spread, count), pmf, rtol=1e-15)
+    np.testing.assert_allclose(_mirror.scatter(pmf[::-1], length), spread[::-1], rtol=1e-15)
+    stacked = _mirror.gather(jnp.stack([spread, 2 * spread]), count)
+    np.testing.assert_allclose(stacked, jnp.stack([pmf, 2 * pmf]), rtol=1e-15)
+
+
+def test_a_folded_channel_sends_folded_letters_to_folded_letters():
+    rng = np.random.default_rng(5)
+    half = rng.uniform(size=(3, 8))
+    matrix = jnp.asarray(np.concatenate([half, half[::-1, ::-1]]))
+    q = jnp.asarray(rng.uniform(size=4))
+    both = _mirror.unfold(q)
+    np.testing.assert_allclose(_mirror.fold(both), q, rtol=1e-15)
+    np.testing.assert_allclose(_mirror.fold_matrix(matrix) @ q, (matrix @ both)[:3], rtol=1e-14)
+    # Prices of letters too: c of a letter is that of its image, and of both together.
+    nu = jnp.asarray(rng.uniform(size=6))
+    nu = nu + nu[::-1]
+    np.testing.assert_allclose(_mirror.fold(nu) @ _mirror.fold_matrix(matrix), (nu @ matrix)[:4], rtol=1e-14)
+
+
+def test_a_larger_one_is_solved_on_few_letters_and_on_half_of_all_if_these_do_not_do(monkeypatch):
+    x = np.linspace(-12, 12, 601)
+    p = np.exp(-np.abs(x))
+    of = FAIR_COIN._replace(source_pmf=p / p.sum(), distortion_matrix=np.abs(x[:, None] - x), exact=None)
+    folded = []
+    improve = _columns.improve
+    monkeypatch.setattr(
+        _choose._columns, "improve", lambda *a, **k: (folded.append(k.get("mirrored", False)), improve(*a, **k))[1]
+    )
+    points = rd.curve(*of[1:3], jnp.array([30.0, 31.0]))
+    for i in range(2):
+        assert_certified(of, jax.tree.map(lambda leaf, i=i: leaf[i], points))
+    assert points.converged.all()
+    assert folded[0] is False
+    assert True in folded
