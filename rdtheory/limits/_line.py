@@ -14,6 +14,7 @@ from rdtheory.limits._nodes import LN2, REACH, Nodes, dual_nodes, width_of
 from rdtheory.limits._panels import ORDER, rule
 
 SPACING = 1.3  # kernel widths between the first points: such a comb blurs to 1 + 3e-5 cos, and its own blur to 1 + 1e-9
+FINER, FEW = 0.8, 64  # the same where that makes few points: ends, where no comb is the optimum, are told apart sooner
 SMALLEST = 1e-290
 EPS = np.finfo(float).eps
 
@@ -44,7 +45,7 @@ def kernel(b: _short_range.Blocks, width: float) -> np.ndarray:
 
 def first_points(nodes: Nodes, width: float) -> tuple[np.ndarray, np.ndarray]:
     """A comb over the nodes, each tooth with the mass about it."""
-    step = SPACING * width
+    step = (FINER if nodes.x[-1] - nodes.x[0] < FEW * FINER * width else SPACING) * width
     place = np.floor((nodes.x - nodes.x[0]) / step)
     index, own = np.unique(place, return_inverse=True)
     mass = np.bincount(own, nodes.p)
@@ -200,14 +201,14 @@ def exchange(nodes: Nodes, y: np.ndarray, q: np.ndarray, cells: _supremum.Cells,
     local = gathered[np.searchsorted(y, y + 0.7 * width)] - gathered[np.searchsorted(y, y - 0.7 * width)]
     keep = q > 1e-5 * local
     old, mass = y[keep], q[keep]
-    distance = np.abs(new - old[_nearest(old, new)])
+    distance = np.abs(new - old[nearest(old, new)])
     step = np.maximum(0.2 * distance, 1e-7 * width)
     points = np.unique(np.concatenate([old, new, new - step, new + step]))
-    own = _nearest(old, points)
+    own = nearest(old, points)
     return points, mass[own] / np.bincount(own, minlength=len(old))[own]
 
 
-def _nearest(points: np.ndarray, x: np.ndarray) -> np.ndarray:
+def nearest(points: np.ndarray, x: np.ndarray) -> np.ndarray:
     return np.searchsorted((points[1:] + points[:-1]) / 2, x)
 
 

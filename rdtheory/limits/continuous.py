@@ -33,7 +33,7 @@ from threadpoolctl import threadpool_limits
 
 from rdtheory import _checks
 from rdtheory.distortion import absolute_error
-from rdtheory.limits import _crossing, _line, _nodes, _refine, discrete
+from rdtheory.limits import _atoms, _crossing, _line, _nodes, _refine, discrete
 from rdtheory.limits._law import Law, law_of
 from rdtheory.sources import Source
 
@@ -41,6 +41,7 @@ __all__ = ["ContinuousRate", "rate_at"]
 
 TOL = 1e-6  # bits
 MAX_STEPS = 24
+NEWTON, MOST = 8, 32  # failures after which it is not tried again, and points: the optimum need not be on few
 PATIENCE = 8  # rounds without a gap smaller by a third
 
 
@@ -74,7 +75,8 @@ def rate_at(
 
     .. math:: \min_{P(y|x)}\; I(X;Y) \quad\text{subject to}\quad \mathbb E\,\rho(X-Y) \le D, \qquad y \in \mathbb R,
 
-    by an interior point on the masses, new points where the dual is violated, and a root search on the slope.
+    by an interior point on the masses, new points where the dual is violated, and a root search on the slope; where the
+    optimum is on few points, by Newton's method on their places, their masses and the slope.
 
     It is a driver on the host: it does not work under `jit`, `vmap` or `grad`, and says so.
 
@@ -183,7 +185,8 @@ def _solve(law: Law, D: float, tol: float, max_steps: int) -> ContinuousRate:
     y, q = _line.first_points(nodes, _nodes.width_of(slope))
     best, least, stale = None, math.inf, 0
     previous, elasticity, damping = None, -1.0, 1.0  # of D in the slope
-    steps = 0
+    steps, failures, count = 0, 0, 0  # rounds; failures of Newton's method, points that it would begin at
+    before = None  # what it began at, while its points are in use
     while steps < max_steps and stale < PATIENCE:
         steps += 1
         if abs(math.log(slope / seen_at)) > 0.02:  # panels and rims go by the kernel's width
@@ -197,6 +200,19 @@ def _solve(law: Law, D: float, tol: float, max_steps: int) -> ContinuousRate:
             best, least = (found, nodes, y, q, slope), gap
         if gap <= 0.9 * tol:
             break
+        if before is not None and gap > before[0]:  # astray: back to where it began
+            _, y, q, slope, found = before
+            width, failures = _nodes.width_of(slope), failures + 1
+        elif before is None and failures < NEWTON and nodes.tail is None:
+            places, weights = _atoms.likely(found.cells, y, q)
+            steady, count = len(places) == count or steps == 1, len(places)
+            atoms = _atoms.polished(nodes, places, weights, slope, D) if steady and 0 < count <= MOST else None
+            failures += steady and atoms is None
+            if atoms is not None:
+                before = (gap, y, q, slope, found)
+                y, q, slope = atoms
+                continue
+        before = None
         error = math.log(max(found.distortion / D, 1e-30))
         fresh = _line.exchange(nodes, y, q, found.cells, width, tol)
         if fresh is None and abs(error) < 1e-7:
