@@ -81,6 +81,10 @@ def _makers(seed: int) -> dict[str, Callable[[], Problem]]:
         "coin-near-critical": lambda: _coin("coin-near-critical", 1.001),
         "curve-8-letters": lambda: _letters("curve-8-letters", seed),
         "curve-512": lambda: _line("curve-512", _normal, -5, 5, 512, 2, _gaussian_slope(4.0**-rates)),
+        # The same moved, so that it does not read the same backwards.
+        "curve-512-moved": lambda: _line(
+            "curve-512-moved", lambda x: _normal(x, 0.3), -5, 5, 512, 2, _gaussian_slope(4.0**-rates)
+        ),
         "random-200": lambda: _random("random-200", 200, seed),
         "ring": lambda: _ring("ring", 32),
     }
