@@ -1,0 +1,52 @@
+"""What the functions of `models` return."""
+
+from typing import NamedTuple
+
+from jax import Array
+from jaxtyping import Float, Int
+
+
+class GoldenRules(NamedTuple):
+    """The two golden rules, as residual numbers."""
+
+    orthogonality: Float[Array, ""]  #: ŵᵀ I_w (w - ŵ), squared output units; rule one asks for 0
+    cosine: Float[Array, ""]  #: the same over ‖ŵ‖ ‖w - ŵ‖ in the I_w norm, in [-1, 1]; 0 where either is 0
+    objective: Float[Array, ""]  #: (w - ŵ)ᵀ I_w (w - ŵ), what rule two minimizes
+
+
+class BestScale(NamedTuple):
+    """The best multiple of a compressed ReLU model, and what not using it costs."""
+
+    scale: Float[Array, ""]  #: the factor >= 0 that minimizes the distortion of factor · ŵ
+    distortion: Float[Array, ""]  #: distortion at that factor
+    cost: Float[Array, ""]  #: distortion of ŵ itself minus that, >= 0
+
+
+class Choice(NamedTuple):
+    """The candidate that one objective picks, and how far from the best it is."""
+
+    index: Int[Array, ""]  #: position among the candidates
+    distortion: Float[Array, ""]  #: true distortion of the pick
+    excess: Float[Array, ""]  #: distortion / best distortion - 1, >= 0; 0 when the pick is optimal
+
+
+class OptimalityCheck(NamedTuple):
+    """Exhaustive comparison of objectives with the true distortion of a ReLU model."""
+
+    best_index: Int[Array, ""]  #: the candidate of least true distortion
+    best_distortion: Float[Array, ""]  #: its distortion
+    full: Choice  #: picked by the full weight importance
+    diagonal: Choice  #: picked by the diagonal of the weight importance
+    magnitude: Choice  #: picked by the unweighted squared error
+
+
+class KroneckerFactors(NamedTuple):
+    """A Kronecker product A ⊗ B that stands for the importance of one array of weights, in row-major order."""
+
+    input_factor: Float[
+        Array, "a a"
+    ]  #: A, over all axes but the last; symmetric positive semidefinite, mean diagonal 1
+    output_factor: Float[
+        Array, "b b"
+    ]  #: B, over the last axis; symmetric positive semidefinite, units of the importance
+    residual: Float[Array, ""]  #: ‖block - A ⊗ B‖/‖block‖, Frobenius, estimated; NaN where it was not asked for
