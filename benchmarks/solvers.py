@@ -27,7 +27,7 @@ of rdtheory is recomputed in NumPy from q, slope and D alone; one that claims to
 status is 1.
 
 Examples
-  python benchmarks/solvers.py                         everything, about 18 minutes on two processors
+  python benchmarks/solvers.py                         everything, about 15 minutes on two processors
   python benchmarks/solvers.py --quick                 small problems, two rounds, under two minutes
   python benchmarks/solvers.py --only gaussian-8-1024  one problem; a family (gaussian-8) also works; repeat for several
 """
