@@ -23,6 +23,8 @@ EXACT = 1e-12
 def likely(cells: _supremum.Cells, y: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Places and masses of the optimum's points, by those of a fair solution and its c."""
     _, places, _ = _supremum.maxima(cells, HIGH)
+    if not len(places):
+        return places, places
     mass = np.bincount(nearest(places, y), q, minlength=len(places))
     return places[mass > HEAVY], mass[mass > HEAVY]
 

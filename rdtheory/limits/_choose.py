@@ -1,8 +1,6 @@
 """Which algorithm for which problem: one after another until the gap is met, each from where the last one ended."""
 
-import importlib
-from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +8,6 @@ import numpy as np
 from jax import Array, lax
 from jax.core import Tracer
 from jax.typing import ArrayLike
-from threadpoolctl import ThreadpoolController
 
 from rdtheory.distortion import Grid, Samples
 from rdtheory.limits import _axes, _blahut_arimoto, _columns, _mirror, _padding, _rows, _slope_search, _structured
@@ -18,12 +15,12 @@ from rdtheory.limits._axes import Squares
 from rdtheory.limits._columns import Prepared
 from rdtheory.limits._padding import Padded
 from rdtheory.limits._structured import Distortion
+from rdtheory.limits._threads import is_traced, with_one_thread
 from rdtheory.results import RateDistortion
 
 DIRECT = 2**21  # n m min(n, m) up to which the interior point takes all letters at once
 MIRRORED = 2**27  # the same if the problem reads the same backwards
 SIZES = (64, 192, 384, 1024)  # letters that column generation works with
-THREADED = 2**14  # entries from which on LAPACK's threads are in the way
 TOGETHER = 2**10  # entries up to which all slopes of a curve are solved at once, step by step
 PLANE = (512, 1024, 1536, 2048)  # the same on a grid of several axes
 DIRECT_PLANE = 2**10
@@ -47,12 +44,12 @@ def point(
     """R(D) at a slope, a distortion or a rate. `guess` is a pmf that may be about right, if the problem is large."""
     if isinstance(d, Grid | Samples):
         return _never_stored(p, d, target, jnp.asarray(tol), jnp.asarray(max_steps), kind)
-    padded = _padding.pad(p, d)
-    if _is_small(padded):
-        found = _whole(padded, target, tol, max_steps, kind)
-    else:
+    mirrored = d.size <= _padding.PADDED and not is_traced(target, tol, max_steps)
+    padded = _padding.pad(p, d, mirrored=mirrored)
+    if not _is_small(padded):
         found = _large(padded, target, jnp.asarray(tol), jnp.asarray(max_steps), guess, kind)
-    return _padding.unpad(found, padded, d.shape[1])
+        return _padding.unpad(found, padded, d.shape[1])
+    return _padding.unpad(_whole(padded, target, tol, max_steps, kind), padded, d.shape[1])
 
 
 def _never_stored(
@@ -65,7 +62,7 @@ def _never_stored(
             return _grown(_columns.prepare(p, d, target, kind=kind), target, tol, max_steps, kind)
         return _coarse_first(p, d, target, tol, max_steps, kind)
 
-    return _with_one_thread(solve, p, d, target)
+    return with_one_thread(solve, p, d, target)
 
 
 def _large(
@@ -84,56 +81,42 @@ def _large(
         found = _grown(_columns.prepare(*fewer, target, kind=kind), target, tol / 2, max_steps, kind, guess, ends)
         return _from_there(p, d, target, tol, max_steps, kind, found, found.reproduction_pmf)
 
-    return _with_one_thread(solve, p, d, target)
+    return with_one_thread(solve, p, d, target)
 
 
 def directly(p: Array, d: Array, slope: Array, tol: ArrayLike, max_steps: ArrayLike) -> RateDistortion:
     """R(D) at a slope by the interior point on all letters, whatever the size."""
-    padded = _padding.pad(p, d, whole=True)
-    return _padding.unpad(_whole(padded, slope, tol, max_steps, _slope_search.SLOPE), padded, d.shape[1])
+    padded, kind = _padding.pad(p, d, mirrored=not is_traced(slope, tol, max_steps)), _slope_search.SLOPE
+    return _padding.unpad(_whole(padded, slope, tol, max_steps, kind), padded, d.shape[1])
 
 
 def _whole(padded: Padded, target: Array, tol: ArrayLike, max_steps: ArrayLike, kind: str) -> RateDistortion:
     p, d, mirrored = padded
-
-    def solve() -> RateDistortion:
-        return _columns.solve(p, d, target, tol, max_steps, kind=kind, size=d.shape[1], mirrored=mirrored)
-
-    return _with_one_thread(solve, p, d, target)
-
-
-def _with_one_thread(
-    solve: Callable[[], RateDistortion], p: Array, d: Distortion, *others: ArrayLike | None
-) -> RateDistortion:
-    """What `solve` returns, computed while LAPACK has one thread.
-
-    Its threads wait for each other in a loop. Beside XLA's own, or on a busy machine, that makes a factorization up to
-    a hundred times slower. Of small problems setting the number would take a tenth of the time.
-    """
-    n, m = _structured.shape(d)
-    if n * m < THREADED or any(isinstance(x, Tracer) for x in jax.tree.leaves((p, d, others))):
-        return solve()
-    with _blas().limit(limits=1, user_api="blas"):
-        return jax.block_until_ready(solve())
+    solve = partial(_columns.solve, p, d, target, tol, kind=kind, size=d.shape[1])
+    found = with_one_thread(lambda: solve(max_steps, mirrored=mirrored), p, d, target)
+    if mirrored and _is_unfinished(found, max_steps):
+        found = _better(found, with_one_thread(lambda: solve(max_steps - found.steps), p, d, target))
+    return found
 
 
-@cache
-def _blas() -> ThreadpoolController:
-    importlib.import_module("scipy.linalg")  # JAX takes LAPACK from there, and only what is loaded is found
-    return ThreadpoolController()
+def _is_unfinished(half: RateDistortion, max_steps: ArrayLike) -> bool:
+    """Whether half a problem did not do: rounding may break ties in a row otherwise than in its image."""
+    return not bool(half.converged) and bool(half.steps < max_steps)
 
 
 def curve(p: Array, d: Distortion, slopes: Array, tol: ArrayLike, max_steps: ArrayLike) -> RateDistortion:
     """R(D) at many slopes."""
     if not isinstance(d, Grid | Samples):
-        padded = _padding.pad(p, d)
-        if _is_small(padded):
+        mirrored = d.size <= _padding.PADDED and not is_traced(slopes, tol, max_steps)
+        padded = _padding.pad(p, d, mirrored=mirrored)
+        if _is_small(padded) or _sizes(*d.shape) == [d.shape[1]]:
 
             def solve() -> RateDistortion:
                 return _small_curve(padded.p, padded.d, slopes, tol, max_steps, mirrored=padded.mirrored)
 
-            return _padding.unpad(_with_one_thread(solve, p, d, slopes), padded, d.shape[1])
-    if any(isinstance(x, Tracer) for x in jax.tree.leaves((p, d, slopes, tol, max_steps))):
+            points = _padding.unpad(with_one_thread(solve, p, d, slopes), padded, d.shape[1])
+            return _completed(points, p, d, tol, max_steps) if padded.mirrored else points
+    if is_traced(p, d, slopes, tol, max_steps):
         return lax.map(lambda s: point(p, d, s, tol, max_steps, kind=_slope_search.SLOPE), slopes)
     points: dict[int, RateDistortion] = {}
     guess = last = None
@@ -143,6 +126,14 @@ def curve(p: Array, d: Distortion, slopes: Array, tol: ArrayLike, max_steps: Arr
         q, last = points[i].reproduction_pmf, slopes[i]
         guess = jnp.where(q > LIGHT, q, 0.0)
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(points[i] for i in range(len(slopes))))
+
+
+def _completed(points: RateDistortion, p: Array, d: Array, tol: ArrayLike, max_steps: ArrayLike) -> RateDistortion:
+    """With those solved anew for which half the problem did not do."""
+    for i in np.flatnonzero(~np.asarray(points.converged) & (np.asarray(points.steps) < max_steps)):
+        one = point(p, d, points.slope[i], tol, max_steps, kind=_slope_search.SLOPE)
+        points = jax.tree.map(lambda all_, new, i=i: all_.at[i].set(new), points, one)
+    return points
 
 
 @partial(jax.jit, static_argnames="mirrored")
@@ -241,10 +232,14 @@ def _grown(
 
         def again(before: RateDistortion = result, size: int = size) -> RateDistortion:
             left, guess = jnp.maximum(max_steps - before.steps, 1), before.reproduction_pmf
-            mirrored = not isinstance(d, Grid | Samples) and size == m and n % 2 == m % 2 == 0
-            mirrored = mirrored and _mirror.is_mirrored(p, d)
-            after = _columns.improve(prepared, target, tol, left, guess, kind=kind, size=size, mirrored=mirrored)
-            return _better(before, after)
+            improve = partial(_columns.improve, prepared, target, tol, kind=kind, size=size)
+            even = n % 2 == m % 2 == 0 and not isinstance(d, Grid | Samples)
+            if size == m and even and not is_traced(target, tol, max_steps) and _mirror.is_mirrored(p, d):
+                before = _better(before, improve(left, guess, mirrored=True))
+                if not _is_unfinished(before, max_steps):
+                    return before
+                left = max_steps - before.steps
+            return _better(before, improve(left, guess))
 
         result = _unless_converged(result, again)
     if kind == _slope_search.SLOPE and ends is None and n * m > DENSE and not isinstance(d, Grid | Samples):

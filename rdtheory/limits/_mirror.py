@@ -2,7 +2,8 @@
 
 R(D) is convex in the channel, so the mean of an optimal channel and its mirror image is optimal too, and it is enough
 to look among channels that are their own image. Letters together with their images are half as many, and a step of the
-interior point costs an eighth. What is found is certified as any other: on the whole problem.
+interior point costs an eighth. What is found is certified as any other, on the whole problem, so it may be tried on one
+that reads the same but for rounding.
 """
 
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from rdtheory import _checks
 
 LEAST = 2**14  # entries from which on half a problem is so much cheaper that it is worth compiling
 BLOCK = 32  # rows that are compared at a time, so that the first ones tell and all stay in the cache
-TOLERANCE, ROUNDING = 1e-12, 1e-15  # of an entry, and of the largest: as |x - y| is off, below what is certified
+TOLERANCE, ROUNDING = 1e-12, 1e-15  # of an entry, and of the largest: by so much |x - y| may be off
 
 
 class Folded(NamedTuple):
@@ -35,12 +36,13 @@ def is_mirrored(p: Array, d: Array) -> bool:
 
 
 def _agree(a: np.ndarray, b: np.ndarray, rounding: float) -> bool:
-    with np.errstate(invalid="ignore"):
-        off = TOLERANCE * b + rounding * np.max(b, initial=0.0, where=np.isfinite(b))
+    finite = np.where(np.isfinite(b), b, 0.0)
+    off = TOLERANCE * finite + rounding * np.max(finite, initial=0.0)
+    with np.errstate(invalid="ignore"):  # two infinities, which are equal
         return bool(np.all((np.abs(a - b) <= off) | (a == b)))
 
 
-def spread(p: Array, d: Array, n: int, m: int) -> tuple[Array, Array]:
+def about_middle(p: Array, d: Array, n: int, m: int) -> tuple[Array, Array]:
     """The same problem on n and m letters, both even, so that none is its own image."""
     if d.shape == (n, m):
         return p, d

@@ -19,15 +19,18 @@ class Padded(NamedTuple):
     mirrored: bool  # whether the problem reads the same backwards
 
 
-def pad(p: Array, d: Array, *, whole: bool = False) -> Padded:
+def pad(p: Array, d: Array, *, mirrored: bool = True) -> Padded:
     """With letters of no mass and letters that may not be used, so that few shapes are ever compiled.
 
-    Not if spread over devices: their shares are the caller's choice.
+    Not if spread over devices: their shares are the caller's choice. Without `mirrored` it is not asked whether the
+    problem reads the same backwards.
     """
     n, m = d.shape
-    if (whole or d.size <= PADDED) and _mirror.is_mirrored(p, d):
-        n, m = (2 * (half if d.size > PADDED else _bucket(half)) for half in (-(-n // 2), -(-m // 2)))
-        return Padded(*_mirror.spread(p, d, n, m), True)
+    if mirrored and (d.size <= PADDED or n % 2 == m % 2 == 0) and _mirror.is_mirrored(p, d):
+        if d.size > PADDED:
+            return Padded(p, d, True)
+        n, m = (2 * _bucket(-(-length // 2)) for length in (n, m))
+        return Padded(*_mirror.about_middle(p, d, n, m), True)
     if d.size > PADDED or _checks.is_spread(d) or _checks.is_spread(p):
         return Padded(p, d, False)
     rows, columns = _bucket(n) - n, _bucket(m) - m

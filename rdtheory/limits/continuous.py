@@ -41,7 +41,8 @@ __all__ = ["ContinuousRate", "rate_at"]
 
 TOL = 1e-6  # bits
 MAX_STEPS = 24
-NEWTON, MOST = 8, 32  # failures after which it is not tried again, and points: the optimum need not be on few
+NEWTON = 5  # failures after which it is not tried again: the optimum need not be on few points
+LARGEST = 2**16  # nodes times points: more would cost more than it saves
 PATIENCE = 8  # rounds without a gap smaller by a third
 
 
@@ -200,14 +201,17 @@ def _solve(law: Law, D: float, tol: float, max_steps: int) -> ContinuousRate:
             best, least = (found, nodes, y, q, slope), gap
         if gap <= 0.9 * tol:
             break
-        if before is not None and gap > before[0]:  # astray: back to where it began
+        if before is not None and not gap <= before[0]:  # astray: back to where it began
             _, y, q, slope, found = before
             width, failures = _nodes.width_of(slope), failures + 1
         elif before is None and failures < NEWTON and nodes.tail is None:
             places, weights = _atoms.likely(found.cells, y, q)
+            if len(places) == 1:  # of two nearer than two widths. Y = E[X given Y], so its variance is that of X less D
+                places, weights = law.mean + math.sqrt(law.variance - D) * np.array([-1.0, 1.0]), np.array([0.5, 0.5])
             steady, count = len(places) == count or steps == 1, len(places)
-            atoms = _atoms.polished(nodes, places, weights, slope, D) if steady and 0 < count <= MOST else None
-            failures += steady and atoms is None
+            tried = steady and 0 < len(nodes.x) * count <= LARGEST
+            atoms = _atoms.polished(nodes, places, weights, slope, D) if tried else None
+            failures += tried and atoms is None
             if atoms is not None:
                 before = (gap, y, q, slope, found)
                 y, q, slope = atoms

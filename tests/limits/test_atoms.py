@@ -61,7 +61,7 @@ def test_all_conditions_hold_at_what_it_finds():
     np.testing.assert_allclose(over(lambda x: kernel(x) @ (q * (x - y) ** 2) / (kernel(x) @ q)), rest[-1], rtol=1e-10)
 
 
-@pytest.mark.parametrize(("bits", "points"), [(0.5, 2), (1, 3), (2, 6)])
+@pytest.mark.parametrize(("bits", "points"), [(1e-3, 2), (0.05, 2), (0.5, 2), (1, 3), (2, 6)])
 def test_a_uniform_source_needs_few_points(bits, points):
     found = rd.continuous.rate_at(UNIFORM, 4.0**-bits / 12, tol=1e-9)
     assert found.converged

@@ -86,9 +86,35 @@ def test_what_reads_otherwise_backwards_is_not_taken_for_it():
     assert _mirror.is_mirrored(p * (1 + 1e-15 * jnp.arange(140)), d + 5e-17 * jnp.arange(140.0)[:, None])  # rounding
     assert not _mirror.is_mirrored(p.at[3].multiply(1 + 1e-9), d)
     assert not _mirror.is_mirrored(p, d.at[70, 3].multiply(1 + 1e-9))
-    assert not _mirror.is_mirrored(p, d.at[70, 3].set(jnp.inf))
+    for row in (0, 70, 139):  # whichever half is compared with the other
+        assert not _mirror.is_mirrored(p, d.at[row, 130:].set(jnp.inf))
     assert not _mirror.is_mirrored(p, d.at[0, 0].add(1e-9))
     assert not jax.jit(lambda p, d: jnp.asarray(_mirror.is_mirrored(p, d)))(p, d)  # nobody knows
+
+
+@pytest.mark.parametrize("case", ["ties broken by rounding", "penalties"])
+def test_where_half_does_not_do_the_whole_is_solved(case):
+    """What agrees with its image up to rounding may not do at infinite slope, or beside very large entries."""
+    rng = np.random.default_rng(4)
+    if case == "penalties":
+        p, d = np.full(130, 1 / 130), rng.uniform(size=(130, 130))
+        d[np.abs(np.subtract.outer(range(130), range(130))) > 40] = 1e16
+    else:
+        x, y = np.linspace(-3, 3, 131), np.linspace(-4, 4, 150)
+        p, d = np.exp(-(x**2) / 2), np.abs(x[:, None] - y)
+        p /= p.sum()
+    assert _mirror.is_mirrored(jnp.asarray(p), jnp.asarray(d))
+    of = FAIR_COIN._replace(source_pmf=p, distortion_matrix=d, exact=None)
+    slope = 12.0 if case == "penalties" else np.inf
+    results = [rd.interior_point(p, d, slope)]
+    if case == "penalties":
+        points = rd.curve(p, d, np.array([9.0, slope]))
+        results += [jax.tree.map(lambda leaf, i=i: leaf[i], points) for i in range(2)]
+    else:
+        results.append(rd.distortion_at(p, d, 8.0))
+    for result in results:
+        assert result.converged
+        assert_certified(of, result)
 
 
 @pytest.mark.parametrize(("count", "length"), [(6, 6), (6, 10), (7, 8), (7, 12), (1, 2)])

@@ -1,0 +1,42 @@
+"""LAPACK's threads, which are in the way of XLA's."""
+
+import importlib
+from collections.abc import Callable
+from functools import cache
+
+import jax
+from jax import Array
+from jax.core import Tracer
+from jax.typing import ArrayLike
+from threadpoolctl import ThreadpoolController
+
+from rdtheory.limits import _structured
+from rdtheory.limits._structured import Distortion
+from rdtheory.results import RateDistortion
+
+THREADED = 2**14  # entries of a matrix from which on they are
+
+
+def is_traced(*arguments) -> bool:
+    return any(isinstance(x, Tracer) for x in jax.tree.leaves(arguments))
+
+
+def with_one_thread(
+    solve: Callable[[], RateDistortion], p: Array, d: Distortion, *others: ArrayLike | None
+) -> RateDistortion:
+    """What `solve` returns, computed while LAPACK has one thread.
+
+    Its threads wait for each other in a loop. Beside XLA's own, or on a busy machine, that makes a factorization up to
+    a hundred times slower. Of small problems setting the number would take a tenth of the time.
+    """
+    n, m = _structured.shape(d)
+    if n * m < THREADED or is_traced(p, d, others):
+        return solve()
+    with _blas().limit(limits=1, user_api="blas"):
+        return jax.block_until_ready(solve())
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    importlib.import_module("scipy.linalg")  # JAX takes LAPACK from there, and only what is loaded is found
+    return ThreadpoolController()
