@@ -14,7 +14,7 @@ from rdtheory.limits._nodes import LN2, REACH, Nodes, dual_nodes, width_of
 from rdtheory.limits._panels import ORDER, rule
 
 SPACING = 1.3  # kernel widths between the first points: such a comb blurs to 1 + 3e-5 cos, and its own blur to 1 + 1e-9
-FINER, FEW = 0.8, 64  # the same where that makes few points: ends, where no comb is the optimum, are told apart sooner
+FINER, FEW = 0.8, 64  # the same where that makes so few: no comb is the optimum near ends, and these are near
 SMALLEST = 1e-290
 EPS = np.finfo(float).eps
 
@@ -43,9 +43,13 @@ def kernel(b: _short_range.Blocks, width: float) -> np.ndarray:
     return np.exp(-0.5 * (b.u / width) ** 2) * b.present
 
 
-def first_points(nodes: Nodes, width: float) -> tuple[np.ndarray, np.ndarray]:
+def is_short(nodes: Nodes, width: float) -> bool:
+    return bool(nodes.x[-1] - nodes.x[0] <= FEW * FINER * width)
+
+
+def first_points(nodes: Nodes, width: float, spacing: float = SPACING) -> tuple[np.ndarray, np.ndarray]:
     """A comb over the nodes, each tooth with the mass about it."""
-    step = (FINER if nodes.x[-1] - nodes.x[0] < FEW * FINER * width else SPACING) * width
+    step = spacing * width
     place = np.floor((nodes.x - nodes.x[0]) / step)
     index, own = np.unique(place, return_inverse=True)
     mass = np.bincount(own, nodes.p)

@@ -142,7 +142,7 @@ def rate_at(
         return _result(law.entropy - rounding, law.entropy + rounding, D, math.inf, tol, 0, x, p, 0.0, rounding, 0.0)
     # The blocks are small: several threads on one would only wait for each other.
     with threadpool_limits(limits=1, user_api="blas"):
-        return _solve(law, D, float(tol), int(max_steps))
+        return _solve(law, D, float(tol), int(max_steps), short=True)
 
 
 def _any_difference(law: Law, D: float, difference: float | Callable, tol: float, max_steps: int) -> ContinuousRate:
@@ -180,10 +180,12 @@ def _among_samples(law: Law, D: float, power: float, tol: float, max_steps: int)
     return _result(lower, float(found.rate), D, found.slope, tol, steps, x[q > 0], q[q > 0], 0.0, 0.0, 0.0)
 
 
-def _solve(law: Law, D: float, tol: float, max_steps: int) -> ContinuousRate:
+def _solve(law: Law, D: float, tol: float, max_steps: int, *, short: bool) -> ContinuousRate:
+    """From a fine comb first if the source is `short`, and then from the usual one if need be."""
     slope = _slope(law, D)
     nodes, seen_at = law.nodes(slope), slope
-    y, q = _line.first_points(nodes, _nodes.width_of(slope))
+    short = short and _line.is_short(nodes, _nodes.width_of(slope))
+    y, q = _line.first_points(nodes, _nodes.width_of(slope), _line.FINER if short else _line.SPACING)
     best, least, stale = None, math.inf, 0
     previous, elasticity, damping = None, -1.0, 1.0  # of D in the slope
     steps, failures, count = 0, 0, 0  # rounds; failures of Newton's method, points that it would begin at
@@ -196,14 +198,18 @@ def _solve(law: Law, D: float, tol: float, max_steps: int) -> ContinuousRate:
         b, a, q, _ = _line.masses(nodes, y, q, width, tol / 100)
         found = _line.bounds(nodes, b, a, y, q, slope, D, tol)
         gap = found.upper - found.lower
-        stale = 0 if gap < 0.7 * least else stale + 1
+        stale = 0 if gap < 0.7 * least else stale + (before is None)
         if best is None or gap < least:
             best, least = (found, nodes, y, q, slope), gap
         if gap <= 0.9 * tol:
             break
-        if before is not None and not gap <= before[0]:  # astray: back to where it began
+        fresh = None
+        failures += before is not None
+        if before is not None and gap <= before[0]:
+            fresh = _line.exchange(nodes, y, q, found.cells, width, tol)
+        if before is not None and fresh is None:  # astray, or nothing to be added: back to where it began
             _, y, q, slope, found = before
-            width, failures = _nodes.width_of(slope), failures + 1
+            width = _nodes.width_of(slope)
         elif before is None and failures < NEWTON and nodes.tail is None:
             places, weights = _atoms.likely(found.cells, y, q)
             if len(places) == 1:  # of two nearer than two widths. Y = E[X given Y], so its variance is that of X less D
@@ -218,7 +224,7 @@ def _solve(law: Law, D: float, tol: float, max_steps: int) -> ContinuousRate:
                 continue
         before = None
         error = math.log(max(found.distortion / D, 1e-30))
-        fresh = _line.exchange(nodes, y, q, found.cells, width, tol)
+        fresh = fresh or _line.exchange(nodes, y, q, found.cells, width, tol)
         if fresh is None and abs(error) < 1e-7:
             break
         y, q = fresh if fresh is not None else (y, q)
@@ -234,7 +240,13 @@ def _solve(law: Law, D: float, tol: float, max_steps: int) -> ContinuousRate:
     quadrature = 0.0 if law.panels is None else _line.quadrature_error(law.density, nodes, y, q, slope, found.v)
     rounding = _line.rounding(nodes, slope, D, found.upper)
     lower, upper = found.lower - quadrature - rounding, found.upper + quadrature + rounding
-    return _result(max(lower, 0.0), upper, D, slope, tol, steps, y, q, quadrature, rounding, nodes.outside)
+    result = _result(max(lower, 0.0), upper, D, slope, tol, steps, y, q, quadrature, rounding, nodes.outside)
+    if not short or result.converged or steps >= max_steps:
+        return result
+    other = _solve(law, D, tol, max_steps - steps, short=False)
+    return min(result, other, key=lambda found: float(found.upper - found.lower))._replace(
+        steps=result.steps + other.steps
+    )
 
 
 def _slope(law: Law, D: float) -> float:

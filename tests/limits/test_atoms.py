@@ -18,7 +18,7 @@ def begun(source, share):
     D = share * law.variance
     slope = continuous._slope(law, D)
     nodes = law.nodes(slope)
-    y, q = _line.first_points(nodes, width_of(slope))
+    y, q = _line.first_points(nodes, width_of(slope), _line.FINER)
     b, a, q, _ = _line.masses(nodes, y, q, width_of(slope), 1e-9)
     cells = _line.bounds(nodes, b, a, y, q, slope, D, 1e-7).cells
     return nodes, *_atoms.likely(cells, y, q), slope, D
