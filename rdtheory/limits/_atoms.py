@@ -20,9 +20,17 @@ FURTHEST = np.array([0.3, 1.0, 0.1])  # in one step: of a place in widths, of th
 EXACT = 1e-12
 
 
-def likely(cells: _supremum.Cells, y: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places and masses of the optimum's points, by those of a fair solution and its c."""
+def likely(
+    cells: _supremum.Cells, y: np.ndarray, q: np.ndarray, mean: float, variance: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Places and masses of the optimum's points, by those of a fair solution and its c.
+
+    One maximum stands for two points nearer than two widths: Y = E[X given Y] has the mean of X, and as variance that
+    of X less D.
+    """
     _, places, _ = _supremum.maxima(cells, HIGH)
+    if len(places) == 1:
+        return mean + math.sqrt(variance) * np.array([-1.0, 1.0]), np.array([0.5, 0.5])
     if not len(places):
         return places, places
     mass = np.bincount(nearest(places, y), q, minlength=len(places))

@@ -211,9 +211,7 @@ def _solve(law: Law, D: float, tol: float, max_steps: int, *, short: bool) -> Co
             _, y, q, slope, found = before
             width = _nodes.width_of(slope)
         elif before is None and failures < NEWTON and nodes.tail is None:
-            places, weights = _atoms.likely(found.cells, y, q)
-            if len(places) == 1:  # of two nearer than two widths. Y = E[X given Y], so its variance is that of X less D
-                places, weights = law.mean + math.sqrt(law.variance - D) * np.array([-1.0, 1.0]), np.array([0.5, 0.5])
+            places, weights = _atoms.likely(found.cells, y, q, law.mean, law.variance - D)
             steady, count = len(places) == count or steps == 1, len(places)
             tried = steady and 0 < len(nodes.x) * count <= LARGEST
             atoms = _atoms.polished(nodes, places, weights, slope, D) if tried else None

@@ -15,7 +15,7 @@ from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import PyTree
 
-from rdtheory import _checks
+from rdtheory import _checks, _tree_checks
 
 KINDS = ("jacobian", "fisher", "gradient", "ggn")
 HELD = 2**23  # numbers: the gradients of a batch, 64 MiB in float64
@@ -34,7 +34,7 @@ def arguments(apply, params, inputs, kind, labels, temperature, batch_size):
             f"apply must be a function that can be hashed, got {type(apply).__name__}; wrap it: "
             "def apply(params, x): return model(params, x)"
         ) from error
-    w, ok = _checks.tree("params", params)
+    w, ok = _tree_checks.tree("params", params)
     x = inputs if hasattr(inputs, "dtype") else np.asarray(inputs)
     if x.ndim < 1 or len(x) == 0:
         raise ValueError(f"inputs must have shape (n, ...), one row for each example, got {x.shape}")

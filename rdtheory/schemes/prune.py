@@ -16,7 +16,7 @@ from jax.scipy.special import gammaln
 from jax.typing import ArrayLike
 from jaxtyping import Float, PyTree
 
-from rdtheory import _checks, _metric
+from rdtheory import _checks, _metric, _tree_checks
 from rdtheory.results import GoldenRules, Pruned
 from rdtheory.schemes import _surgeon
 
@@ -50,7 +50,7 @@ def magnitude(weights: PyTree, keep: float, *, scope: str = "global") -> Pruned:
     >>> print(result.weights_hat["a"], result.weights_hat["b"], result.objective)
     [3. 0.] [2. 0.] 1.25
     """
-    w, ok = _checks.tree("weights", weights)
+    w, ok = _tree_checks.tree("weights", weights)
     return _checks.poison(_masked(w, jax.tree.map(jnp.ones_like, w), keep, scope), ok)
 
 
@@ -85,9 +85,9 @@ def weighted(weights: PyTree, importance: PyTree, keep: float, *, scope: str = "
     >>> print(weighted(jnp.array([3.0, 2.0, 1.0]), jnp.array([1.0, 1.0, 10.0]), 0.67).weights_hat)
     [3. 0. 1.]
     """
-    w, ok = _checks.tree("weights", weights)
-    _checks.like("importance", importance, "weights", w)
-    diagonal, diagonal_ok = _checks.tree("importance", importance)
+    w, ok = _tree_checks.tree("weights", weights)
+    _tree_checks.like("importance", importance, "weights", w)
+    diagonal, diagonal_ok = _tree_checks.tree("importance", importance)
     for leaf in jax.tree.leaves(diagonal):
         _, leaf_ok = _checks.nonnegative("importance", leaf, leaf.ndim)
         ok &= leaf_ok
@@ -146,7 +146,7 @@ def obs(
     >>> print(result.weights_hat, result.objective)
     [0.   1.25] 0.875
     """
-    w, ok = _checks.tree("weights", weights)
+    w, ok = _tree_checks.tree("weights", weights)
     flat, unravel = ravel_pytree(w)
     k = len(flat)
     matrix, matrix_ok = _checks.covariance("importance", importance, size=k)

@@ -21,7 +21,7 @@ def begun(source, share):
     y, q = _line.first_points(nodes, width_of(slope), _line.FINER)
     b, a, q, _ = _line.masses(nodes, y, q, width_of(slope), 1e-9)
     cells = _line.bounds(nodes, b, a, y, q, slope, D, 1e-7).cells
-    return nodes, *_atoms.likely(cells, y, q), slope, D
+    return nodes, *_atoms.likely(cells, y, q, law.mean, law.variance - D), slope, D
 
 
 def test_the_derivatives_are_those_of_finite_differences():
@@ -95,6 +95,10 @@ def test_each_maximum_of_c_gets_the_mass_nearest_to_it():
     x, width = np.linspace(-1, 1, 401), 0.1
     weights = np.exp(-0.5 * ((x + 0.5) / 0.01) ** 2) + np.exp(-0.5 * ((x - 0.5) / 0.01) ** 2)
     cells = _supremum.expand(x, weights, width)
-    places, masses = _atoms.likely(cells, np.array([-0.6, -0.4, 0.1]), np.array([0.25, 0.25, 0.5]))
+    places, masses = _atoms.likely(cells, np.array([-0.6, -0.4, 0.1]), np.array([0.25, 0.25, 0.5]), 0.0, 1.0)
     np.testing.assert_allclose(places, [-0.5, 0.5], rtol=0, atol=1e-6)
     np.testing.assert_allclose(masses, [0.5, 0.5], rtol=1e-15)
+    one = _supremum.expand(x, np.exp(-0.5 * (x / 0.01) ** 2), width)
+    places, masses = _atoms.likely(one, np.array([0.0]), np.array([1.0]), 0.25, 0.04)
+    np.testing.assert_allclose(places, [0.05, 0.45], rtol=1e-14)
+    np.testing.assert_allclose(masses, [0.5, 0.5], rtol=0)
