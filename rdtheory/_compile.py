@@ -1,0 +1,69 @@
+"""`jax.jit` for what is compiled more often than it is run: first answers should take a second, not several.
+
+On a CPU, XLA's older code generator takes half of the time to compile that the newer one does, and what it makes is as
+fast; code for a handful of letters is hardly slower without LLVM's optimizations, which are half of what is left. Both
+are options of one compilation: the process's own flags are left as they are.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.core import Tracer
+
+OLDER = {"xla_cpu_use_fusion_emitters": False}
+PLAIN = {"xla_backend_optimization_level": 0, **OLDER}
+SMALL = 2**8  # entries of all arguments together, up to which loops are too short to be worth optimizing
+
+
+def jit(function: Callable, *, brief: bool = False, **static) -> Callable:
+    """`function`, compiled.
+
+    As by `jax.jit` inside other transformations and away from the CPU; elsewhere with options that make compilation
+    short. `brief` says that one call costs far less than compiling does, so that small arguments get no optimization.
+
+    Parameters
+    ----------
+    function : of arrays, and of what `static` names.
+    static : ``static_argnames`` or ``static_argnums``, as in `jax.jit`.
+
+    Examples
+    --------
+    >>> print(jit(lambda x: x + 1)(jnp.ones(())))
+    2.0
+    """
+    whole = jax.jit(function, **static)
+    older, plain = (jax.jit(function, compiler_options=options, **static) for options in (OLDER, PLAIN))
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        leaves = jax.tree.leaves((args, kwargs))
+        if not _at_top(leaves) or not _takes_options():
+            return whole(*args, **kwargs)
+        small = brief and sum(getattr(leaf, "size", 1) for leaf in leaves) <= SMALL
+        return (plain if small else older)(*args, **kwargs)
+
+    call.lower = whole.lower
+    return call
+
+
+def _at_top(leaves: list) -> bool:
+    """Whether no transformation is under way: an outer one takes no options from inside."""
+    if any(isinstance(leaf, Tracer) for leaf in leaves):
+        return False
+    # Under an outer `jit` arrays are traced even if they do not depend on its arguments.
+    return any(isinstance(leaf, Array) for leaf in leaves) or not isinstance(jnp.asarray(0.0), Tracer)
+
+
+@functools.cache
+def _takes_options() -> bool:
+    """Whether this is a CPU, and a jaxlib that knows the options: it is asked, for names come and go."""
+    if jax.default_backend() != "cpu":
+        return False
+    try:
+        jax.jit(lambda: 0, compiler_options=PLAIN).lower().compile()
+    except (jax.errors.JaxRuntimeError, ValueError):
+        return False
+    return True
