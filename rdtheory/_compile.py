@@ -45,7 +45,6 @@ def jit(function: Callable, *, brief: bool = False, **static) -> Callable:
         small = brief and sum(getattr(leaf, "size", 1) for leaf in leaves) <= SMALL
         return (plain if small else older)(*args, **kwargs)
 
-    call.lower = whole.lower
     return call
 
 

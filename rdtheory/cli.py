@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from rdtheory import _cache
 from rdtheory.codec.command import compress, decompress
 from rdtheory.experiment.command import experiment
 
@@ -39,6 +40,12 @@ def _version(show: bool) -> None:
         raise typer.Exit
 
 
+def _clear_cache(clear: bool) -> None:
+    if clear:
+        console.print(f"{_cache.clear() / 1e6:.1f} MB of compiled programs deleted from {_cache.folder()}")
+        raise typer.Exit
+
+
 for command in (experiment, compress, decompress):
     app.command()(command)
 
@@ -47,6 +54,15 @@ for command in (experiment, compress, decompress):
 def _main(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    clear_cache: Annotated[
+        bool,
+        typer.Option(
+            "--clear-cache",
+            callback=_clear_cache,
+            is_eager=True,
+            help="Delete the compiled programs kept between runs.",
+        ),
     ] = False,
 ) -> None:
     pass
@@ -80,8 +96,7 @@ def verify(
         outcomes, page = _verify(only or [], seed, out, quick, list_checks)
     except KeyboardInterrupt:
         Console(stderr=True).print("[bold]interrupted[/bold]: no report was written")
-        # Checks under way in other threads cannot be stopped, and nobody waits for them now.
-        os._exit(EXIT_INTERRUPTED)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     raise typer.Exit(_print(outcomes, page))
 
 
@@ -198,8 +213,14 @@ def main() -> None:
     # Rich folds a table to the terminal's width; a pipe has none, so give it room.
     if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
         console.width = 160
-    with contextlib.suppress(BrokenPipeError):
-        app()
+    try:
+        with contextlib.suppress(BrokenPipeError), _cache.kept(unless=EXIT_INTERRUPTED):
+            app()
+    except SystemExit as end:
+        if end.code == EXIT_INTERRUPTED:
+            # Checks under way in other threads cannot be stopped, and nobody waits for them now.
+            os._exit(EXIT_INTERRUPTED)
+        raise
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from rdtheory.limits._mirror import Folded
 from rdtheory.limits._problem import LN2, Problem, finite_or_zero, log_letters, rounding, scaled_kernel, times
 from rdtheory.limits._structured import Streamed
 
+SLOPE, DISTORTION, RATE = range(3)  # what a point is asked for by
+
 # slope, p / z -> c for every reproduction letter, and a bound on the error of a transform that it came from
 Price = Callable[[Array, Array], tuple[Array, Array]]
 
@@ -86,55 +88,64 @@ def bounds(problem: Problem, z: Array, q: Array, c: Array, error: Array, letters
 
 
 def at_slope(problem: Problem, view: View, q: Array, s: Array, price: Price) -> Point:
-    now = moments(problem.p, view.excess, q, s)
-    c, error = price(s, problem.p / now.z)
-    near = bounds(problem, now.z, q, c, error, view.letters, s)
-    rate = now.free_energy - near.drift + near.rounding - times(s, now.spent)
-    gap = jnp.maximum(near.log_max - near.drift, 0) + 2 * near.rounding
-    # R >= 0 is a lower bound too, but not one on the line of slope s, of which the Lagrangian is made.
-    return Point(q, s, c, rate, gap, problem.least + now.spent)
+    """At the slope s, whatever distortion and rate that comes to."""
+    return _at_own(problem, view, q, s, moments(problem.p, view.excess, q, s), price)[0]
 
 
-def at_distortion(
-    problem: Problem, view: View, q: Array, s: Array, price: Price, target: Array, slopes: tuple, tol: Array
+def certify(
+    problem: Problem,
+    view: View,
+    q: Array,
+    price: Price,
+    kind: int | Array,
+    target: Array,
+    slopes: tuple[Array, Array, Array],
+    tol: Array,
 ) -> Point:
-    """At exactly that distortion: the slope is moved, and what is left is made up by a channel of least distortion."""
+    """The point of a pmf q at a slope, a distortion or a rate, from a slope about right, the least and the largest.
+
+    To meet a distortion exactly the slope is moved, and what is left is made up by a channel of least distortion. By
+    how much a rate is missed is part of the gap.
+    """
     allowed = allowance(problem, target)
     most = log_letters(problem)  # no channel of least distortion needs more
 
     def off(s: Array, now: Moments) -> tuple[Array, Array]:
-        newton = now.spent * jnp.log(now.spent / allowed) / (LN2 * s * now.spread)
         over = jnp.where(now.spent > allowed, (1 - allowed / now.spent) * most, -jnp.inf)
-        return jnp.maximum(times(s, now.spent - allowed), over), newton
+        too_much = jnp.maximum(times(s, now.spent - allowed), over)
+        before = jnp.maximum(now.free_energy - times(s, now.spent), 0.0)  # Σ p D(Q‖q), before q is updated
+        too_little = jnp.where((now.spent == 0) & (before <= target), 0.0, target - before)
+        bits = _of_kind(kind, jnp.zeros_like(s), too_much, too_little)
+        toward_distortion = now.spent * jnp.log(now.spent / allowed) / (LN2 * s * now.spread)
+        toward_rate = before * jnp.log(target / before) / (LN2 * s**2 * now.spread)
+        return bits, jnp.where(kind == RATE, toward_rate, toward_distortion)
 
-    s, now = _matched_slope(lambda s: moments(problem.p, view.excess, q, s), off, s, slopes, tol)
-    c, error = price(s, problem.p / now.z)
-    near = bounds(problem, now.z, q, c, error, view.letters, s)
+    s, now = _matched_slope(lambda s: moments(problem.p, view.excess, q, s), off, slopes, tol)
+    own, near = _at_own(problem, view, q, s, now, price)
+
     lower = now.free_energy - near.log_max - times(s, jnp.where(s == 0, 0.0, allowed))
     mixed = jnp.where(now.spent > allowed, 1 - allowed / now.spent, 0.0)
-    rate = now.free_energy - near.drift - times(s, now.spent)
-    upper = (1 - mixed) * rate + mixed * most + near.rounding
+    upper = (1 - mixed) * (own.rate - near.rounding) + mixed * most + near.rounding
     gap = jnp.minimum(jnp.maximum(upper - lower, 0) + near.rounding, upper)
-    return Point(q, s, c, upper, gap, target / problem.unit)
+    missed = jnp.where((now.spent == 0) & (own.rate <= target), 0.0, jnp.abs(own.rate - target))
+    return own._replace(
+        rate=_of_kind(kind, own.rate, upper, own.rate),
+        gap=_of_kind(kind, own.gap, gap, jnp.minimum(own.gap, own.rate) + missed),
+        distortion=_of_kind(kind, own.distortion, target / problem.unit, own.distortion),
+    )
 
 
-def at_rate(
-    problem: Problem, view: View, q: Array, s: Array, price: Price, target: Array, slopes: tuple, tol: Array
-) -> Point:
-    """At about that rate; how much it is missed by is part of the gap."""
-
-    def off(s: Array, now: Moments) -> tuple[Array, Array]:
-        before = jnp.maximum(now.free_energy - times(s, now.spent), 0.0)  # Σ p D(Q‖q), before q is updated
-        newton = before * jnp.log(target / before) / (LN2 * s**2 * now.spread)
-        return jnp.where((now.spent == 0) & (before <= target), 0.0, target - before), newton
-
-    s, now = _matched_slope(lambda s: moments(problem.p, view.excess, q, s), off, s, slopes, tol)
+def _at_own(problem: Problem, view: View, q: Array, s: Array, now: Moments, price: Price) -> tuple[Point, Bounds]:
     c, error = price(s, problem.p / now.z)
     near = bounds(problem, now.z, q, c, error, view.letters, s)
-    upper = now.free_energy - near.drift - times(s, now.spent) + near.rounding
-    gap = jnp.minimum(jnp.maximum(near.log_max - near.drift, 0) + 2 * near.rounding, upper)
-    missed = jnp.where((now.spent == 0) & (upper <= target), 0.0, jnp.abs(upper - target))
-    return Point(q, s, c, upper, gap + missed, problem.least + now.spent)
+    rate = now.free_energy - near.drift - times(s, now.spent) + near.rounding
+    gap = jnp.maximum(near.log_max - near.drift, 0) + 2 * near.rounding
+    # R >= 0 is a lower bound too, but not one on the line of slope s, of which the Lagrangian is made.
+    return Point(q, s, c, rate, gap, problem.least + now.spent), near
+
+
+def _of_kind(kind: int | Array, slope: Array, distortion: Array, rate: Array) -> Array:
+    return jnp.where(kind == SLOPE, slope, jnp.where(kind == DISTORTION, distortion, rate))
 
 
 def allowance(problem: Problem, target: Array) -> Array:
@@ -155,7 +166,6 @@ def _log2(p: Array, z: Array) -> Array:
 def _matched_slope(
     moments: Callable[[Array], Moments],
     off: Callable[[Array, Moments], tuple[Array, Array]],
-    s: Array,
     slopes: tuple[Array, Array, Array],
     tol: Array,
 ) -> tuple[Array, Moments]:
@@ -189,7 +199,7 @@ def _matched_slope(
         return low, high, s, following, now, matched, passes + 1
 
     # The loop makes the first pass too: one copy of the moments to compile.
-    unknown = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(moments, s))
-    start = (floor, ceiling, s, s, unknown, jnp.asarray(False), 0)
+    unknown = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(moments, first))
+    start = (floor, ceiling, first, first, unknown, jnp.asarray(False), 0)
     _, _, s, _, now, _, _ = lax.while_loop(go_on, step, start)
     return s, now

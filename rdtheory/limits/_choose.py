@@ -9,9 +9,11 @@ from jax import Array, lax
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
+from rdtheory import _checks, _compile
 from rdtheory.distortion import Grid, Samples
-from rdtheory.limits import _axes, _blahut_arimoto, _columns, _mirror, _padding, _rows, _slope_search, _structured
+from rdtheory.limits import _axes, _blahut_arimoto, _columns, _mirror, _padding, _rows, _structured
 from rdtheory.limits._axes import Squares
+from rdtheory.limits._certificate import SLOPE
 from rdtheory.limits._columns import Prepared
 from rdtheory.limits._padding import Padded
 from rdtheory.limits._structured import Distortion
@@ -39,7 +41,7 @@ def point(
     max_steps: ArrayLike,
     guess: Array | None = None,
     *,
-    kind: str,
+    kind: int,
 ) -> RateDistortion:
     """R(D) at a slope, a distortion or a rate. `guess` is a pmf that may be about right, if the problem is large."""
     if isinstance(d, Grid | Samples):
@@ -53,7 +55,7 @@ def point(
 
 
 def _never_stored(
-    p: Array, d: Grid | Samples, target: Array, tol: Array, max_steps: Array, kind: str
+    p: Array, d: Grid | Samples, target: Array, tol: Array, max_steps: Array, kind: int
 ) -> RateDistortion:
     d = _axes.known(d) if isinstance(d, Grid) else d
 
@@ -66,7 +68,7 @@ def _never_stored(
 
 
 def _large(
-    padded: Padded, target: Array, tol: Array, max_steps: Array, guess: Array | None, kind: str
+    padded: Padded, target: Array, tol: Array, max_steps: Array, guess: Array | None, kind: int
 ) -> RateDistortion:
     p, d, _ = padded
     m = d.shape[1]
@@ -86,11 +88,11 @@ def _large(
 
 def directly(p: Array, d: Array, slope: Array, tol: ArrayLike, max_steps: ArrayLike) -> RateDistortion:
     """R(D) at a slope by the interior point on all letters, whatever the size."""
-    padded, kind = _padding.pad(p, d, mirrored=not is_traced(slope, tol, max_steps)), _slope_search.SLOPE
+    padded, kind = _padding.pad(p, d, mirrored=not is_traced(slope, tol, max_steps)), SLOPE
     return _padding.unpad(_whole(padded, slope, tol, max_steps, kind), padded, d.shape[1])
 
 
-def _whole(padded: Padded, target: Array, tol: ArrayLike, max_steps: ArrayLike, kind: str) -> RateDistortion:
+def _whole(padded: Padded, target: Array, tol: ArrayLike, max_steps: ArrayLike, kind: int) -> RateDistortion:
     p, d, mirrored = padded
     solve = partial(_columns.solve, p, d, target, tol, kind=kind, size=d.shape[1])
     found = with_one_thread(lambda: solve(max_steps, mirrored=mirrored), p, d, target)
@@ -110,19 +112,20 @@ def curve(p: Array, d: Distortion, slopes: Array, tol: ArrayLike, max_steps: Arr
         mirrored = d.size <= _padding.PADDED and not is_traced(slopes, tol, max_steps)
         padded = _padding.pad(p, d, mirrored=mirrored)
         if _is_small(padded) or _sizes(*d.shape) == [d.shape[1]]:
+            many = slopes if is_traced(slopes) or _checks.is_spread(slopes) else _padding.pad_last(slopes)
 
             def solve() -> RateDistortion:
-                return _small_curve(padded.p, padded.d, slopes, tol, max_steps, mirrored=padded.mirrored)
+                return _small_curve(padded.p, padded.d, many, len(slopes), tol, max_steps, mirrored=padded.mirrored)
 
-            points = _padding.unpad(with_one_thread(solve, p, d, slopes), padded, d.shape[1])
+            points = _padding.unpad(with_one_thread(solve, p, d, slopes), padded, d.shape[1], len(slopes))
             return _completed(points, p, d, tol, max_steps) if padded.mirrored else points
     if is_traced(p, d, slopes, tol, max_steps):
-        return lax.map(lambda s: point(p, d, s, tol, max_steps, kind=_slope_search.SLOPE), slopes)
+        return lax.map(lambda s: point(p, d, s, tol, max_steps, kind=SLOPE), slopes)
     points: dict[int, RateDistortion] = {}
     guess = last = None
     for i in np.argsort(np.asarray(slopes)):  # each may begin with the letters of the one before
         guess = guess if last is not None and slopes[i] < NEAR * last else None
-        points[i] = point(p, d, slopes[i], tol, max_steps, guess, kind=_slope_search.SLOPE)
+        points[i] = point(p, d, slopes[i], tol, max_steps, guess, kind=SLOPE)
         q, last = points[i].reproduction_pmf, slopes[i]
         guess = jnp.where(q > LIGHT, q, 0.0)
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(points[i] for i in range(len(slopes))))
@@ -131,19 +134,25 @@ def curve(p: Array, d: Distortion, slopes: Array, tol: ArrayLike, max_steps: Arr
 def _completed(points: RateDistortion, p: Array, d: Array, tol: ArrayLike, max_steps: ArrayLike) -> RateDistortion:
     """With those solved anew for which half the problem did not do."""
     for i in np.flatnonzero(~np.asarray(points.converged) & (np.asarray(points.steps) < max_steps)):
-        one = point(p, d, points.slope[i], tol, max_steps, kind=_slope_search.SLOPE)
+        one = point(p, d, points.slope[i], tol, max_steps, kind=SLOPE)
         points = jax.tree.map(lambda all_, new, i=i: all_.at[i].set(new), points, one)
     return points
 
 
-@partial(jax.jit, static_argnames="mirrored")
-def _small_curve(p: Array, d: Array, slopes: Array, tol: Array, max_steps: Array, *, mirrored: bool) -> RateDistortion:
-    size, kind = d.shape[1], _slope_search.SLOPE
+@partial(_compile.jit, static_argnames="mirrored")
+def _small_curve(
+    p: Array, d: Array, slopes: Array, count: ArrayLike, tol: Array, max_steps: Array, *, mirrored: bool
+) -> RateDistortion:
+    """At the first `count` slopes; what is returned for the others means nothing."""
 
     def at(s: Array) -> RateDistortion:
-        return _columns.solve(p, d, s, tol, max_steps, kind=kind, size=size, mirrored=mirrored)
+        return _columns.solve(p, d, s, tol, max_steps, kind=SLOPE, size=d.shape[1], mirrored=mirrored)
 
-    return jax.vmap(at)(slopes) if d.size <= TOGETHER else lax.map(at, slopes)
+    if d.size <= TOGETHER:
+        return jax.vmap(at)(slopes)
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(at, slopes[0]))
+    numbered = jnp.arange(len(slopes)), slopes
+    return lax.map(lambda item: lax.cond(item[0] < count, at, lambda _: nothing, item[1]), numbered)
 
 
 def _coarse_first(
@@ -152,7 +161,7 @@ def _coarse_first(
     target: Array,
     tol: Array,
     max_steps: Array,
-    kind: str,
+    kind: int,
     levels: tuple[int, ...] = COARSE,
 ) -> RateDistortion:
     """With letters from a smaller problem like this one, whose reproduction pmf may do as it is."""
@@ -174,7 +183,7 @@ def _coarse_first(
 
 
 def _certified(
-    prepared: Prepared, target: Array, tol: Array, kind: str, found: RateDistortion, guess: Array
+    prepared: Prepared, target: Array, tol: Array, kind: int, found: RateDistortion, guess: Array
 ) -> RateDistortion:
     """The certificate, in this problem, of what was found in one like it."""
     size = SIZES[-1]
@@ -191,7 +200,7 @@ def _from_there(
     target: Array,
     tol: Array,
     max_steps: Array,
-    kind: str,
+    kind: int,
     found: RateDistortion,
     guess: Array,
 ) -> RateDistortion:
@@ -213,7 +222,7 @@ def _grown(
     target: Array,
     tol: Array,
     max_steps: Array,
-    kind: str,
+    kind: int,
     guess: Array | None = None,
     ends: tuple[int, int] | None = None,
 ) -> RateDistortion:
@@ -242,7 +251,7 @@ def _grown(
             return _better(before, improve(left, guess))
 
         result = _unless_converged(result, again)
-    if kind == _slope_search.SLOPE and ends is None and n * m > DENSE and not isinstance(d, Grid | Samples):
+    if kind == SLOPE and ends is None and n * m > DENSE and not isinstance(d, Grid | Samples):
 
         def accelerated(before: RateDistortion = result) -> RateDistortion:
             left = jnp.maximum(max_steps - before.steps, 1)
@@ -252,9 +261,9 @@ def _grown(
     return result
 
 
-def _teeth(d: Squares, target: Array, kind: str) -> int:
+def _teeth(d: Squares, target: Array, kind: int) -> int:
     """Letters that a first comb has, and half as many again, at a slope that is known."""
-    if kind != _slope_search.SLOPE or isinstance(target, Tracer):
+    if kind != SLOPE or isinstance(target, Tracer):
         return 0
     return 3 * int(jnp.sum(_axes.comb(d, target, PLANE[-1])[1])) // 2
 

@@ -13,15 +13,15 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile
 from rdtheory.distortion import Grid, Samples
 from rdtheory.limits import _axes, _certificate, _problem, _slope_search, _structured
 from rdtheory.limits._axes import Squares
 from rdtheory.limits._blahut_arimoto import COLUMN_GENERATION, INTERIOR_POINT, result_of
-from rdtheory.limits._certificate import Point, View
+from rdtheory.limits._certificate import DISTORTION, RATE, SLOPE, Point, View
 from rdtheory.limits._mirror import Folded, fold, unfold
 from rdtheory.limits._problem import LN2, STORED, Problem, scaled_kernel
-from rdtheory.limits._slope_search import DISTORTION, NUDGE, SLOPE, Search
+from rdtheory.limits._slope_search import NUDGE, Search
 from rdtheory.limits._structured import Distortion
 from rdtheory.results import RateDistortion
 
@@ -50,7 +50,7 @@ class Prepared(NamedTuple):
     kernel: Array | None  # at that slope, of every letter, where it is worth storing
 
 
-@partial(jax.jit, static_argnames=("kind", "size", "mirrored"))
+@partial(_compile.jit, brief=True, static_argnames=("size", "mirrored"))
 def solve(
     p: Array,
     d: Distortion,
@@ -58,33 +58,34 @@ def solve(
     tol: Array,
     max_steps: Array,
     *,
-    kind: str,
+    kind: int | Array,
     size: int,
     mirrored: bool = False,
 ) -> RateDistortion:
-    """The point of R(D) at a slope, a distortion or a rate."""
-    return improve(prepare(p, d, target, kind=kind), target, tol, max_steps, kind=kind, size=size, mirrored=mirrored)
+    """The point of R(D) at a slope, a distortion or a rate: one compilation for all three."""
+    prepared = prepare(p, d, target, kind=kind, store=False)
+    return improve(prepared, target, tol, max_steps, kind=kind, size=size, mirrored=mirrored)
 
 
-def prepare(p: Array, d: Distortion, target: Array, *, kind: str) -> Prepared:
+def prepare(p: Array, d: Distortion, target: Array, *, kind: int | Array, store: bool = True) -> Prepared:
     # Writing a large kernel takes longer than computing it: it is not stored, unless it is spread over devices.
-    stored = kind == SLOPE and not isinstance(d, Grid | Samples) and (d.size <= STORED or _checks.is_spread(d))
-    facts = _prepare(p, d, target, kind=kind, stored=stored)
+    small = not isinstance(d, Grid | Samples) and (d.size <= STORED or _checks.is_spread(d))
+    facts = _prepare(p, d, target, kind=kind, stored=store and kind == SLOPE and small)
     return facts._replace(problem=facts.problem._replace(p=p, d=d))
 
 
-@partial(jax.jit, static_argnames=("kind", "stored"))
-def _prepare(p: Array, d: Distortion, target: Array, *, kind: str, stored: bool) -> Prepared:
+@partial(_compile.jit, static_argnames="stored")
+def _prepare(p: Array, d: Distortion, target: Array, *, kind: int | Array, stored: bool) -> Prepared:
     problem = _problem.make(p, d)
     fixed = _fixed_slope(problem, kind, target)
-    slopes = (fixed, fixed, fixed) if kind == SLOPE else _problem.slope_range(problem)
+    first, least, largest = (jnp.where(kind == SLOPE, fixed, s) for s in _problem.slope_range(problem))
     kernel = scaled_kernel(_problem.excess(problem), fixed) if stored else None
     # Handed through a compiled function the matrix would be copied: `prepare` puts it back.
     without = problem._replace(p=None, d=None)  # ty: ignore[invalid-argument-type]
-    return Prepared(without, slopes, fixed, kernel)
+    return Prepared(without, (first, least, largest), fixed, kernel)
 
 
-@partial(jax.jit, static_argnames=("kind", "size", "mirrored"))
+@partial(_compile.jit, static_argnames=("size", "mirrored"))
 def improve(
     prepared: Prepared,
     target: Array,
@@ -92,7 +93,7 @@ def improve(
     max_steps: Array,
     guess: Array | None = None,
     *,
-    kind: str,
+    kind: int | Array,
     size: int,
     mirrored: bool = False,
 ) -> RateDistortion:
@@ -110,10 +111,11 @@ def improve(
         return _slope_search.search(problem, view, q, s, fixed, slopes, kind, target, tol, inner, budget, probe, cold)
 
     first = slopes[0]
-    if isinstance(problem.d, Squares) and kind != SLOPE:  # as if the Shannon lower bound held
+    if isinstance(problem.d, Squares):  # as if the Shannon lower bound held
         axes = len(problem.d.offsets)
         likely = problem.span * 2 ** (-2 * target / axes)
-        first = axes / (2 * LN2 * (_certificate.allowance(problem, target) if kind == DISTORTION else likely))
+        likely = jnp.where(kind == DISTORTION, _certificate.allowance(problem, target), likely)
+        first = axes / (2 * LN2 * likely)  # not used where the slope is given
     s = jnp.where(jnp.isnan(fixed), first, fixed)
     letters, mass = _first_letters(problem, size, guess, s)
     q = jnp.where((fixed == 0) & jnp.isfinite(problem.span), letters == problem.best, mass)
@@ -163,12 +165,12 @@ def improve(
     wide = probed[1] - probed[0] > 1e3 * NUDGE * (probed[1] - problem.least * problem.unit)
     straight = jnp.stack([jnp.minimum(probed[0], result.distortion), jnp.maximum(probed[1], result.distortion)])
     result = result._replace(segment=jnp.where(wide, straight, result.segment))
-    return result._replace(slope=target) if kind == SLOPE else result  # to the last bit
+    return result._replace(slope=jnp.where(kind == SLOPE, target, result.slope))  # to the last bit
 
 
-@partial(jax.jit, static_argnames=("kind", "size"))
+@partial(_compile.jit, static_argnames="size")
 def certified(
-    prepared: Prepared, target: Array, tol: Array, guess: Array, slope: Array, *, kind: str, size: int
+    prepared: Prepared, target: Array, tol: Array, guess: Array, slope: Array, *, kind: int | Array, size: int
 ) -> RateDistortion:
     """The certificate of a pmf found elsewhere, about right, in use on `size` letters at most."""
     problem, _, fixed, _ = prepared
@@ -178,32 +180,29 @@ def certified(
     point = _certifier(prepared, kind, target, tol)(view, mass / jnp.sum(mass), s)
     point = point._replace(q=jnp.zeros_like(guess).at[letters].add(point.q))
     result = result_of(problem, point, tol, jnp.zeros((), int), COLUMN_GENERATION)
-    return result._replace(slope=target) if kind == SLOPE else result
+    return result._replace(slope=jnp.where(kind == SLOPE, target, result.slope))
 
 
-def _certifier(prepared: Prepared, kind: str, target: Array, tol: Array) -> Callable[[View, Array, Array], Point]:
+def _certifier(
+    prepared: Prepared, kind: int | Array, target: Array, tol: Array
+) -> Callable[[View, Array, Array], Point]:
     problem, slopes, _, kernel = prepared
 
     def price(s: Array, weights: Array) -> tuple[Array, Array]:
         return _problem.price(problem, s, weights) if kernel is None else (weights @ kernel, jnp.zeros_like(s))
 
     def certify(view: View, q: Array, s: Array) -> Point:
-        if kind == SLOPE:
-            return _certificate.at_slope(problem, view, q, s, price)
-        at = _certificate.at_distortion if kind == DISTORTION else _certificate.at_rate
-        return at(problem, view, q, s, price, target, (s, *slopes[1:]), tol)
+        return _certificate.certify(problem, view, q, price, kind, target, (s, *slopes[1:]), tol)
 
     return certify
 
 
-def _fixed_slope(problem: Problem, kind: str, target: Array) -> Array:
+def _fixed_slope(problem: Problem, kind: int | Array, target: Array) -> Array:
     """The slope in units of the problem where it is known beforehand, else NaN."""
-    if kind == SLOPE:
-        return target * problem.unit
-    if kind == DISTORTION:
-        allowed = _certificate.allowance(problem, target)
-        return jnp.where(allowed == 0, jnp.inf, jnp.where(jnp.isinf(allowed), 0.0, jnp.nan))
-    return jnp.where((target == 0) & jnp.isfinite(problem.span), 0.0, jnp.nan)
+    allowed = _certificate.allowance(problem, target)
+    at_distortion = jnp.where(allowed == 0, jnp.inf, jnp.where(jnp.isinf(allowed), 0.0, jnp.nan))
+    at_rate = jnp.where((target == 0) & jnp.isfinite(problem.span), 0.0, jnp.nan)
+    return jnp.where(kind == SLOPE, target * problem.unit, jnp.where(kind == RATE, at_rate, at_distortion))
 
 
 def _first_letters(problem: Problem, size: int, guess: Array | None, s: Array) -> tuple[Array, Array]:

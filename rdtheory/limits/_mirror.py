@@ -60,9 +60,11 @@ def scatter(pmf: Array, length: int) -> Array:
 
 def gather(pmf: Array, length: int) -> Array:
     """And back."""
+    xp, pmf = _checks.look(pmf)
     side = -(-length // 2)
-    both = jnp.zeros((*pmf.shape[:-1], length)).at[..., :side].add(pmf[..., :side])
-    return both.at[..., length - side :].add(pmf[..., pmf.shape[-1] - side :])
+    rest = [(0, 0)] * (pmf.ndim - 1), length - side
+    first, last = pmf[..., :side], pmf[..., pmf.shape[-1] - side :]
+    return xp.pad(first, [*rest[0], (0, rest[1])]) + xp.pad(last, [*rest[0], (rest[1], 0)])
 
 
 def _places(count: int, length: int) -> np.ndarray:

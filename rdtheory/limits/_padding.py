@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -52,9 +53,24 @@ def pad_pmf(q: Array, padded: Padded) -> Array:
     return _mirror.scatter(q, m) if padded.mirrored else jnp.pad(q, (0, m - len(q)))
 
 
-def unpad(result: RateDistortion, padded: Padded, m: int) -> RateDistortion:
-    """With a reproduction pmf on the m letters that there were."""
-    q = result.reproduction_pmf
-    if q.shape[-1] == m:
+def pad_last(values: Array) -> Array:
+    """The last one repeated: 13, 26, 52, 104, ... in all, just above the round numbers that people ask for."""
+    length = 13
+    while length < len(values):
+        length *= 2
+    return jnp.asarray(np.pad(np.asarray(values), (0, length - len(values)), mode="edge"))
+
+
+def unpad(result: RateDistortion, padded: Padded, m: int, count: int | None = None) -> RateDistortion:
+    """With a reproduction pmf on the m letters that there were; of several points, the first `count`."""
+    xp, *leaves = _checks.look(*result)
+    found = RateDistortion(*leaves)
+    q = found.reproduction_pmf
+    several = count is not None and count < len(q)
+    if q.shape[-1] == m and not several:
         return result
-    return result._replace(reproduction_pmf=_mirror.gather(q, m) if padded.mirrored else q[..., :m])
+    if q.shape[-1] != m:
+        found = found._replace(reproduction_pmf=_mirror.gather(q, m) if padded.mirrored else q[..., :m])
+    if several:
+        found = RateDistortion(*(leaf[:count] for leaf in found))
+    return jax.device_put(found) if xp is np else found

@@ -13,12 +13,11 @@ from jax import Array, lax
 from jax.scipy.linalg import cho_solve
 
 from rdtheory.limits import _certificate, _interior_point, _problem
-from rdtheory.limits._certificate import View
+from rdtheory.limits._certificate import RATE, SLOPE, View
 from rdtheory.limits._mirror import Folded, fold
 from rdtheory.limits._problem import LN2, Problem, times
 from rdtheory.limits._structured import Streamed
 
-SLOPE, DISTORTION, RATE = "slope", "distortion", "rate"
 TRIES = 100  # slopes tried in one search
 NUDGE = 1e-6  # relative; R(D) is straight where slopes this far apart have different distortions
 STEEP = 1e2  # ratio of relative changes, of distortion to slope, from which on that looks straight
@@ -59,7 +58,7 @@ def search(
     s: Array,
     fixed: Array,
     slopes: tuple[Array, Array, Array],
-    kind: str,
+    kind: int | Array,
     target: Array,
     tol: Array,
     inner: Array,
@@ -79,11 +78,11 @@ def search(
 
     def off(s: Array, spent: Array, rate: Array) -> tuple[Array, Array]:
         """How far the slope is too small, in log s, were D ∝ 1/s; and how far from the constraint, in bits."""
-        if kind == RATE:
-            return 2 * LN2 * (target - rate), jnp.abs(target - rate)
         # R falls by at most s times an excess, and what is missing by no more than it takes to make up for it.
         missing = jnp.where(spent > allowed, (1 - allowed / spent) * _problem.log_letters(problem), 0.0)
-        return jnp.log(jnp.maximum(spent, 1e-300) / allowed), jnp.maximum(jnp.abs(times(s, spent - allowed)), missing)
+        by_rate, missed = kind == RATE, jnp.maximum(jnp.abs(times(s, spent - allowed)), missing)
+        log_off = jnp.where(by_rate, 2 * LN2 * (target - rate), jnp.log(jnp.maximum(spent, 1e-300) / allowed))
+        return log_off, jnp.where(by_rate, jnp.abs(target - rate), missed)
 
     def body(state: Search) -> Search:
         s = state.s
@@ -97,29 +96,28 @@ def search(
         spent = (p / z) @ costs
         rate = _certificate.free_energy(p, z) - times(s, spent)
         here = End(s, spent, rate, q)
-        if kind == SLOPE:
-            following, low, high, found, hit = s, state.low, state.high, True, here
-            last = state.last
-        else:
-            log_off, bits = off(s, spent, rate)
-            low = jax.tree.map(lambda a, b: jnp.where(log_off > 0, a, b), here, state.low)
-            high = jax.tree.map(lambda a, b: jnp.where(log_off > 0, b, a), here, state.high)
-            following = _next_slope(state, low, high, slopes, jnp.log(s), log_off)
-            stuck = jnp.where(log_off > 0, s == jnp.inf, s <= slopes[1])
-            narrow = (high.s - low.s <= 1e-12 * high.s) & (high.s < jnp.inf)
-            exact = (bits <= accuracy) | stuck | ~jnp.isnan(fixed)
-            found = exact | narrow | (state.tries >= TRIES)
-            mixed = _mix(low, high, kind, target, allowed)
-            hit = jax.tree.map(lambda a, b: jnp.where(exact | ~jnp.isfinite(mixed.s), a, b), here, mixed)
-            last = (jnp.log(s), log_off)
+        log_off, bits = off(s, spent, rate)
+        low = jax.tree.map(lambda a, b: jnp.where(log_off > 0, a, b), here, state.low)
+        high = jax.tree.map(lambda a, b: jnp.where(log_off > 0, b, a), here, state.high)
+        following = _next_slope(state, low, high, slopes, jnp.log(s), log_off)
+        stuck = jnp.where(log_off > 0, s == jnp.inf, s <= slopes[1])
+        narrow = (high.s - low.s <= 1e-12 * high.s) & (high.s < jnp.inf)
+        exact = (bits <= accuracy) | stuck | ~jnp.isnan(fixed)
+        found = exact | narrow | (state.tries >= TRIES)
+        mixed = _mix(low, high, kind, target, allowed)
+        hit = jax.tree.map(lambda a, b: jnp.where(exact | ~jnp.isfinite(mixed.s), a, b), here, mixed)
+        last = (jnp.log(s), log_off)
         below = state.found & (s < state.hit.s)
         above = state.found & (s > state.hit.s)
         probed = jnp.where(jnp.stack([below, above]), spent, state.probed)
         hit = jax.tree.map(lambda a, b: jnp.where(state.found, a, b), state.hit, hit)
         smooth = state.smooth
-        if probe and kind == SLOPE and isinstance(excess, Array | Folded) and isinstance(kernel, Array):
-            entries = _problem.costs(excess, kernel, s)
-            smooth = jnp.where(state.found, smooth, _is_smooth(kernel, entries, p, here, z, costs))
+        if probe and isinstance(excess, Array | Folded) and isinstance(kernel, Array):
+            smooth = lax.cond(
+                (kind == SLOPE) & ~state.found,
+                lambda: _is_smooth(kernel, _problem.costs(excess, kernel, s), p, here, z, costs),
+                lambda: smooth,
+            )
         around = hit.s * jnp.where(below | above, 1 + NUDGE, 1 - NUDGE)
         steps += state.steps
         following = Search(
@@ -135,9 +133,9 @@ def search(
     def go_on(state: Search) -> Array:
         inside = (state.hit.s > 0) & (state.hit.s < jnp.inf)
         unprobed = inside & jnp.isnan(state.probed[1]) & ~state.smooth if probe else False
-        if kind == SLOPE:  # what was found is then well inside a straight piece, if there is one
-            gentle = state.probed[0] - state.hit.spent <= STEEP * NUDGE * state.probed[0]
-            unprobed &= ~gentle
+        # What was found at a given slope is well inside a straight piece, if there is one.
+        gentle = state.probed[0] - state.hit.spent <= STEEP * NUDGE * state.probed[0]
+        unprobed &= ~((kind == SLOPE) & gentle)
         return (~state.found | unprobed) & (state.steps < budget)
 
     none = jnp.full_like(s, jnp.nan)
@@ -191,10 +189,10 @@ def _next_slope(state: Search, low: End, high: End, slopes: tuple, log_s: Array,
     return jnp.where(following < slopes[2], following, beyond)
 
 
-def _mix(low: End, high: End, kind: str, target: Array, allowed: Array) -> End:
+def _mix(low: End, high: End, kind: int | Array, target: Array, allowed: Array) -> End:
     """Both ends of a bracket time-shared so that the constraint is met: on a straight piece of R(D), its optimum."""
     by_rate, by_distortion = (target, low.rate, high.rate), (allowed, low.spent, high.spent)
-    wanted, at_low, at_high = by_rate if kind == RATE else by_distortion
+    wanted, at_low, at_high = (jnp.where(kind == RATE, a, b) for a, b in zip(by_rate, by_distortion, strict=True))
     share = jnp.clip((wanted - at_high) / (at_low - at_high), 0.0, 1.0)
     slope = (high.rate - low.rate) / (low.spent - high.spent)
     slope = jnp.where((slope >= low.s) & (slope <= high.s), slope, jnp.sqrt(low.s) * jnp.sqrt(high.s))

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from rdtheory import _checks
 from rdtheory.distortion import Grid, Samples
-from rdtheory.limits import _choose, _problem, _slope_search, _structured
+from rdtheory.limits import _certificate, _choose, _problem, _structured
 from rdtheory.limits._structured import Distortion
 from rdtheory.limits.algorithms import MAX_STEPS, TOL, constants, source
 from rdtheory.results import Lagrangian, RateDistortion
@@ -114,7 +114,7 @@ def rate_at(
     p, d, ok = _source(source_pmf, distortion_matrix)
     target, target_ok = _reachable(distortion, p, d)
     ok &= target_ok & _checks.stopping(tol, max_steps)
-    found = _choose.point(*constants(p, d, target, tol, max_steps), kind=_slope_search.DISTORTION)
+    found = _choose.point(*constants(p, d, target, tol, max_steps), kind=_certificate.DISTORTION)
     rate = _envelope(found.rate, (p, d, target), found.reproduction_pmf, found.slope, found.slope, -found.slope)
     return _checks.poison(found._replace(rate=rate), ok)
 
@@ -160,7 +160,7 @@ def distortion_at(
     p, d, ok = _source(source_pmf, distortion_matrix)
     target, target_ok = _checks.nonnegative("rate", rate, finite=False)
     ok &= target_ok & _checks.stopping(tol, max_steps)
-    found = _choose.point(*constants(p, d, target, tol, max_steps), kind=_slope_search.RATE)
+    found = _choose.point(*constants(p, d, target, tol, max_steps), kind=_certificate.RATE)
     q, s, one = found.reproduction_pmf, found.slope, jnp.ones(())
     distortion = _envelope(found.distortion, (p, d, target), q, s, one, jnp.where(s > 0, -1 / s, 0.0))
     return _checks.poison(found._replace(distortion=distortion), ok)
@@ -205,7 +205,7 @@ def lagrangian(
     p, d, ok = _source(source_pmf, distortion_matrix)
     s, s_ok = _checks.nonnegative("slope", slope)
     ok &= s_ok & _checks.stopping(tol, max_steps)
-    found = _choose.point(*constants(p, d, s, tol, max_steps), kind=_slope_search.SLOPE)
+    found = _choose.point(*constants(p, d, s, tol, max_steps), kind=_certificate.SLOPE)
     value = found.rate + found.slope * found.distortion
     value = _envelope(value, (p, d, s), found.reproduction_pmf, found.slope, found.slope, found.distortion)
     return _checks.poison(Lagrangian(value, found.gap, found.converged), ok)
