@@ -1,5 +1,13 @@
-"""What every test and doctest runs under: float64, no silent broadcasting, and the shapes in signatures checked."""
+"""What every test and doctest runs under: float64, no silent broadcasting, and the shapes in signatures checked.
 
+Most of the time of a test is compilation, so it is made short: without optimization, which small arrays do not need
+(what users run is compiled as for them by `rdtheory verify`, the notebooks and `--long`), by XLA's older code generator
+where jaxlib has it, and kept for the other processes of the same run.
+"""
+
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import jax
@@ -18,7 +26,30 @@ def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="also run the sweeps marked long (minutes)")
 
 
+def pytest_configure(config):
+    if not config.getoption("--long"):
+        jax.config.update("jax_disable_most_optimizations", True)
+    if not config.getoption("numprocesses", None):
+        return
+    # For the processes that will run the tests: this one has read its settings, and is asked what jaxlib takes.
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="rdtheory-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
+    older = {"xla_cpu_use_fusion_emitters": False}
+    try:
+        jax.jit(lambda: 0, compiler_options=older).lower().compile()
+    except (jax.errors.JaxRuntimeError, ValueError):
+        return
+    flags = " ".join(f"--{name}={str(value).lower()}" for name, value in older.items())
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
+
+
 def pytest_collection_modifyitems(config, items):
+    for item in items:
+        if isinstance(item, pytest.DoctestItem):
+            item.add_marker("fast")
     if not config.getoption("--long"):
         long = [item for item in items if item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=long)
