@@ -39,7 +39,8 @@ def pad(p: Array, d: Array, *, mirrored: bool = True) -> Padded:
         return Padded(p, d, False)
     xp, p, d = _checks.look(p, d)
     d = xp.pad(xp.pad(d, ((0, 0), (0, columns)), constant_values=np.inf), ((0, rows), (0, 0)))
-    return Padded(jnp.asarray(xp.pad(p, (0, rows))), jnp.asarray(d), False)
+    p = xp.pad(p, (0, rows))
+    return Padded(*jax.device_put((p, d)), False) if xp is np else Padded(p, d, False)
 
 
 def _bucket(count: int) -> int:
@@ -58,7 +59,7 @@ def pad_last(values: Array) -> Array:
     length = 13
     while length < len(values):
         length *= 2
-    return jnp.asarray(np.pad(np.asarray(values), (0, length - len(values)), mode="edge"))
+    return jax.device_put(np.pad(np.asarray(values), (0, length - len(values)), mode="edge"))
 
 
 def unpad(result: RateDistortion, padded: Padded, m: int, count: int | None = None) -> RateDistortion:

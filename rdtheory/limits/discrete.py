@@ -16,6 +16,7 @@ from rdtheory import _checks
 from rdtheory.distortion import Grid, Samples
 from rdtheory.limits import _certificate, _choose, _problem, _structured
 from rdtheory.limits._structured import Distortion
+from rdtheory.limits._threads import is_traced
 from rdtheory.limits.algorithms import MAX_STEPS, TOL, constants, source
 from rdtheory.results import Lagrangian, RateDistortion
 
@@ -115,8 +116,10 @@ def rate_at(
     target, target_ok = _reachable(distortion, p, d)
     ok &= target_ok & _checks.stopping(tol, max_steps)
     found = _choose.point(*constants(p, d, target, tol, max_steps), kind=_certificate.DISTORTION)
-    rate = _envelope(found.rate, (p, d, target), found.reproduction_pmf, found.slope, found.slope, -found.slope)
-    return _checks.poison(found._replace(rate=rate), ok)
+    if is_traced(p, d, target):
+        rate = _envelope(found.rate, (p, d, target), found.reproduction_pmf, found.slope, found.slope, -found.slope)
+        found = found._replace(rate=rate)
+    return _checks.poison(found, ok)
 
 
 def distortion_at(
@@ -161,9 +164,11 @@ def distortion_at(
     target, target_ok = _checks.nonnegative("rate", rate, finite=False)
     ok &= target_ok & _checks.stopping(tol, max_steps)
     found = _choose.point(*constants(p, d, target, tol, max_steps), kind=_certificate.RATE)
-    q, s, one = found.reproduction_pmf, found.slope, jnp.ones(())
-    distortion = _envelope(found.distortion, (p, d, target), q, s, one, jnp.where(s > 0, -1 / s, 0.0))
-    return _checks.poison(found._replace(distortion=distortion), ok)
+    if is_traced(p, d, target):
+        q, s, one = found.reproduction_pmf, found.slope, jnp.ones(())
+        distortion = _envelope(found.distortion, (p, d, target), q, s, one, jnp.where(s > 0, -1 / s, 0.0))
+        found = found._replace(distortion=distortion)
+    return _checks.poison(found, ok)
 
 
 def lagrangian(
@@ -206,8 +211,10 @@ def lagrangian(
     s, s_ok = _checks.nonnegative("slope", slope)
     ok &= s_ok & _checks.stopping(tol, max_steps)
     found = _choose.point(*constants(p, d, s, tol, max_steps), kind=_certificate.SLOPE)
-    value = found.rate + found.slope * found.distortion
-    value = _envelope(value, (p, d, s), found.reproduction_pmf, found.slope, found.slope, found.distortion)
+    _, rate, slope, distortion = _checks.look(found.rate, found.slope, found.distortion)
+    value = jax.device_put(rate + slope * distortion)
+    if is_traced(p, d, s):
+        value = _envelope(value, (p, d, s), found.reproduction_pmf, found.slope, found.slope, found.distortion)
     return _checks.poison(Lagrangian(value, found.gap, found.converged), ok)
 
 
