@@ -146,7 +146,8 @@ def _small_curve(
     """At the first `count` slopes; what is returned for the others means nothing."""
 
     def at(s: Array) -> RateDistortion:
-        return _columns.solve(p, d, s, tol, max_steps, kind=SLOPE, size=d.shape[1], mirrored=mirrored)
+        solve = partial(_columns.solve, kind=SLOPE, size=d.shape[1], mirrored=mirrored, slopes_only=True)
+        return solve(p, d, s, tol, max_steps)
 
     if d.size <= TOGETHER:
         return jax.vmap(at)(slopes)

@@ -50,7 +50,7 @@ class Prepared(NamedTuple):
     kernel: Array | None  # at that slope, of every letter, where it is worth storing
 
 
-@partial(_compile.jit, brief=True, static_argnames=("size", "mirrored"))
+@partial(_compile.jit, brief=True, static_argnames=("size", "mirrored", "slopes_only"))
 def solve(
     p: Array,
     d: Distortion,
@@ -61,10 +61,11 @@ def solve(
     kind: int | Array,
     size: int,
     mirrored: bool = False,
+    slopes_only: bool = False,
 ) -> RateDistortion:
-    """The point of R(D) at a slope, a distortion or a rate: one compilation for all three."""
+    """The point of R(D) at a slope, a distortion or a rate: one compilation for all three, or a smaller for slopes."""
     prepared = prepare(p, d, target, kind=kind, store=False)
-    return improve(prepared, target, tol, max_steps, kind=kind, size=size, mirrored=mirrored)
+    return improve(prepared, target, tol, max_steps, kind=kind, size=size, mirrored=mirrored, slopes_only=slopes_only)
 
 
 def prepare(p: Array, d: Distortion, target: Array, *, kind: int | Array, store: bool = True) -> Prepared:
@@ -85,7 +86,7 @@ def _prepare(p: Array, d: Distortion, target: Array, *, kind: int | Array, store
     return Prepared(without, (first, least, largest), fixed, kernel)
 
 
-@partial(_compile.jit, static_argnames=("size", "mirrored"))
+@partial(_compile.jit, static_argnames=("size", "mirrored", "slopes_only"))
 def improve(
     prepared: Prepared,
     target: Array,
@@ -96,6 +97,7 @@ def improve(
     kind: int | Array,
     size: int,
     mirrored: bool = False,
+    slopes_only: bool = False,
 ) -> RateDistortion:
     """The same on `size` letters at a time. `guess` is a pmf to take the first ones from.
 
@@ -104,7 +106,7 @@ def improve(
     """
     problem, slopes, fixed, _ = prepared
     p, m = problem.p, len(problem.usable)
-    size = min(size, m)
+    size, kind = min(size, m), SLOPE if slopes_only else kind
     certify = _certifier(prepared, kind, target, tol)
 
     def search(view: View, q: Array, s: Array, inner: Array, budget: Array, probe: bool, cold: Array) -> Search:

@@ -58,13 +58,12 @@ def scatter(pmf: Array, length: int) -> Array:
     return jnp.where(places < 0, 0.0, pmf[places] / times)
 
 
-def gather(pmf: Array, length: int) -> Array:
+def gather(pmf: Array | np.ndarray, length: int) -> np.ndarray:
     """And back."""
-    xp, pmf = _checks.look(pmf)
-    side = -(-length // 2)
-    rest = [(0, 0)] * (pmf.ndim - 1), length - side
+    pmf, side = np.asarray(pmf), -(-length // 2)
     first, last = pmf[..., :side], pmf[..., pmf.shape[-1] - side :]
-    return xp.pad(first, [*rest[0], (0, rest[1])]) + xp.pad(last, [*rest[0], (rest[1], 0)])
+    others, rest = [(0, 0)] * (pmf.ndim - 1), length - side
+    return np.pad(first, [*others, (0, rest)]) + np.pad(last, [*others, (rest, 0)])
 
 
 def _places(count: int, length: int) -> np.ndarray:

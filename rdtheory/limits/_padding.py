@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 
 from rdtheory import _checks
 from rdtheory.limits import _mirror
@@ -64,14 +65,13 @@ def pad_last(values: Array) -> Array:
 
 def unpad(result: RateDistortion, padded: Padded, m: int, count: int | None = None) -> RateDistortion:
     """With a reproduction pmf on the m letters that there were; of several points, the first `count`."""
-    xp, *leaves = _checks.look(*result)
-    found = RateDistortion(*leaves)
-    q = found.reproduction_pmf
-    several = count is not None and count < len(q)
-    if q.shape[-1] == m and not several:
+    q = result.reproduction_pmf
+    if q.shape[-1] == m and count in (None, len(q)):
         return result
-    if q.shape[-1] != m:
-        found = found._replace(reproduction_pmf=_mirror.gather(q, m) if padded.mirrored else q[..., :m])
-    if several:
-        found = RateDistortion(*(leaf[:count] for leaf in found))
-    return jax.device_put(found) if xp is np else found
+    if isinstance(q, Tracer) or _checks.is_spread(q):
+        return result._replace(reproduction_pmf=q[..., :m])
+    known = jax.tree.map(np.asarray, result)
+    q = _mirror.gather(q, m) if padded.mirrored else known.reproduction_pmf[..., :m]
+    return jax.device_put(
+        jax.tree.map(lambda leaf: leaf if count is None else leaf[:count], known._replace(reproduction_pmf=q))
+    )

@@ -96,17 +96,20 @@ def search(
         spent = (p / z) @ costs
         rate = _certificate.free_energy(p, z) - times(s, spent)
         here = End(s, spent, rate, q)
-        log_off, bits = off(s, spent, rate)
-        low = jax.tree.map(lambda a, b: jnp.where(log_off > 0, a, b), here, state.low)
-        high = jax.tree.map(lambda a, b: jnp.where(log_off > 0, b, a), here, state.high)
-        following = _next_slope(state, low, high, slopes, jnp.log(s), log_off)
-        stuck = jnp.where(log_off > 0, s == jnp.inf, s <= slopes[1])
-        narrow = (high.s - low.s <= 1e-12 * high.s) & (high.s < jnp.inf)
-        exact = (bits <= accuracy) | stuck | ~jnp.isnan(fixed)
-        found = exact | narrow | (state.tries >= TRIES)
-        mixed = _mix(low, high, kind, target, allowed)
-        hit = jax.tree.map(lambda a, b: jnp.where(exact | ~jnp.isfinite(mixed.s), a, b), here, mixed)
-        last = (jnp.log(s), log_off)
+        if _is_slope(kind):
+            following, low, high, last, found, hit = s, state.low, state.high, state.last, True, here
+        else:
+            log_off, bits = off(s, spent, rate)
+            low = jax.tree.map(lambda a, b: jnp.where(log_off > 0, a, b), here, state.low)
+            high = jax.tree.map(lambda a, b: jnp.where(log_off > 0, b, a), here, state.high)
+            following = _next_slope(state, low, high, slopes, jnp.log(s), log_off)
+            stuck = jnp.where(log_off > 0, s == jnp.inf, s <= slopes[1])
+            narrow = (high.s - low.s <= 1e-12 * high.s) & (high.s < jnp.inf)
+            exact = (bits <= accuracy) | stuck | ~jnp.isnan(fixed)
+            found = exact | narrow | (state.tries >= TRIES)
+            mixed = _mix(low, high, kind, target, allowed)
+            hit = jax.tree.map(lambda a, b: jnp.where(exact | ~jnp.isfinite(mixed.s), a, b), here, mixed)
+            last = (jnp.log(s), log_off)
         below = state.found & (s < state.hit.s)
         above = state.found & (s > state.hit.s)
         probed = jnp.where(jnp.stack([below, above]), spent, state.probed)
@@ -145,6 +148,11 @@ def search(
     nowhere, unprobed, no = End(s, none, none, q), jnp.full(2, jnp.nan), jnp.asarray(False)
     state = Search(s, q, low, high, (none, none), nowhere, no, unprobed, no, cold, count, count)
     return lax.while_loop(go_on, body, state)
+
+
+def _is_slope(kind: int | Array) -> bool:
+    """Whether a slope is asked for, and that is known when the program is made."""
+    return isinstance(kind, int) and kind == SLOPE
 
 
 def _is_smooth(kernel: Array, entries: Array, p: Array, here: End, z: Array, costs: Array) -> Array:
