@@ -6,9 +6,10 @@ outer[i, j] = v_i·v_j; angles and norms are those of the inner product uᵀ cov
 
 import math
 
-import jax
 import jax.numpy as jnp
 from jax import Array
+
+from rdtheory import _compile
 
 SERIES = [6 * (k + 1) / math.factorial(2 * k + 3) for k in range(5, -1, -1)]
 
@@ -62,7 +63,7 @@ def kernel(u: Array, v: Array, cov: Array) -> Array:
     return 0.5 * (u @ cov @ v.T + bend(u, v, cov))
 
 
-@jax.jit
+@_compile.jit
 def distortion(w: Array, w_hat: Array, cov: Array, v: Array | None) -> Array:
     """E‖f_w(X) - f_ŵ(X)‖²."""
     w, w_hat, outer = jnp.atleast_2d(w), jnp.atleast_2d(w_hat), inner_products(v)
@@ -73,7 +74,7 @@ def distortion(w: Array, w_hat: Array, cov: Array, v: Array | None) -> Array:
     return jnp.maximum(straight + curved, 0.0)
 
 
-@jax.jit
+@_compile.jit
 def importance(w: Array, cov: Array, v: Array | None) -> Array:
     """E ∇f ∇fᵀ, (h m, h m)."""
     w, outer = jnp.atleast_2d(w), inner_products(v)

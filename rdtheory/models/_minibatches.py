@@ -4,12 +4,14 @@ import contextlib
 import functools
 import sys
 from collections.abc import Callable, Generator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from rdtheory import _compile
 from rdtheory.models._examples import Apply
 
 
@@ -25,7 +27,13 @@ def adam(learning_rate: ArrayLike, steps: int):
     return optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(_compile.jit, brief=True)
+def start(params: Any):
+    """The optimizer's state before the first step, the same for every step's size."""
+    return adam(0.0, 1).init(params)
+
+
+@functools.partial(_compile.jit, static_argnums=(0, 1, 2, 3))
 def epoch(
     score: Callable,
     apply: Apply,

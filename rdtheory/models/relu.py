@@ -14,7 +14,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile
 from rdtheory.models import _arc_cosine
 from rdtheory.results import BestScale, Choice, OptimalityCheck
 
@@ -220,7 +220,7 @@ def _arguments(
     return w, w_hat, cov, v, ok & v_ok
 
 
-@jax.jit
+@_compile.jit
 def _best_scale(w: Array, w_hat: Array, cov: Array, v: Array | None) -> BestScale:
     outer = _arc_cosine.inner_products(v)
     cross = jnp.sum(outer * _arc_cosine.kernel(w, w_hat, cov))
@@ -233,7 +233,7 @@ def _best_scale(w: Array, w_hat: Array, cov: Array, v: Array | None) -> BestScal
     return BestScale(scale, best, jnp.maximum(cost, 0.0))
 
 
-@jax.jit
+@_compile.jit
 def _optimality(w: Array, candidates: Array, cov: Array, v: Array | None) -> OptimalityCheck:
     true = jax.vmap(lambda w_hat: _arc_cosine.distortion(w, w_hat, cov, v))(candidates)
     best = jnp.argmin(true)

@@ -11,7 +11,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, PRNGKeyArray, Shaped
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile
 from rdtheory.models import _examples, _minibatches, datasets, evaluation
 from rdtheory.models._examples import Apply
 
@@ -34,7 +34,7 @@ class Fitted(NamedTuple):
     held_out_losses: Float[Array, " e"]  #: after each epoch; NaN if nothing was held out
 
 
-@jax.jit
+@_compile.jit
 def logits(network: Network, inputs: Float[ArrayLike, "n m"]) -> Float[Array, "n k"]:
     """Outputs Σ_j v_j ReLU(w_jᵀ x) of the network.
 
@@ -112,7 +112,7 @@ def fit(
             raise ValueError(f"held_out.labels must be of the kind of labels, {y.dtype}, got {other_y.dtype}")
 
     total = max(1, epochs * (len(x) // batch_size))
-    state, best, losses, held_losses = (params, _minibatches.adam(rate, total).init(params)), params, [], []
+    state, best, losses, held_losses = (params, _minibatches.start(params)), params, [], []
     with _minibatches.bar(epochs, progress and not isinstance(key, Tracer)) as advance:
         for epoch in range(epochs):
             order = jax.random.fold_in(key, epoch)
@@ -181,7 +181,7 @@ def train(
     return _checks.poison(_train(key, x, jnp.asarray(y), hidden, int(y.max()) + 1, steps, learning_rate), ok)
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4, 5))
+@functools.partial(_compile.jit, static_argnums=(3, 4, 5))
 def _train(key: Array, x: Array, y: Array, hidden: int, classes: int, steps: int, learning_rate: Array) -> Network:
     import optax  # here, because it is most of what `import rdtheory` would cost, and only training needs it
 
@@ -220,4 +220,9 @@ def _data(
             f"{name} must be whole class numbers, or real targets of shape {(len(x), k)}, one for each output, "
             f"got dtype {y.dtype} and shape {y.shape}"
         )
-    return x, y.reshape(len(x), k).astype(dtype), x_ok & y_ok
+    return x, _as_targets(y, k, dtype), x_ok & y_ok
+
+
+@functools.partial(_compile.jit, brief=True, static_argnums=(1, 2))
+def _as_targets(y: Array, outputs: int, dtype: jnp.dtype) -> Array:
+    return y.reshape(-1, outputs).astype(dtype)
