@@ -1,11 +1,14 @@
 """A line of evidence: what a theorem says, what the numbers say, and by how much they may differ."""
 
+import functools
 import math
 from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
 from jax import Array
+
+from rdtheory import _compile
 
 __all__ = ["SIGMAS", "Number", "Row", "agree", "at_most", "estimate", "generator", "host", "split"]
 
@@ -88,8 +91,9 @@ def host(result: Result) -> Result:
     return jax.tree.map(np.asarray, result)
 
 
+@functools.partial(_compile.jit, brief=True)
 def split(key: Array) -> list[Array]:
-    """The first three keys of `jax.random.split`: always as many, and taken apart by NumPy, so that it compiles once.
+    """The first three keys of `jax.random.split`: always as many, so that it is compiled once.
 
     Examples
     --------
@@ -97,7 +101,7 @@ def split(key: Array) -> list[Array]:
     >>> bool(first == second)
     False
     """
-    return [jax.random.wrap_key_data(words) for words in np.asarray(jax.random.key_data(jax.random.split(key, 3)))]
+    return list(jax.random.split(key, 3))
 
 
 def _row(theorem: str, computed: str, theory: float, numeric: float, error: float, error_bar: float) -> Row:
