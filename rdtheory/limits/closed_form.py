@@ -163,7 +163,7 @@ def gaussian(variance: Float[ArrayLike, ""], distortion: Float[ArrayLike, ""]) -
     >>> print(gaussian(1.0, 0.25))
     1.0
     """
-    return _half_line("variance", variance, distortion) / 2
+    return _half_line("variance", variance, distortion, 0.5)
 
 
 def laplacian(scale: Float[ArrayLike, ""], distortion: Float[ArrayLike, ""]) -> Float[Array, ""]:
@@ -285,16 +285,16 @@ def _vector_gaussian(cov: Array, D: Array) -> Array:
     return fill(jnp.maximum(jnp.linalg.eigvalsh(cov), 0.0), D).rate
 
 
-def _half_line(name: str, scale: ArrayLike, distortion: ArrayLike) -> Array:
-    """log⁺(scale / D)."""
+def _half_line(name: str, scale: ArrayLike, distortion: ArrayLike, factor: float = 1.0) -> Array:
+    """Factor · log⁺(scale / D)."""
     a, a_ok = _checks.nonnegative(name, scale)
     D, D_ok = _checks.nonnegative("distortion", distortion)
-    return _checks.poison(_log_ratio(a, D), a_ok & D_ok)
+    return _checks.poison(_log_ratio(a, D, factor), a_ok & D_ok)
 
 
 @_compile.jit
-def _log_ratio(a: Array, D: Array) -> Array:
-    return jnp.where(a > D, jnp.log2(jnp.where(a > D, a, 1.0) / D), 0.0)
+def _log_ratio(a: Array, D: Array, factor: ArrayLike) -> Array:
+    return jnp.where(a > D, factor * jnp.log2(jnp.where(a > D, a, 1.0) / D), 0.0)
 
 
 def _binary_entropy(p: Array) -> Array:

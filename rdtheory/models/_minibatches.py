@@ -43,13 +43,15 @@ def epoch(
     x: Array,
     y: Array,
     key: Array,
+    number: ArrayLike,
     rate: Array,
 ) -> tuple[tuple, Array]:
-    """One pass over the shuffled examples: the new state, and the mean loss on the way."""
+    """One pass over the examples, shuffled as its number says: the new state, and the mean loss on the way."""
     import optax
 
     steps = len(x) // batch_size
-    batches = jax.random.permutation(key, len(x))[: steps * batch_size].reshape(steps, batch_size)
+    order = jax.random.permutation(jax.random.fold_in(key, number), len(x))
+    batches = order[: steps * batch_size].reshape(steps, batch_size)
     optimizer = adam(rate, total)
 
     def step(state: tuple, batch: Array) -> tuple[tuple, Array]:

@@ -115,8 +115,7 @@ def fit(
     state, best, losses, held_losses = (params, _minibatches.start(params)), params, [], []
     with _minibatches.bar(epochs, progress and not isinstance(key, Tracer)) as advance:
         for epoch in range(epochs):
-            order = jax.random.fold_in(key, epoch)
-            state, loss = _minibatches.epoch(score, apply, batch_size, total, state, x, y, order, rate)
+            state, loss = _minibatches.epoch(score, apply, batch_size, total, state, x, y, key, epoch, rate)
             losses.append(loss)
             if held_out is not None:
                 held_losses.append(float(evaluation.mean(score, apply, (state[0],), other_x, other_y, 1000)))
@@ -125,12 +124,13 @@ def fit(
                 elif len(held_losses) - held_losses.index(min(held_losses)) > patience:
                     break
             advance(loss)
+    xp, *known = _checks.look(*losses)
     chosen = held_losses.index(min(held_losses)) + 1 if held_losses else len(losses)
     result = Fitted(
         best if held_losses else state[0],
-        jnp.asarray(chosen),
-        jnp.stack(losses) if losses else jnp.zeros(0, dtype),
-        jnp.asarray(held_losses if held_losses else [jnp.nan] * len(losses), dtype),
+        jax.device_put(np.asarray(chosen)),
+        jax.device_put(xp.stack(known)) if losses else jnp.zeros(0, dtype),
+        jax.device_put(np.array(held_losses if held_losses else [np.nan] * len(losses), dtype)),
     )
     return _checks.poison(result, ok & rate_ok)
 
@@ -178,7 +178,7 @@ def train(
         )
     if hidden < 1 or steps < 0:
         raise ValueError(f"hidden must be at least 1 and steps at least 0, got {hidden} and {steps}")
-    return _checks.poison(_train(key, x, jnp.asarray(y), hidden, int(y.max()) + 1, steps, learning_rate), ok)
+    return _checks.poison(_train(key, x, jax.device_put(y), hidden, int(y.max()) + 1, steps, learning_rate), ok)
 
 
 @functools.partial(_compile.jit, static_argnums=(3, 4, 5))
@@ -220,9 +220,4 @@ def _data(
             f"{name} must be whole class numbers, or real targets of shape {(len(x), k)}, one for each output, "
             f"got dtype {y.dtype} and shape {y.shape}"
         )
-    return x, _as_targets(y, k, dtype), x_ok & y_ok
-
-
-@functools.partial(_compile.jit, brief=True, static_argnums=(1, 2))
-def _as_targets(y: Array, outputs: int, dtype: jnp.dtype) -> Array:
-    return y.reshape(-1, outputs).astype(dtype)
+    return x, jax.device_put(_checks.look(y)[1].reshape(len(x), k).astype(dtype)), x_ok & y_ok

@@ -42,7 +42,7 @@ def entropy_codes(key: Array, quick: bool) -> list[Row]:
     for states in (8,) if quick else (8, 256):
         for level in (0.5, 0.1, 0.001):
             # All in the shape of the weights, as in a linear model, whose compiled function this is too.
-            steps = np.full(n, float(trellis.steps(level, states=states)))
+            steps = np.asarray(trellis.steps(level, np.ones(n), states=states))
             leaf, scale = _trellis_leaf(weights, steps, np.ones(n), states)
             sandwich(f"trellis of {states} states", leaf._replace(step=np.asarray(scale[0], np.float32), classes=None))
     return rows
@@ -95,7 +95,7 @@ def block_codes(key: Array, quick: bool) -> list[Row]:
     def above(name: str, errors: np.ndarray, bits: int, n: int) -> None:
         mean, bar = estimate(errors)
         rate = bits / n
-        gap = rate - float(closed_form.gaussian(1.0, mean))
+        gap = rate - float(closed_form.gaussian(np.ones(()), np.asarray(mean)))
         computed = f"{name}, {bits} bits for {n} weights: {gap:.3f} bit per weight above"
         rows.append(at_most("D(R) <= distortion of a block code", computed, 4.0**-rate, mean, bar))
 
@@ -111,7 +111,7 @@ def block_codes(key: Array, quick: bool) -> list[Row]:
         above(f"sparse regression, {M} columns to a section", errors, sparse_regression.bits(L, M), n)
     n, D, probability = 6, 0.25, 0.1
     ones = np.ones(n)
-    laws = (1 - D) * ones, ones / n
+    laws = jax.device_put(((1 - D) * ones, ones / n))
     nearest = each(lambda key, w: random_codebook.encode(key, w, *laws, 2**n).distortion, blocks[:, :n])
     above("random codebook", nearest, n, n)
     trials = 200 if quick else 500
@@ -130,9 +130,11 @@ def channel_codes(key: Array, quick: bool) -> list[Row]:
     """Channel simulation: the distortion of the channel itself, in I + log(I + 1) + 5 whole bits."""
     draw, key, _ = split(key)
     trials = 200 if quick else 4000
-    D, cov = 0.25, np.eye(1)
+    D, one = 0.25, np.eye(1)
     information = -0.5 * math.log2(D)
-    channel = GaussianChannel(*jax.device_put(((1 - D) * cov, D * (1 - D) * cov)))
+    # On the device, they are checked once, and not by what is compiled.
+    gain, noise, cov = jax.device_put(((1 - D) * one, D * (1 - D) * one, one))
+    channel = GaussianChannel(gain, noise)
     weights = generator(draw).normal(size=(trials, 1))
 
     def send(item: tuple[Array, Array]) -> tuple[Array, Array]:
