@@ -9,8 +9,6 @@ import functools
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
-from jax import Array
 from jax.core import Tracer
 
 OLDER = {"xla_cpu_use_fusion_emitters": False}
@@ -49,11 +47,16 @@ def jit(function: Callable, *, brief: bool = False, **static) -> Callable:
 
 
 def _at_top(leaves: list) -> bool:
-    """Whether no transformation is under way: an outer one takes no options from inside."""
-    if any(isinstance(leaf, Tracer) for leaf in leaves):
-        return False
-    # Under an outer `jit` arrays are traced even if they do not depend on its arguments.
-    return any(isinstance(leaf, Array) for leaf in leaves) or not isinstance(jnp.asarray(0.0), Tracer)
+    """Whether no transformation is under way: an outer one takes no options from inside.
+
+    Under an outer `jit`, arrays from outside it are no tracers, but what is computed there is one.
+    """
+    return not any(isinstance(leaf, Tracer) for leaf in leaves) and not isinstance(_here(), Tracer)
+
+
+@jax.jit
+def _here() -> int:
+    return 0
 
 
 @functools.cache

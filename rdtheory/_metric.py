@@ -6,12 +6,11 @@ An importance is full, (k, k) for k weights in row-major order, or its diagonal 
 
 import math
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile
 from rdtheory.results import GoldenRules
 
 
@@ -26,7 +25,7 @@ def checked(importance: ArrayLike, shape: tuple[int, ...]) -> tuple[Array, _chec
     raise ValueError(f"importance must have shape {(k, k)} (full) or {shape} (diagonal), got {given.shape}")
 
 
-@jax.jit
+@_compile.jit
 def residuals(w: Array, w_hat: Array, importance: Array) -> GoldenRules:
     kept, lost = w_hat.ravel(), (w - w_hat).ravel()
     weighted = times(importance, w.shape, lost[:, None])[:, 0]
@@ -38,7 +37,7 @@ def residuals(w: Array, w_hat: Array, importance: Array) -> GoldenRules:
     return GoldenRules(orthogonality, cosine, objective)
 
 
-@jax.jit
+@_compile.jit
 def project(w: Array, importance: Array, b: Array) -> Array:
     weighted = times(importance, w.shape, b)
     gram = b.T @ weighted

@@ -12,7 +12,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile
 
 __all__ = ["Grid", "Samples", "absolute_error", "erasure", "grid", "hamming", "samples", "squared_error"]
 
@@ -64,7 +64,7 @@ def squared_error(source: Float[ArrayLike, " n"], reproduction: Float[ArrayLike,
     [[1.]
      [1.]]
     """
-    return _differences(source, reproduction) ** 2
+    return _squares(*_letters(source, reproduction))
 
 
 def absolute_error(source: Float[ArrayLike, " n"], reproduction: Float[ArrayLike, " m"]) -> Float[Array, "n m"]:
@@ -76,7 +76,7 @@ def absolute_error(source: Float[ArrayLike, " n"], reproduction: Float[ArrayLike
     [[1.5]
      [0.5]]
     """
-    return jnp.abs(_differences(source, reproduction))
+    return _distances(*_letters(source, reproduction))
 
 
 def grid(*offsets: Float[ArrayLike, " _"]) -> Grid:
@@ -143,7 +143,7 @@ def samples(source: Float[ArrayLike, "n k"], reproduction: Float[ArrayLike, "m k
     return _checks.poison(Samples(x, y), x_ok & y_ok)
 
 
-def _differences(source: ArrayLike, reproduction: ArrayLike) -> Array:
+def _letters(source: ArrayLike, reproduction: ArrayLike) -> tuple[Array, Array]:
     x, y = _checks.array("source", source, 1), _checks.array("reproduction", reproduction, 1)
     needed, memory = 8 * x.size * y.size, _physical_memory()
     if needed > memory / 2:
@@ -152,7 +152,17 @@ def _differences(source: ArrayLike, reproduction: ArrayLike) -> Array:
             f"{memory / 2**30:.0f}; distortion.grid (letters on a uniform grid) and distortion.samples (any points) "
             "never store it"
         )
-    return x[:, None] - y[None, :]
+    return x, y
+
+
+@_compile.jit
+def _squares(x: Array, y: Array) -> Array:
+    return (x[:, None] - y[None, :]) ** 2
+
+
+@_compile.jit
+def _distances(x: Array, y: Array) -> Array:
+    return jnp.abs(x[:, None] - y[None, :])
 
 
 def _physical_memory() -> float:

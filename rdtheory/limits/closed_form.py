@@ -3,14 +3,13 @@
 import functools
 import math
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import entr
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile
 from rdtheory.limits.gaussian import fill, pour
 
 __all__ = [
@@ -49,7 +48,7 @@ def bernoulli(probability: Float[ArrayLike, ""], distortion: Float[ArrayLike, ""
     0.500084042
     """
     p, p_ok = _checks.nonnegative("probability", probability)
-    p_ok &= _checks.holds(p <= 1, lambda: f"probability must be at most 1, got {float(p)}")
+    p_ok &= _checks.holds(_checks.look(p)[1] <= 1, lambda: f"probability must be at most 1, got {float(p)}")
     D, D_ok = _checks.nonnegative("distortion", distortion)
     return _checks.poison(_bernoulli(p, D), p_ok & D_ok)
 
@@ -164,7 +163,7 @@ def gaussian(variance: Float[ArrayLike, ""], distortion: Float[ArrayLike, ""]) -
     >>> print(gaussian(1.0, 0.25))
     1.0
     """
-    return _half_line("variance", variance, distortion) / 2
+    return _half_line("variance", variance, distortion, 0.5)
 
 
 def laplacian(scale: Float[ArrayLike, ""], distortion: Float[ArrayLike, ""]) -> Float[Array, ""]:
@@ -242,23 +241,23 @@ def vector_gaussian(covariance: Float[ArrayLike, "m m"], distortion: Float[Array
     """
     cov, ok = _checks.covariance("covariance", covariance)
     D, D_ok = _checks.nonnegative("distortion", distortion)
-    return _checks.poison(fill(jnp.maximum(jnp.linalg.eigvalsh(cov), 0.0), D).rate, ok & D_ok)
+    return _checks.poison(_vector_gaussian(cov, D), ok & D_ok)
 
 
-@jax.jit
+@_compile.jit
 def _bernoulli(p: Array, D: Array) -> Array:
     smaller = jnp.minimum(p, 1 - p)
     return jnp.where(D < smaller, _binary_entropy(smaller) - _binary_entropy(jnp.minimum(D, smaller)), 0.0)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(_compile.jit, static_argnums=0)
 def _uniform_hamming(letters: int, D: Array) -> Array:
     level = jnp.minimum(D, 1 - 1 / letters)
     rate = math.log2(letters) - _binary_entropy(level) - level * math.log2(max(letters - 1, 1))
     return jnp.where(D < 1 - 1 / letters, jnp.maximum(rate, 0.0), 0.0)
 
 
-@jax.jit
+@_compile.jit
 def _hamming(p: Array, distortion: Array) -> Array:
     p = -jnp.sort(-p)
     n = p.shape[0]
@@ -273,7 +272,7 @@ def _hamming(p: Array, distortion: Array) -> Array:
     return jnp.where(positive, jnp.maximum(nats / LN2, 0.0), 0.0)
 
 
-@jax.jit
+@_compile.jit
 def _erasure(p: Array, D: Array) -> Array:
     erased = jnp.minimum(D, 1.0)
     u = jnp.minimum(p, pour(p, erased))
@@ -281,11 +280,21 @@ def _erasure(p: Array, D: Array) -> Array:
     return jnp.where(D < 1, jnp.maximum(nats / LN2, 0.0), 0.0)
 
 
-def _half_line(name: str, scale: ArrayLike, distortion: ArrayLike) -> Array:
-    """log⁺(scale / D)."""
+@_compile.jit
+def _vector_gaussian(cov: Array, D: Array) -> Array:
+    return fill(jnp.maximum(jnp.linalg.eigvalsh(cov), 0.0), D).rate
+
+
+def _half_line(name: str, scale: ArrayLike, distortion: ArrayLike, factor: float = 1.0) -> Array:
+    """Factor · log⁺(scale / D)."""
     a, a_ok = _checks.nonnegative(name, scale)
     D, D_ok = _checks.nonnegative("distortion", distortion)
-    return _checks.poison(jnp.where(a > D, jnp.log2(jnp.where(a > D, a, 1.0) / D), 0.0), a_ok & D_ok)
+    return _checks.poison(_log_ratio(a, D, factor), a_ok & D_ok)
+
+
+@_compile.jit
+def _log_ratio(a: Array, D: Array, factor: ArrayLike) -> Array:
+    return jnp.where(a > D, factor * jnp.log2(jnp.where(a > D, a, 1.0) / D), 0.0)
 
 
 def _binary_entropy(p: Array) -> Array:

@@ -21,7 +21,7 @@ from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile
 from rdtheory.limits import _finite_bernoulli, _finite_gaussian, closed_form
 from rdtheory.limits.gaussian import fill
 from rdtheory.limits.linear import component_variances
@@ -92,9 +92,10 @@ def gaussian(
     epsilon, epsilon_ok = _probability("excess_probability", excess_probability, strictly=True)
     v, v_ok = _checks.nonnegative("variance", variance)
     ok = D_ok & epsilon_ok & v_ok
-    share = jnp.where(v > 0, D / jnp.where(v > 0, v, 1.0), jnp.inf)
+    xp, d, power = _checks.look(D, v)
+    share = jax.device_put(xp.where(power > 0, d / xp.where(power > 0, power, 1.0), xp.inf))
     bounds = _on_host(functools.partial(_finite_gaussian.bounds, n), ok, share, epsilon)
-    dispersion = jnp.where(D < v, 0.5 * LOG_E**2, 0.0)
+    dispersion = jax.device_put(xp.where(d < power, 0.5 * LOG_E**2, 0.0))
     return _checks.poison(_assemble(n, closed_form.gaussian(v, D), dispersion, epsilon, bounds), ok)
 
 
@@ -162,12 +163,13 @@ def bernoulli(
     epsilon, epsilon_ok = _probability("excess_probability", excess_probability, strictly=True)
     ok = p_ok & D_ok & epsilon_ok
     bounds = _on_host(functools.partial(_finite_bernoulli.bounds, n), ok, bias, D, epsilon)
-    described = D < jnp.minimum(bias, 1 - bias)
-    odds = jnp.where(described, bias / jnp.where(described, 1 - bias, 1.0), 1.0)
-    dispersion = jnp.where(described, bias * (1 - bias) * jnp.log2(odds) ** 2, 0.0)
-    third = jnp.where((bias == 0.5) & (D > 0) & described, 0.5 * math.log2(n) / n, 0.0)
-    found = _assemble(n, closed_form.bernoulli(bias, D), dispersion, epsilon, bounds)
-    return _checks.poison(found._replace(normal_approximation=found.normal_approximation + third), ok)
+    xp, b, d = _checks.look(bias, D)
+    described = d < xp.minimum(b, 1 - b)
+    odds = xp.where(described, b / xp.where(described, 1 - b, 1.0), 1.0)
+    dispersion = jax.device_put(xp.where(described, b * (1 - b) * xp.log2(odds) ** 2, 0.0))
+    third = jax.device_put(xp.where((b == 0.5) & (d > 0) & described, 0.5 * math.log2(n) / n, 0.0))
+    found = _assemble(n, closed_form.bernoulli(bias, D), dispersion, epsilon, bounds, third)
+    return _checks.poison(found, ok)
 
 
 def linear_model(
@@ -217,14 +219,15 @@ def linear_model(
     return _checks.poison(_linear_model(w, x, D, epsilon), w_ok & x_ok & D_ok & epsilon_ok)
 
 
-@jax.jit  # n is no shape: one compilation for all block lengths
+@_compile.jit  # n is no shape: one compilation for all block lengths
 def _assemble(
-    n: ArrayLike, rate: Array, dispersion: Array, epsilon: Array, bounds: tuple[Array, Array]
+    n: ArrayLike, rate: Array, dispersion: Array, epsilon: Array, bounds: tuple[Array, Array], third: ArrayLike = 0.0
 ) -> FiniteBlocklength:
-    return FiniteBlocklength(rate, dispersion, rate - jnp.sqrt(dispersion / n) * ndtri(epsilon), *bounds)
+    """Of the normal approximation, `third` is the third term."""
+    return FiniteBlocklength(rate, dispersion, rate - jnp.sqrt(dispersion / n) * ndtri(epsilon) + third, *bounds)
 
 
-@jax.jit
+@_compile.jit
 def _linear_model(weight_cov: Array, input_cov: Array, D: Array, epsilon: Array) -> NormalApproximation:
     variances = component_variances(weight_cov, input_cov)
     rate, level, _ = fill(variances, D)
@@ -241,8 +244,7 @@ def _on_host(bounds: Callable, ok: _checks.Flag, *values: Array) -> tuple[Array,
         return tuple(np.asarray(x, np.float64) for x in bounds(*(float(np.asarray(x)) for x in given)))
 
     if _checks.look(*values)[0] is np:
-        converse, achievability = at(*values)
-        return jnp.asarray(converse), jnp.asarray(achievability)
+        return jax.device_put(at(*values))
     sound = [jnp.where(ok, x, 0.5) for x in values]  # an invalid item becomes NaN later
     return jax.pure_callback(at, 2 * (jax.ShapeDtypeStruct((), jnp.float64),), *sound, vmap_method="sequential")
 

@@ -9,6 +9,9 @@ import math
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
+
+from rdtheory import _compile
 
 SERIES = [6 * (k + 1) / math.factorial(2 * k + 3) for k in range(5, -1, -1)]
 
@@ -56,24 +59,29 @@ def bend(u: Array, v: Array, cov: Array) -> Array:
     return norm_u[:, None] * norm_v[None, :] * bent / math.pi
 
 
-def kernel(u: Array, v: Array, cov: Array) -> Array:
-    """E ReLU(u_iᵀX) ReLU(v_jᵀX), (rows of u, rows of v)."""
-    u, v = jnp.atleast_2d(u), jnp.atleast_2d(v)
-    return 0.5 * (u @ cov @ v.T + bend(u, v, cov))
-
-
-@jax.jit
+@_compile.jit
 def distortion(w: Array, w_hat: Array, cov: Array, v: Array | None) -> Array:
     """E‖f_w(X) - f_ŵ(X)‖²."""
-    w, w_hat, outer = jnp.atleast_2d(w), jnp.atleast_2d(w_hat), inner_products(v)
-    lost = w - w_hat
-    straight = 0.5 * jnp.sum(outer * (lost @ cov @ lost.T))
+    return scaled_distortion(w, w_hat, 1.0, bends(w, w_hat, cov), cov, v)
+
+
+def bends(w: Array, w_hat: Array, cov: Array) -> Array:
+    """Those among w, among ŵ and between both, (3, h, h): together, for one is most of what there is to compile."""
+    w, w_hat = jnp.atleast_2d(w), jnp.atleast_2d(w_hat)
+    return jax.vmap(bend, (0, 0, None))(jnp.stack([w, w_hat, w]), jnp.stack([w, w_hat, w_hat]), cov)
+
+
+def scaled_distortion(w: Array, w_hat: Array, scale: ArrayLike, bent: Array, cov: Array, v: Array | None) -> Array:
+    """E‖f_w(X) - f_{scale · ŵ}(X)‖² for a scale >= 0, from the `bends` of w and ŵ."""
+    lost = jnp.atleast_2d(w) - scale * jnp.atleast_2d(w_hat)
+    straight = lost @ cov @ lost.T
     # The bend of a neuron with itself is zero, so one neuron loses nothing to cancellation.
-    curved = 0.5 * jnp.sum(outer * (bend(w, w, cov) + bend(w_hat, w_hat, cov) - 2 * bend(w, w_hat, cov)))
-    return jnp.maximum(straight + curved, 0.0)
+    curved = bent[0] + scale**2 * bent[1] - 2 * scale * bent[2]
+    outer = inner_products(v)
+    return jnp.maximum(0.5 * (jnp.sum(outer * straight) + jnp.sum(outer * curved)), 0.0)
 
 
-@jax.jit
+@_compile.jit
 def importance(w: Array, cov: Array, v: Array | None) -> Array:
     """E ∇f ∇fᵀ, (h m, h m)."""
     w, outer = jnp.atleast_2d(w), inner_products(v)

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import PyTree
 
+from rdtheory import _compile
 
-@functools.partial(jax.jit, static_argnames=("apply", "kind"))
+
+@functools.partial(_compile.jit, static_argnames=("apply", "kind"))
 def squares(apply: Callable, kind: str, params: PyTree, inputs: Array, labels: Array, temperature: Array) -> PyTree:
     def means(w: PyTree, x: Array, y: Array) -> Array:
         """Numbers whose gradients are squared and summed; the derivative of 2√p is ∇p/√p."""

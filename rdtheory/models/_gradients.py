@@ -15,7 +15,7 @@ from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import PyTree
 
-from rdtheory import _checks, _tree_checks
+from rdtheory import _checks, _compile, _tree_checks
 
 KINDS = ("jacobian", "fisher", "gradient", "ggn")
 HELD = 2**23  # numbers: the gradients of a batch, 64 MiB in float64
@@ -44,7 +44,7 @@ def arguments(apply, params, inputs, kind, labels, temperature, batch_size):
         x, x_ok = _checks.finite("inputs", x)
         ok &= x_ok
     T, T_ok = _checks.finite("temperature", temperature, 0)
-    ok &= T_ok & _checks.holds(T > 0, lambda: f"temperature must be > 0, got {T}")
+    ok &= T_ok & _checks.holds(_checks.look(T)[1] > 0, lambda: f"temperature must be > 0, got {T}")
     outputs = jax.eval_shape(apply, w, jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype))
     classes = outputs.shape[1] if getattr(outputs, "ndim", 0) == 2 else 1
     if getattr(outputs, "ndim", 0) not in (1, 2) or outputs.shape[0] != 1:
@@ -53,15 +53,16 @@ def arguments(apply, params, inputs, kind, labels, temperature, batch_size):
         )
     if kind != "jacobian" and classes < 2:
         raise ValueError(f"kind {kind!r} needs the logits of at least two classes, but apply gave {outputs.shape}")
-    y = jnp.zeros(len(x), int)
+    y = np.zeros(len(x), int)
     if kind == "gradient":
         if labels is None:
             raise ValueError("kind 'gradient' needs labels, one class number for each input")
         y = jnp.asarray(labels)
         if y.shape != x.shape[:1] or not jnp.issubdtype(y.dtype, jnp.integer):
             raise ValueError(f"labels must be {len(x)} class numbers, got shape {y.shape}, dtype {y.dtype}")
+        _, known = _checks.look(y)
         ok &= _checks.holds(
-            ((y >= 0) & (y < classes)).all(), lambda: f"labels must be class numbers from 0 to {classes - 1}"
+            ((known >= 0) & (known < classes)).all(), lambda: f"labels must be class numbers from 0 to {classes - 1}"
         )
     size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(w))
     if batch_size is None:
@@ -119,7 +120,7 @@ def stream(
     return lax.scan(lambda total, index: (batch(total, index)[0], None), total, index)[0]
 
 
-compiled = functools.partial(jax.jit, static_argnames=("apply", "kind", "batch_size"))
+compiled = functools.partial(_compile.jit, static_argnames=("apply", "kind", "batch_size"))
 
 
 @compiled

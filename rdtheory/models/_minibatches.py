@@ -4,12 +4,14 @@ import contextlib
 import functools
 import sys
 from collections.abc import Callable, Generator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from rdtheory import _compile
 from rdtheory.models._examples import Apply
 
 
@@ -25,7 +27,13 @@ def adam(learning_rate: ArrayLike, steps: int):
     return optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(_compile.jit, brief=True)
+def start(params: Any):
+    """The optimizer's state before the first step, the same for every step's size."""
+    return adam(0.0, 1).init(params)
+
+
+@functools.partial(_compile.jit, static_argnums=(0, 1, 2, 3))
 def epoch(
     score: Callable,
     apply: Apply,
@@ -35,13 +43,15 @@ def epoch(
     x: Array,
     y: Array,
     key: Array,
+    number: ArrayLike,
     rate: Array,
 ) -> tuple[tuple, Array]:
-    """One pass over the shuffled examples: the new state, and the mean loss on the way."""
+    """One pass over the examples, shuffled as its number says: the new state, and the mean loss on the way."""
     import optax
 
     steps = len(x) // batch_size
-    batches = jax.random.permutation(key, len(x))[: steps * batch_size].reshape(steps, batch_size)
+    order = jax.random.permutation(jax.random.fold_in(key, number), len(x))
+    batches = order[: steps * batch_size].reshape(steps, batch_size)
     optimizer = adam(rate, total)
 
     def step(state: tuple, batch: Array) -> tuple[tuple, Array]:

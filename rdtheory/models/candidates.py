@@ -4,19 +4,17 @@ import itertools
 import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks, _metric
-from rdtheory.models import golden_rules
+from rdtheory import _checks, _compile, _metric
 
 __all__ = ["pruned", "quantized"]
 
 LIMIT = 1_000_000
-_projections = jax.jit(jax.vmap(golden_rules.project, in_axes=(None, None, 0)))
+_projections = _compile.jit(jax.vmap(_metric.project, in_axes=(None, None, 0)))
 
 
 def pruned(
@@ -46,7 +44,7 @@ def pruned(
      [3. 0. 1.]
      [0. 2. 1.]]
     """
-    w, _ = _checks.finite("weights", weights)
+    w, ok = _checks.finite("weights", weights)
     k = w.size
     keep = _checks.count("keep", keep, 0, k)
     _limit(math.comb(k, keep))
@@ -54,9 +52,9 @@ def pruned(
     if importance is None or keep == 0:
         masks = np.zeros((len(supports), k))
         masks[np.arange(len(supports))[:, None], supports] = 1.0
-        return jnp.asarray(masks.reshape(-1, *w.shape)) * w[None]
-    _metric.checked(importance, w.shape)
-    return _projections(w, jnp.asarray(importance), jnp.asarray(np.eye(k)[:, supports].transpose(1, 0, 2)))
+        return jax.device_put(masks.reshape(-1, *w.shape) * _checks.look(w)[1][None])
+    matrix, matrix_ok = _metric.checked(importance, w.shape)
+    return _checks.poison(_projections(w, matrix, np.eye(k)[:, supports].transpose(1, 0, 2)), ok & matrix_ok)
 
 
 def quantized(
@@ -86,7 +84,7 @@ def quantized(
      [2.  2.  2. ]
      [3.  1.5 1.5]]
     """
-    w, _ = _checks.finite("weights", weights)
+    w, ok = _checks.finite("weights", weights)
     k = w.size
     levels = _checks.count("levels", levels, 1, k)
     _limit(levels**k // math.factorial(levels))
@@ -97,8 +95,8 @@ def quantized(
         labels = np.concatenate([rows[rows[:, -1] <= rows[:, :-1].max(axis=1) + 1] for rows in grown])
     labels = labels[labels.max(axis=1) == levels - 1]
     labels = labels[np.lexsort(labels.T[::-1])]
-    _metric.checked(importance, w.shape)
-    return _projections(w, jnp.asarray(importance), jnp.asarray(np.eye(levels)[labels]))
+    matrix, matrix_ok = _metric.checked(importance, w.shape)
+    return _checks.poison(_projections(w, matrix, np.eye(levels)[labels]), ok & matrix_ok)
 
 
 def _limit(count: int) -> None:

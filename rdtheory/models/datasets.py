@@ -50,7 +50,7 @@ def digits() -> Dataset:
     (1797, 64)
     """
     images, labels = _sklearn().load_digits(return_X_y=True)
-    return Dataset(jnp.asarray(images / 16.0), jnp.asarray(labels))
+    return Dataset(jax.device_put(images / 16.0), jax.device_put(labels))
 
 
 def diabetes() -> Dataset:
@@ -68,7 +68,7 @@ def diabetes() -> Dataset:
     (442, 10)
     """
     inputs, targets = _sklearn().load_diabetes(return_X_y=True, scaled=False)
-    return Dataset(_standardized(inputs), jnp.asarray(targets))
+    return Dataset(_standardized(inputs), jax.device_put(targets))
 
 
 def breast_cancer() -> Dataset:
@@ -86,7 +86,7 @@ def breast_cancer() -> Dataset:
     (569, 30)
     """
     inputs, labels = _sklearn().load_breast_cancer(return_X_y=True)
-    return Dataset(_standardized(inputs), jnp.asarray(labels))
+    return Dataset(_standardized(inputs), jax.device_put(labels))
 
 
 def mnist5k() -> Dataset:
@@ -239,11 +239,11 @@ def split(key: PRNGKeyArray, data: Dataset, *, validation: float | int = 0.1, te
 
 def _images(pixels: np.ndarray, labels: np.ndarray, dtype: np.dtype) -> Dataset:
     # In the precision asked for at once: a copy of CIFAR-10 in float64 takes a gigabyte.
-    return Dataset(jnp.asarray(np.divide(pixels, 255, dtype=dtype)), jnp.asarray(labels.astype(int)))
+    return Dataset(jax.device_put(np.divide(pixels, 255, dtype=dtype)), jax.device_put(labels.astype(int)))
 
 
 def _standardized(inputs) -> Array:
-    return jnp.asarray((inputs - inputs.mean(axis=0)) / inputs.std(axis=0))
+    return jax.device_put((inputs - inputs.mean(axis=0)) / inputs.std(axis=0))
 
 
 def _sklearn():

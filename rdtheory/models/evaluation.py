@@ -15,7 +15,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile
 from rdtheory.models import _examples
 from rdtheory.models._examples import Apply
 
@@ -123,7 +123,7 @@ def surprise(outputs: Array, labels: Array) -> Array:
     return -jnp.take_along_axis(jax.nn.log_softmax(outputs), labels[:, None], axis=1)[:, 0] / LN2
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 5))
+@functools.partial(_compile.jit, static_argnums=(0, 1, 5))
 def mean(score: Callable, apply: Apply, networks: tuple, x: Array, y: Array | None, batch_size: int) -> Array:
     """Mean over all rows of the score of the networks' outputs, `batch_size` rows at a time."""
 

@@ -22,7 +22,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, PRNGKeyArray
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile
 
 __all__ = ["Architecture", "Layer", "cifar", "lenet_300_100", "lenet_5", "mlp"]  # noqa: RUF022 (300 before 5)
 
@@ -132,7 +132,7 @@ def _init(
     return _draw(shapes, jnp.zeros(()).dtype if dtype is None else np.dtype(dtype), key)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(_compile.jit, static_argnums=(0, 1))
 def _draw(shapes: tuple[tuple[int, ...], ...], dtype: np.dtype, key: Array) -> tuple[Layer, ...]:
     """Normal weights of variance 2 / fan-in, which keeps the size of signals through ReLU; biases zero."""
     keys = jax.random.split(key, len(shapes))
@@ -142,12 +142,12 @@ def _draw(shapes: tuple[tuple[int, ...], ...], dtype: np.dtype, key: Array) -> t
     )
 
 
-@jax.jit
+@_compile.jit
 def _mlp(params: tuple[Layer, ...], x: ArrayLike) -> Array:
     return _dense(params, _rows(params, x, params[0].weights.shape[0]))
 
 
-@jax.jit
+@_compile.jit
 def _lenet_5(params: tuple[Layer, ...], x: ArrayLike) -> Array:
     rows = _rows(params, x, 28 * 28)
     maps = rows.reshape(-1, 28, 28, 1)
@@ -156,7 +156,7 @@ def _lenet_5(params: tuple[Layer, ...], x: ArrayLike) -> Array:
     return _dense(params[2:], maps.reshape(*rows.shape[:-1], -1))
 
 
-@jax.jit
+@_compile.jit
 def _cifar(params: tuple[Layer, ...], x: ArrayLike) -> Array:
     rows = _rows(params, x, 3 * 32 * 32)
     maps = rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)

@@ -14,7 +14,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile
 from rdtheory.models import _arc_cosine
 from rdtheory.results import BestScale, Choice, OptimalityCheck
 
@@ -220,20 +220,21 @@ def _arguments(
     return w, w_hat, cov, v, ok & v_ok
 
 
-@jax.jit
+@_compile.jit
 def _best_scale(w: Array, w_hat: Array, cov: Array, v: Array | None) -> BestScale:
-    outer = _arc_cosine.inner_products(v)
-    cross = jnp.sum(outer * _arc_cosine.kernel(w, w_hat, cov))
-    power = jnp.sum(outer * _arc_cosine.kernel(w_hat, w_hat, cov))
+    outer, bent = _arc_cosine.inner_products(v), _arc_cosine.bends(w, w_hat, cov)
+    rows, rows_hat = jnp.atleast_2d(w), jnp.atleast_2d(w_hat)
+    cross = 0.5 * jnp.sum(outer * (rows @ cov @ rows_hat.T + bent[2]))
+    power = 0.5 * jnp.sum(outer * (rows_hat @ cov @ rows_hat.T + bent[1]))
     scale = jnp.maximum(jnp.where(power > 0, cross / jnp.where(power > 0, power, 1.0), 0.0), 0.0)
     # d(w, a ŵ) = E f² - 2 a cross + a² power, so a = 1 costs power (1 - a*)² more than the best a*; clipped at a* = 0
     # it costs power - 2 cross.
     cost = jnp.where(scale > 0, power * (1 - scale) ** 2, power - 2 * cross)
-    best = _arc_cosine.distortion(w, scale * w_hat, cov, v)
+    best = _arc_cosine.scaled_distortion(w, w_hat, scale, bent, cov, v)
     return BestScale(scale, best, jnp.maximum(cost, 0.0))
 
 
-@jax.jit
+@_compile.jit
 def _optimality(w: Array, candidates: Array, cov: Array, v: Array | None) -> OptimalityCheck:
     true = jax.vmap(lambda w_hat: _arc_cosine.distortion(w, w_hat, cov, v))(candidates)
     best = jnp.argmin(true)

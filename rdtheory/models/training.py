@@ -11,7 +11,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, PRNGKeyArray, Shaped
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile
 from rdtheory.models import _examples, _minibatches, datasets, evaluation
 from rdtheory.models._examples import Apply
 
@@ -34,7 +34,7 @@ class Fitted(NamedTuple):
     held_out_losses: Float[Array, " e"]  #: after each epoch; NaN if nothing was held out
 
 
-@jax.jit
+@_compile.jit
 def logits(network: Network, inputs: Float[ArrayLike, "n m"]) -> Float[Array, "n k"]:
     """Outputs Σ_j v_j ReLU(w_jᵀ x) of the network.
 
@@ -112,11 +112,10 @@ def fit(
             raise ValueError(f"held_out.labels must be of the kind of labels, {y.dtype}, got {other_y.dtype}")
 
     total = max(1, epochs * (len(x) // batch_size))
-    state, best, losses, held_losses = (params, _minibatches.adam(rate, total).init(params)), params, [], []
+    state, best, losses, held_losses = (params, _minibatches.start(params)), params, [], []
     with _minibatches.bar(epochs, progress and not isinstance(key, Tracer)) as advance:
         for epoch in range(epochs):
-            order = jax.random.fold_in(key, epoch)
-            state, loss = _minibatches.epoch(score, apply, batch_size, total, state, x, y, order, rate)
+            state, loss = _minibatches.epoch(score, apply, batch_size, total, state, x, y, key, epoch, rate)
             losses.append(loss)
             if held_out is not None:
                 held_losses.append(float(evaluation.mean(score, apply, (state[0],), other_x, other_y, 1000)))
@@ -125,12 +124,13 @@ def fit(
                 elif len(held_losses) - held_losses.index(min(held_losses)) > patience:
                     break
             advance(loss)
+    xp, *known = _checks.look(*losses)
     chosen = held_losses.index(min(held_losses)) + 1 if held_losses else len(losses)
     result = Fitted(
         best if held_losses else state[0],
-        jnp.asarray(chosen),
-        jnp.stack(losses) if losses else jnp.zeros(0, dtype),
-        jnp.asarray(held_losses if held_losses else [jnp.nan] * len(losses), dtype),
+        jax.device_put(np.asarray(chosen)),
+        jax.device_put(xp.stack(known)) if losses else jnp.zeros(0, dtype),
+        jax.device_put(np.array(held_losses if held_losses else [np.nan] * len(losses), dtype)),
     )
     return _checks.poison(result, ok & rate_ok)
 
@@ -178,10 +178,10 @@ def train(
         )
     if hidden < 1 or steps < 0:
         raise ValueError(f"hidden must be at least 1 and steps at least 0, got {hidden} and {steps}")
-    return _checks.poison(_train(key, x, jnp.asarray(y), hidden, int(y.max()) + 1, steps, learning_rate), ok)
+    return _checks.poison(_train(key, x, jax.device_put(y), hidden, int(y.max()) + 1, steps, learning_rate), ok)
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4, 5))
+@functools.partial(_compile.jit, static_argnums=(3, 4, 5))
 def _train(key: Array, x: Array, y: Array, hidden: int, classes: int, steps: int, learning_rate: Array) -> Network:
     import optax  # here, because it is most of what `import rdtheory` would cost, and only training needs it
 
@@ -220,4 +220,4 @@ def _data(
             f"{name} must be whole class numbers, or real targets of shape {(len(x), k)}, one for each output, "
             f"got dtype {y.dtype} and shape {y.shape}"
         )
-    return x, y.reshape(len(x), k).astype(dtype), x_ok & y_ok
+    return x, jax.device_put(_checks.look(y)[1].reshape(len(x), k).astype(dtype)), x_ok & y_ok

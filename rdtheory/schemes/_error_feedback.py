@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile
 from rdtheory.results import FeedbackQuantized
 
 __all__ = ["conditional_importance", "error_feedback", "factors", "feed_back", "round_to_steps"]
@@ -108,7 +107,7 @@ def conditional_importance(
     return _checks.poison(factors(matrix, share)[1], matrix_ok & share_ok)
 
 
-@jax.jit
+@_compile.jit
 def feed_back(w: Float[Array, "r m"], importance: Array, steps: Array, damping: Array) -> FeedbackQuantized:
     """`error_feedback` of rows, with a step for every weight, of arguments that were checked.
 
@@ -120,7 +119,7 @@ def feed_back(w: Float[Array, "r m"], importance: Array, steps: Array, damping: 
     return _in_columns(w, importance, damping, steps.T, round_to_steps)
 
 
-@jax.jit
+@_compile.jit
 def _feed_back_codebook(w: Array, importance: Array, codebook: Array, damping: Array) -> FeedbackQuantized:
     def nearest(target: Array, _: Array) -> tuple[Array, Array]:
         labels = jnp.argmin(jnp.abs(target[:, None] - codebook[None, :]), axis=1)

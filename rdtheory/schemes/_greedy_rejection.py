@@ -9,7 +9,7 @@ from jax.scipy.special import ndtr
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, PRNGKeyArray
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile
 from rdtheory.results import SimulatedChannel
 from rdtheory.schemes._candidates import LARGEST, bump, candidate, power_law_bits
 
@@ -105,7 +105,7 @@ def decode_components(
     return _checks.poison(_decode_components(key, g, n, w, k), ok)
 
 
-@functools.partial(jax.jit, static_argnums=5)
+@functools.partial(_compile.jit, static_argnums=5)
 def _encode_components(key: Array, g: Array, n: Array, w: Array, weights: Array, limit: int) -> SimulatedChannel:
     deviations = jnp.sqrt(g**2 * w + n)
     safe = jnp.where(deviations > 0, deviations, 1.0)
@@ -136,7 +136,7 @@ def _encode_components(key: Array, g: Array, n: Array, w: Array, weights: Array,
     return SimulatedChannel(index, power_law_bits(index, -0.5 * jnp.log2(shares)), candidates, found)
 
 
-@jax.jit
+@_compile.jit
 def _decode_components(key: Array, g: Array, n: Array, w: Array, index: Array) -> Array:
     draws = jax.vmap(lambda key: jax.random.split(key)[0])(jax.random.split(key, len(w)))
     candidates = jax.vmap(lambda draw, k: candidate(draw, k, 1)[0])(draws, index)

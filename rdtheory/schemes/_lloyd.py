@@ -3,14 +3,13 @@
 import functools
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile
 from rdtheory.results import EntropyConstrained, FittedCodebook
 from rdtheory.schemes._coded_size import ENTRY_BITS, size_of, size_of_counts
 
@@ -108,7 +107,7 @@ def entropy_constrained(
     return _checks.poison(result, ok & first_ok & s_ok)
 
 
-@functools.partial(jax.jit, static_argnums=3)
+@functools.partial(_compile.jit, static_argnums=3)
 def _iterate(values: Array, importance: Array, start: Array, max_steps: int) -> FittedCodebook:
     """Nearest values and weighted means in turn, until no mean moves a weight to another cell."""
     flat, levels = values.ravel(), len(start)
@@ -140,7 +139,7 @@ def _iterate(values: Array, importance: Array, start: Array, max_steps: int) -> 
     return FittedCodebook(codebook, labels, objective, size, converged, steps)
 
 
-@functools.partial(jax.jit, static_argnums=4)
+@functools.partial(_compile.jit, static_argnums=4)
 def _iterate_constrained(
     values: Array, importance: Array, slope: Array, start: Array, max_steps: int
 ) -> EntropyConstrained:

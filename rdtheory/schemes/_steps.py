@@ -2,13 +2,12 @@
 
 import functools
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile
 from rdtheory.results import Steps
 from rdtheory.schemes._coded_size import adaptive_bits
 
@@ -60,7 +59,7 @@ def steps(
     return _checks.poison(_steps(matrix, theta, bool(rows), bool(columns)), ok & level_ok)
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3))
+@functools.partial(_compile.jit, static_argnums=(2, 3))
 def _steps(matrix: Array, level: Array, rows: bool, columns: bool) -> Steps:
     found, factor = balance(matrix, rows, columns), jnp.sqrt(12 * level)
     if columns and not rows:
@@ -161,7 +160,7 @@ def positive(name: str, value: ArrayLike) -> tuple[Array, _checks.Flag]:
     2.0
     """
     x, ok = _checks.nonnegative(name, value)
-    return x, ok & _checks.holds(x > 0, lambda: f"{name} must be > 0, got {x}")
+    return x, ok & _checks.holds(_checks.look(x)[1] > 0, lambda: f"{name} must be > 0, got {x}")
 
 
 def _inverse(x: Array) -> Array:

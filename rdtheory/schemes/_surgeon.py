@@ -9,15 +9,16 @@ steps are applied to P together, as one product of matrices.
 import functools
 import math
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.scipy.linalg import cho_factor, cho_solve
 
+from rdtheory import _compile
+
 BLOCK = 64
 
 
-@functools.partial(jax.jit, static_argnums=3)
+@functools.partial(_compile.jit, static_argnums=3)
 def greedy(w: Array, importance: Array, left: Array, keep: int, damping: Array) -> tuple[Array, Array]:
     """Indices (keep,) of what is kept of the weights `left`, ascending, and all compressed weights (k,)."""
     inner, metric = w[left], importance[left][:, left]
@@ -25,7 +26,7 @@ def greedy(w: Array, importance: Array, left: Array, keep: int, damping: Array) 
     return left[chosen], jnp.zeros_like(w).at[left].set(project(inner, metric, chosen, damping))
 
 
-@jax.jit
+@_compile.jit
 def project(w: Array, importance: Array, support: Array, damping: Array) -> Array:
     """ŵ_S = w_S + (I_SS)⁻¹ I_SR w_R; what rounding needs added to a singular I_SS is taken out again by refinement."""
     scale = _scale(importance)

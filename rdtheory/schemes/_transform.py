@@ -7,7 +7,7 @@ from jax.scipy.special import log_ndtr
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile
 from rdtheory.results import TransformCoded
 from rdtheory.schemes._coded_size import size_of
 
@@ -68,7 +68,7 @@ def transform(
     return _checks.poison(_transform(w, covariance, x, width), cov_ok & x_ok & w_ok & width_ok)
 
 
-@jax.jit
+@_compile.jit
 def _transform(w: Array, weight_cov: Array, x: Array, step: Array) -> TransformCoded:
     values, vectors = jnp.linalg.eigh(x)
     seen = values > len(x) * jnp.finfo(x.dtype).eps * values[-1]

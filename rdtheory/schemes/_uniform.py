@@ -10,7 +10,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile
 from rdtheory.results import CodedSize, Steps, UniformLayers, UniformQuantized
 from rdtheory.schemes import _error_feedback
 from rdtheory.schemes._coded_size import adaptive_bits, total_size
@@ -125,7 +125,7 @@ def uniform_at_rate(
     return _checks.poison(result, ok & rate_ok & share_ok & met)
 
 
-@functools.partial(jax.jit, static_argnums=(5, 6))
+@functools.partial(_compile.jit, static_argnums=(5, 6))
 def _uniform(w, importance, metric, level, damping, rows, columns) -> UniformQuantized:
     matrix = _effective(importance, metric, damping)
     stored = store(balance(matrix, rows, columns), matrix, rows, columns)
@@ -150,7 +150,7 @@ def _storable(layers: list[Array], found: list[UniformQuantized]) -> _checks.Fla
     return ok
 
 
-@functools.partial(jax.jit, static_argnums=(5, 6))
+@functools.partial(_compile.jit, static_argnums=(5, 6))
 def _at_rate(layers, importances, metrics, rate, damping, rows, columns) -> UniformLayers:
     matrices = [_effective(i, metric, damping) for i, metric in zip(importances, metrics, strict=True)]
     stores = [store(balance(matrix, rows, columns), matrix, rows, columns) for matrix in matrices]

@@ -21,7 +21,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, PRNGKeyArray
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile
 from rdtheory.results import GaussianChannel, SimulatedChannel
 from rdtheory.schemes._candidates import LARGEST, bump, candidate, code_length, power_law_bits
 from rdtheory.schemes._greedy_rejection import decode_components, encode_components
@@ -129,7 +129,7 @@ def _output_root(gain: Array, noise: Array, w: Array) -> tuple[Array, Array, Arr
     return deviations[:, None] * root, inverse * unit[None, :], jnp.eye(len(w)) - seen @ seen.T
 
 
-@functools.partial(jax.jit, static_argnums=5)
+@functools.partial(_compile.jit, static_argnums=5)
 def _encode(key: Array, gain: Array, noise: Array, w: Array, weights: Array, limit: int) -> SimulatedChannel:
     _, whiten, absent = _output_root(gain, noise, w)
     shares, basis = jnp.linalg.eigh(whiten @ noise @ whiten.T + absent)
@@ -159,7 +159,7 @@ def _encode(key: Array, gain: Array, noise: Array, w: Array, weights: Array, lim
     return SimulatedChannel(index, bits, jnp.minimum(needed, limit), found)
 
 
-@jax.jit
+@_compile.jit
 def _decode(key: Array, gain: Array, noise: Array, w: Array, index: Array) -> Array:
     _, draw = jax.random.split(key)
     return jnp.where(index > 0, _output_root(gain, noise, w)[0] @ candidate(draw, index, len(w)), jnp.nan)

@@ -7,13 +7,12 @@ the one that makes A^½ Ŵ B^½ the truncated singular value decomposition of Y 
 
 import functools
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile
 from rdtheory.results import LowRank
 
 __all__ = ["svd", "weighted"]
@@ -105,13 +104,13 @@ def _matrix(weights: ArrayLike) -> tuple[Array, _checks.Flag]:
     return w, ok
 
 
-@functools.partial(jax.jit, static_argnums=1)
+@functools.partial(_compile.jit, static_argnums=1)
 def _plain(w: Array, rank: int) -> LowRank:
     a, b = w.reshape(-1, w.shape[-1]).shape
     return _truncated(w, jnp.eye(a), jnp.eye(b), rank)
 
 
-@functools.partial(jax.jit, static_argnums=3)
+@functools.partial(_compile.jit, static_argnums=3)
 def _truncated(w: Array, a: Array, b: Array, rank: int) -> LowRank:
     matrix = w.reshape(-1, w.shape[-1])
     root_a, root_b = _root(a), _root(b)

@@ -4,6 +4,7 @@ By magnitude; by the golden-rule objective in a diagonal importance, where remov
 full importance, where the weights that are kept make up for those removed: the optimal brain surgeon.
 """
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -16,7 +17,7 @@ from jax.scipy.special import gammaln
 from jax.typing import ArrayLike
 from jaxtyping import Float, PyTree
 
-from rdtheory import _checks, _metric, _tree_checks
+from rdtheory import _checks, _compile, _metric, _tree_checks
 from rdtheory.results import GoldenRules, Pruned
 from rdtheory.schemes import _surgeon
 
@@ -147,18 +148,17 @@ def obs(
     [0.   1.25] 0.875
     """
     w, ok = _tree_checks.tree("weights", weights)
-    flat, unravel = ravel_pytree(w)
-    k = len(flat)
+    k = sum(leaf.size for leaf in jax.tree.leaves(w))
     matrix, matrix_ok = _checks.covariance("importance", importance, size=k)
     ridge, ridge_ok = _checks.nonnegative("damping", damping)
     rounds = _checks.count("rounds", rounds, 1)
     keep = _checks.fraction("keep", keep)
     if recompute is None and rounds > 1:
         raise ValueError(f"rounds = {rounds} needs recompute, a function from weights_hat to its importance ({k}, {k})")
-    kept, support, moved, here = k, jnp.arange(k), flat, matrix
+    kept, support, moved, here = k, jax.device_put(np.arange(k)), _raveled(w), matrix
     for share in np.arange(1, rounds + 1) / rounds:
         if recompute is not None and kept < k:
-            here = _checks.array("recompute(weights_hat)", recompute(unravel(moved)), shape=(k, k))
+            here = _checks.array("recompute(weights_hat)", recompute(_unraveled(w, moved)), shape=(k, k))
         kept = min(kept, _count(keep**share, k))
         support, moved = _surgeon.greedy(moved, here, support, kept, ridge)
     return _checks.poison(_supported(w, moved, support, matrix), ok & matrix_ok & ridge_ok)
@@ -211,7 +211,7 @@ def _masked(w: PyTree, importance: PyTree, keep: float, scope: str) -> Pruned:
     return _largest(w, importance, counts)
 
 
-@jax.jit
+@_compile.jit
 def _largest(w: PyTree, importance: PyTree, counts: list[Array]) -> Pruned:
     """So many of each leaf, or of all together if there is one count."""
     # The root of the score orders the same, and neither overflows nor vanishes so soon.
@@ -231,7 +231,17 @@ def _largest(w: PyTree, importance: PyTree, counts: list[Array]) -> Pruned:
     return _result(weights_hat, mask, GoldenRules(zero, zero, sum(jax.tree.leaves(lost), zero)))
 
 
-@jax.jit
+@functools.partial(_compile.jit, brief=True)
+def _raveled(w: PyTree) -> Array:
+    return ravel_pytree(w)[0]
+
+
+@functools.partial(_compile.jit, brief=True)
+def _unraveled(w: PyTree, flat: Array) -> PyTree:
+    return ravel_pytree(w)[1](flat)
+
+
+@_compile.jit
 def _supported(w: PyTree, moved: Array, support: Array, matrix: Array) -> Pruned:
     flat, unravel = ravel_pytree(w)
     mask = jax.tree.map(lambda leaf: leaf > 0, unravel(jnp.zeros_like(flat).at[support].set(1.0)))

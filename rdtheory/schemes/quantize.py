@@ -15,7 +15,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile
 from rdtheory.results import Codebook, CodedSize
 from rdtheory.schemes import _exact_kmeans
 from rdtheory.schemes._coded_size import ENTRY_BITS, coded_size, size_of
@@ -158,7 +158,7 @@ def _optimal(w: Array, a: Array, b: Array | None, levels: int, ok: _checks.Flag)
         codebook, labels, objective = _exact_kmeans.fit(*flat, levels)
         return codebook.astype(w.dtype), labels.astype(np.int32).reshape(w.shape), np.asarray(objective, w.dtype)
 
-    b = jnp.zeros_like(w) if b is None else b
+    b = jax.device_put(np.zeros(w.shape, w.dtype)) if b is None else b
     codebook, labels, objective = _on_host(fit, levels, ok, w, a, b)
     return _checks.poison(Codebook(codebook, labels, objective, _size(labels, levels)), ok)
 
@@ -166,7 +166,7 @@ def _optimal(w: Array, a: Array, b: Array | None, levels: int, ok: _checks.Flag)
 def _on_host(fit: Callable, levels: int, ok: _checks.Flag, w: Array, *coefficients: Array) -> list[Array]:
     """`fit` of NumPy arrays: at once if they are at hand, else when the compiled function has them."""
     if _checks.look(w, *coefficients)[0] is np:
-        return [jnp.asarray(x) for x in fit(*(np.asarray(x) for x in (w, *coefficients)))]
+        return [jax.device_put(x) for x in fit(*(np.asarray(x) for x in (w, *coefficients)))]
     kinds = ((levels,), w.dtype), (w.shape, jnp.int32), ((), w.dtype)
     shapes = [jax.ShapeDtypeStruct(*kind) for kind in kinds]
     sound = [jnp.where(ok, x, 0.0) for x in (w, *coefficients)]  # an invalid item becomes NaN later
@@ -175,12 +175,12 @@ def _on_host(fit: Callable, levels: int, ok: _checks.Flag, w: Array, *coefficien
     )
 
 
-@functools.partial(jax.jit, static_argnums=1)
+@functools.partial(_compile.jit, static_argnums=1)
 def _size(labels: Array, levels: int) -> CodedSize:
     return size_of(labels, levels=levels, codebook_bits=ENTRY_BITS * levels)
 
 
-@jax.jit
+@_compile.jit
 def _centroid(w: Array, a: Array, b: Array) -> Array:
     nothing = (jnp.max(a) == 0) & (jnp.max(b) == 0)
     a = jnp.where(nothing, 1.0, a)

@@ -19,7 +19,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, PRNGKeyArray
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile
 from rdtheory.results import ExcessRate, MeasuredDistortion, NearestCodeword
 
 __all__ = ["decode", "encode", "measure", "rate_for_excess"]
@@ -70,7 +70,7 @@ def encode(
     """
     w, v, a, ok = _block(weights, codeword_variances, input_variances)
     N = _checks.count("codewords", codewords, 1, LARGEST)
-    return _checks.poison(_nearest(key, w, jnp.sqrt(v), a, N, bool(spherical)), ok)
+    return _checks.poison(_nearest(key, w, v, a, N, bool(spherical)), ok)
 
 
 def decode(
@@ -97,7 +97,7 @@ def decode(
     (2,)
     """
     v, ok = _checks.nonnegative("codeword_variances", codeword_variances, 1)
-    return _checks.poison(_codeword(key, jnp.asarray(index), jnp.sqrt(v), bool(spherical)), ok)
+    return _checks.poison(_drawn(key, jnp.asarray(index), v, bool(spherical)), ok)
 
 
 def measure(
@@ -143,7 +143,7 @@ def measure(
     _, w_ok = _checks.nonnegative("weight_variances", w, 1)
     N = _checks.count("codewords", codewords, 1, LARGEST)
     sizes = _checks.count("codebooks", codebooks, 2), _checks.count("vectors", vectors, 1)
-    return _checks.poison(_measure(key, jnp.sqrt(w), jnp.sqrt(v), a, N, *sizes, bool(spherical)), ok & w_ok)
+    return _checks.poison(_measure(key, w, v, a, N, *sizes, bool(spherical)), ok & w_ok)
 
 
 def rate_for_excess(
@@ -198,12 +198,10 @@ def rate_for_excess(
     if not 0 < probability < 1:
         raise ValueError(f"probability must be in (0, 1) (static under jit), got {probability!r}")
     T, limit = _checks.count("trials", trials, 1), _checks.count("limit", limit, 1, LARGEST)
-    waits = _waits(key, jnp.sqrt(w), jnp.sqrt(v), a, D, T, limit, bool(spherical))
     # Of the waits in ascending order, the first at which at most εT are longer.
     rank, spread = T - math.floor(probability * T + 1e-9), 2 * math.sqrt(T * probability * (1 - probability))
-    bits = jnp.concatenate([jnp.zeros(1), jnp.log2(jnp.sort(waits)), jnp.full(1, jnp.inf)])
-    positions = [rank, math.floor(rank - spread), math.ceil(rank + spread) + 1]
-    return _checks.poison(ExcessRate(*(bits[min(max(k, 0), T + 1)] for k in positions)), ok & w_ok & D_ok)
+    ranks = tuple(min(max(k, 0), T + 1) for k in (rank, math.floor(rank - spread), math.ceil(rank + spread) + 1))
+    return _checks.poison(_excess(key, w, v, a, D, T, limit, bool(spherical), ranks), ok & w_ok & D_ok)
 
 
 def _codeword(key: Array, index: Array, deviations: Array, spherical: bool) -> Array:
@@ -223,9 +221,14 @@ def _distances(key: Array, indices: Array, w: Array, deviations: Array, a: Array
     return drawn**2 @ a - 2 * drawn @ (a * w)
 
 
-@functools.partial(jax.jit, static_argnums=(4, 5))
-def _nearest(key: Array, w: Array, deviations: Array, a: Array, N: int, spherical: bool) -> NearestCodeword:
-    piece = min(N, PIECE)
+@functools.partial(_compile.jit, static_argnums=3)
+def _drawn(key: Array, index: Array, variances: Array, spherical: bool) -> Array:
+    return _codeword(key, index, jnp.sqrt(variances), spherical)
+
+
+@functools.partial(_compile.jit, static_argnums=(4, 5))
+def _nearest(key: Array, w: Array, variances: Array, a: Array, N: int, spherical: bool) -> NearestCodeword:
+    piece, deviations = min(N, PIECE), jnp.sqrt(variances)
 
     def look(best: tuple[Array, Array], start: Array) -> tuple[tuple[Array, Array], None]:
         indices = start + jnp.arange(piece)
@@ -240,7 +243,7 @@ def _nearest(key: Array, w: Array, deviations: Array, a: Array, N: int, spherica
     return NearestCodeword(index, jnp.sum(a * (w - _codeword(key, index, deviations, spherical)) ** 2))
 
 
-@functools.partial(jax.jit, static_argnums=(5, 6))
+@functools.partial(_compile.jit, static_argnums=(5, 6))
 def _first_within(
     key: Array, w: Array, deviations: Array, a: Array, D: Array, limit: int, spherical: bool
 ) -> tuple[Array, Array]:
@@ -259,25 +262,39 @@ def _first_within(
     return index, found
 
 
-@functools.partial(jax.jit, static_argnums=(4, 5, 6, 7))
+@functools.partial(_compile.jit, static_argnums=(4, 5, 6, 7))
 def _measure(
-    key: Array, spread: Array, deviations: Array, a: Array, N: int, codebooks: int, vectors: int, spherical: bool
+    key: Array, powers: Array, variances: Array, a: Array, N: int, codebooks: int, vectors: int, spherical: bool
 ) -> MeasuredDistortion:
+    spread = jnp.sqrt(powers)
+
     def mean(key: Array) -> Array:
         draw, book = jax.random.split(key)
         weights = spread[None, :] * jax.random.normal(draw, (vectors, len(spread)))
-        return jnp.mean(jax.vmap(lambda w: _nearest(book, w, deviations, a, N, spherical).distortion)(weights))
+        return jnp.mean(jax.vmap(lambda w: _nearest(book, w, variances, a, N, spherical).distortion)(weights))
 
     means = lax.map(mean, jax.random.split(key, codebooks))
     error = jnp.std(means, ddof=1) / math.sqrt(codebooks)
     return MeasuredDistortion(jnp.mean(means), error, jnp.asarray(float((N - 1).bit_length())))
 
 
-@functools.partial(jax.jit, static_argnums=(5, 6, 7))
-def _waits(
-    key: Array, spread: Array, deviations: Array, a: Array, D: Array, trials: int, limit: int, spherical: bool
-) -> Array:
-    """How many codewords it takes to come within D; infinite where the limit is not enough."""
+@functools.partial(_compile.jit, static_argnums=(5, 6, 7, 8))
+def _excess(
+    key: Array,
+    powers: Array,
+    variances: Array,
+    a: Array,
+    D: Array,
+    trials: int,
+    limit: int,
+    spherical: bool,
+    ranks: tuple[int, ...],
+) -> ExcessRate:
+    """Logarithms of how many codewords it takes to come within D, at these ranks of all trials in ascending order.
+
+    Infinite where the limit is not enough, and beyond the last rank; before the first, 0.
+    """
+    spread, deviations = jnp.sqrt(powers), jnp.sqrt(variances)
 
     def wait(key: Array) -> Array:
         draw, book = jax.random.split(key)
@@ -285,7 +302,9 @@ def _waits(
         index, found = _first_within(book, w, deviations, a, D, limit, spherical)
         return jnp.where(found, 1.0 + index, jnp.inf)
 
-    return lax.map(wait, jax.random.split(key, trials))
+    waits = lax.map(wait, jax.random.split(key, trials))
+    bits = jnp.concatenate([jnp.zeros(1), jnp.log2(jnp.sort(waits)), jnp.full(1, jnp.inf)])
+    return ExcessRate(*(bits[k] for k in ranks))
 
 
 def _block(

@@ -7,14 +7,14 @@ importance follow one water level: `water_step` gives the step of each, `spread_
 """
 
 import functools
+from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, Integer
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile
 from rdtheory.results import Quantized
 from rdtheory.schemes._steps import positive
 
@@ -77,21 +77,21 @@ def quantize(
     w, w_ok = _checks.finite("weights", weights)
     told = jnp.asarray(step)
     told = told if jnp.issubdtype(told.dtype, jnp.floating) else told.astype(w.dtype)
-    delta, step_ok = _beside("step", told, w, lambda v: v > 0, "> 0")
-    zone, zone_ok = _beside("dead_zone", dead_zone, w, lambda v: (v >= 0) & (v <= 0.5), "in [0, 1/2]")
-    ok = w_ok & step_ok & zone_ok
-    a = jnp.ones_like(w)
+    delta = _checks.array("step", told)
+    zone = _checks.array("dead_zone", dead_zone)
+    ok = w_ok & _beside("step", delta, w, lambda v: v > 0, "> 0")
+    ok &= _beside("dead_zone", zone, w, lambda v: (v >= 0) & (v <= 0.5), "in [0, 1/2]")
+    a = None
     if importance is not None:
         a, a_ok = _checks.nonnegative("importance", _checks.array("importance", importance, shape=w.shape), w.ndim)
         ok &= a_ok
-    group, described = None, jnp.array(True)
+    group = None
     if classes is not None:
         group = jnp.asarray(classes)
         if not jnp.issubdtype(group.dtype, jnp.integer):
             raise ValueError(f"classes must be whole numbers, got dtype {group.dtype}")
-        known, classes_ok = _beside("classes", group, w, lambda v: (v >= 0) & (v <= LAST_CLASS), "in 0..255")
-        ok, described = ok & classes_ok, known > 0
-    labels, offsets, top = _quantize(w, delta, a, zone, described, _checks.count("moved", moved, 0, 127))
+        ok &= _beside("classes", group, w, lambda v: (v >= 0) & (v <= LAST_CLASS), "in 0..255")
+    labels, offsets, top = _quantize(w, delta, a, zone, group, _checks.count("moved", moved, 0, 127))
     top = _checks.look(top)[1]
     ok &= _checks.holds(top < LARGEST, lambda: f"labels must be below 2^31, got {top}: the step is too small")
     return _checks.poison(Quantized(labels, told, None, offsets, group, None), ok)
@@ -124,8 +124,7 @@ def water_step(importance: Float[ArrayLike, "..."], level: Float[ArrayLike, ""])
     given = _checks.array("importance", importance)
     weight, ok = _checks.nonnegative("importance", given, given.ndim)
     mu, level_ok = positive("level", level)
-    found = jnp.where(weight > 0, jnp.sqrt(12 * mu / jnp.where(weight > 0, weight, 1.0)), jnp.inf)
-    return _checks.poison(found, ok & level_ok)
+    return _checks.poison(_water_step(weight, mu), ok & level_ok)
 
 
 def spread_classes(
@@ -157,12 +156,8 @@ def spread_classes(
     >>> print(spread_classes(jnp.array([0.1, 1.0, 4.0, 4.1]), 1.0))
     [0 4 6 6]
     """
-    ratio, ok = _ratio(variances, step)
-    place = (
-        jnp.round(_checks.count("per_octave", per_octave, 1) * jnp.log2(jnp.where(ratio > WORTH, ratio / WORTH, 1.0)))
-        + 1
-    )
-    return _checks.poison(jnp.where(ratio > WORTH, jnp.clip(place, 1, LAST_CLASS), 0).astype(jnp.int32), ok)
+    v, delta, ok = _spread(variances, step)
+    return _checks.poison(_classes(v, delta, _checks.count("per_octave", per_octave, 1)), ok)
 
 
 def least_dead_zone(variances: Float[ArrayLike, "..."], step: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
@@ -188,15 +183,36 @@ def least_dead_zone(variances: Float[ArrayLike, "..."], step: Float[ArrayLike, "
     >>> print(least_dead_zone(jnp.array([0.16, 4.0]), 1.0))
     [0.3125 0.0025]
     """
-    ratio, ok = _ratio(variances, step)
+    v, delta, ok = _spread(variances, step)
+    return _checks.poison(_dead_zone(v, delta), ok)
+
+
+@_compile.jit
+def _water_step(importance: Array, level: Array) -> Array:
+    heard = importance > 0
+    return jnp.where(heard, jnp.sqrt(12 * level / jnp.where(heard, importance, 1.0)), jnp.inf)
+
+
+@_compile.jit
+def _classes(variances: Array, step: Array, per_octave: ArrayLike) -> Array:
+    ratio = _ratio(variances, step)
+    place = jnp.round(per_octave * jnp.log2(jnp.where(ratio > WORTH, ratio / WORTH, 1.0))) + 1
+    return jnp.where(ratio > WORTH, jnp.clip(place, 1, LAST_CLASS), 0).astype(jnp.int32)
+
+
+@_compile.jit
+def _dead_zone(variances: Array, step: Array) -> Array:
     least = (0.02 / 0.5) ** (1 / 3)
-    return _checks.poison(0.02 / jnp.maximum(ratio, least) ** 3, ok)
+    return 0.02 / jnp.maximum(_ratio(variances, step), least) ** 3
 
 
-@functools.partial(jax.jit, static_argnums=5)
-def _quantize(w: Array, delta: Array, importance: Array, zone: Array, described: Array, moved: int):
+@functools.partial(_compile.jit, static_argnums=5)
+def _quantize(w: Array, delta: Array, importance: Array | None, zone: Array, group: Array | None, moved: int):
+    delta, zone = _ranked(delta, w.ndim), _ranked(zone, w.ndim)
+    importance = jnp.ones_like(w) if importance is None else importance
     scaled = w / delta
-    size = jnp.where(described, jnp.maximum(jnp.floor(jnp.abs(scaled) + 0.5 - zone), 0.0), 0.0)
+    size = jnp.maximum(jnp.floor(jnp.abs(scaled) + 0.5 - zone), 0.0)
+    size = size if group is None else jnp.where(_ranked(group, w.ndim) > 0, size, 0.0)
     top = jnp.max(size)
     labels = (jnp.sign(scaled) * jnp.minimum(size, LARGEST - 1)).astype(jnp.int32)
     if not moved:
@@ -216,21 +232,27 @@ def _quantize(w: Array, delta: Array, importance: Array, zone: Array, described:
     return labels, jnp.concatenate([-told[::-1], jnp.zeros(1, jnp.int8), told]), top
 
 
-def _ratio(variances: ArrayLike, step: ArrayLike) -> tuple[Array, _checks.Flag]:
+def _ratio(variances: Array, step: Array) -> Array:
     """σ/Δ, and 0 where the step is infinite."""
+    return jnp.sqrt(variances) / _ranked(step, variances.ndim)
+
+
+def _ranked(x: Array, ndim: int) -> Array:
+    return x.reshape((1,) * (ndim - x.ndim) + x.shape)
+
+
+def _spread(variances: ArrayLike, step: ArrayLike) -> tuple[Array, Array, _checks.Flag]:
     given = _checks.array("variances", variances)
     v, ok = _checks.nonnegative("variances", given, given.ndim)
-    delta, step_ok = _beside("step", step, v, lambda s: s > 0, "> 0")
-    return jnp.sqrt(v) / delta, ok & step_ok
+    delta = _checks.array("step", step)
+    return v, delta, ok & _beside("step", delta, v, lambda s: s > 0, "> 0")
 
 
-def _beside(name: str, value: ArrayLike, w: Array, sound, wanted: str) -> tuple[Array, _checks.Flag]:
-    """Numbers that broadcast against the weights, in their rank."""
-    x = _checks.array(name, value)
+def _beside(name: str, x: Array, w: Array, sound: Callable[[Array], Array], wanted: str) -> _checks.Flag:
+    """Whether numbers that broadcast against the weights are sound."""
     if x.ndim > w.ndim or any(size not in (1, full) for size, full in zip(x.shape[::-1], w.shape[::-1], strict=False)):
         raise ValueError(f"{name} must broadcast against the shape {w.shape}, got shape {x.shape}")
     _, known = _checks.look(x)
-    ok = _checks.holds(
+    return _checks.holds(
         sound(known).all(), lambda: f"{name} must be {wanted}, got numbers from {known.min()} to {known.max()}"
     )
-    return x.reshape((1,) * (w.ndim - x.ndim) + x.shape), ok

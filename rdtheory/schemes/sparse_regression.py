@@ -21,7 +21,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, PRNGKeyArray
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile
 from rdtheory.results import MeasuredDistortion
 
 __all__ = ["bits", "coefficients", "decode", "encode", "measure", "predicted_distortion"]
@@ -86,7 +86,7 @@ def coefficients(
     share = (_mean_of_maximum(M) ** 2 if matched else 2 * math.log(M)) / n
     if share >= 1:
         raise ValueError(f"length must be above 2 ln(section_size) = {2 * math.log(M):.3g}, got {n}")
-    return _checks.poison(jnp.sqrt(v * share * (1 - share) ** jnp.arange(L)), ok)
+    return _checks.poison(_schedule(v, share, L), ok)
 
 
 def encode(
@@ -235,7 +235,12 @@ def measure(
     return _measure(key, c, M, n, _checks.count("blocks", blocks, 2))._replace(rate=jnp.asarray(bits(L, M) / n))
 
 
-@functools.partial(jax.jit, static_argnums=3)
+@functools.partial(_compile.jit, static_argnums=2)
+def _schedule(variance: Array, share: ArrayLike, sections: int) -> Array:
+    return jnp.sqrt(variance * share * (1 - share) ** jnp.arange(sections))
+
+
+@functools.partial(_compile.jit, static_argnums=3)
 def _encode(key: Array, source: Array, c: Array, M: int) -> Array:
     def section(residual: Array, this: tuple[Array, Array]) -> tuple[Array, Array]:
         i, c = this
@@ -246,13 +251,13 @@ def _encode(key: Array, source: Array, c: Array, M: int) -> Array:
     return lax.scan(section, source, (jnp.arange(len(c)), c))[1]
 
 
-@functools.partial(jax.jit, static_argnums=3)
+@functools.partial(_compile.jit, static_argnums=3)
 def _decode(key: Array, indices: Array, c: Array, n: int) -> Array:
     columns = jax.vmap(lambda i, j: _column(key, i, j, n))(jnp.arange(len(c)), indices)
     return c @ columns
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3, 4))
+@functools.partial(_compile.jit, static_argnums=(2, 3, 4))
 def _measure(key: Array, c: Array, M: int, n: int, blocks: int) -> MeasuredDistortion:
     code, draw = jax.random.split(key)
     source = jax.random.normal(draw, (blocks, n))

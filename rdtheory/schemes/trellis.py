@@ -12,14 +12,13 @@ before and after, and weights under the water level are not sent. The loss then 
 import functools
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile
 from rdtheory.results import Quantized, TrellisQuantized
 from rdtheory.schemes import _trellis_code, _trellis_model, _viterbi
 
@@ -86,8 +85,7 @@ def quantize(
     """
     w, w_ok = _checks.finite("weights", weights)
     width, width_ok = _like("step", step, w, finite=False)
-    known = deviation is not None
-    sigma, sigma_ok = _like("deviation", deviation, w) if known else (jnp.sqrt(jnp.mean(w**2)), np.True_)
+    sigma, sigma_ok = (None, np.True_) if deviation is None else _like("deviation", deviation, w)
     _trellis_code.taps(states)  # raises
     turns = _checks.count("passes", passes, 1)
     xp, v, d = _checks.look(w, width)
@@ -95,7 +93,7 @@ def quantize(
     far = _checks.holds(
         xp.all(abs(v) < LARGEST * d), lambda: f"weights must be less than {LARGEST:.0f} steps from zero; enlarge step"
     )
-    return _checks.poison(_quantize(w, width, sigma, states, turns, known), w_ok & width_ok & sigma_ok & far)
+    return _checks.poison(_quantize(w, width, sigma, states, turns), w_ok & width_ok & sigma_ok & far)
 
 
 def dequantize(
@@ -196,10 +194,10 @@ def steps(
     [0.196 0.098   inf]
     """
     theta, theta_ok = _checks.nonnegative("level", level)
-    theta_ok &= _checks.holds(theta > 0, lambda: f"level must be > 0, got {theta}")
+    theta_ok &= _checks.holds(_checks.look(theta)[1] > 0, lambda: f"level must be > 0, got {theta}")
     i = _checks.array("importance", importance)
     i, i_ok = _checks.nonnegative("importance", i, ndim=i.ndim)
-    return _checks.poison(jnp.sqrt(theta / (_trellis_code.noise(states) * i)), theta_ok & i_ok)
+    return _checks.poison(_steps(theta, _trellis_code.noise(states), i), theta_ok & i_ok)
 
 
 def loss(states: int = 8) -> float:
@@ -213,11 +211,16 @@ def loss(states: int = 8) -> float:
     return 0.5 * math.log2(math.pi * math.e / 2 * _trellis_code.noise(states))
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4, 5))
-def _quantize(w: Array, step: Array, sigma: Array, states: int, passes: int, known: bool) -> TrellisQuantized:
+@_compile.jit
+def _steps(level: Array, noise: ArrayLike, importance: Array) -> Array:
+    return jnp.sqrt(level / (noise * importance))
+
+
+@functools.partial(_compile.jit, static_argnums=(3, 4))
+def _quantize(w: Array, step: Array, sigma: Array | None, states: int, passes: int) -> TrellisQuantized:
     noise, n = _trellis_code.noise(states), w.size
-    sigma = sigma if known else lax.reduce_precision(sigma, EXPONENT, MANTISSA)
-    ratio = sigma / step
+    deviation = lax.reduce_precision(jnp.sqrt(jnp.mean(w**2)), EXPONENT, MANTISSA) if sigma is None else sigma
+    ratio = deviation / step
     gains = _trellis_model.gain(ratio, noise)
     scale = jnp.where(gains > 0, step, 0.0) * gains
     # From here on in steps and in a row; what is the same for all weights stays one number.
@@ -242,7 +245,7 @@ def _quantize(w: Array, step: Array, sigma: Array, states: int, passes: int, kno
     labels = (points - quantizer) // 2
     offsets, offset_bits = _trellis_model.fit_offsets(y, points, labels, quantizer, alpha)
     length = jnp.sum(jnp.where(sent, _trellis_model.code_length(points, factor * r), 0.0))
-    side = offset_bits + NUMBER_BITS * (1 if known else 2)  # the factor; the deviation
+    side = offset_bits + NUMBER_BITS * (2 if sigma is None else 1)  # the factor; the deviation
     contexts = 2 * _trellis_model.classes(r, sent) + quantizer
     entropy = _trellis_model.entropy(labels, contexts)
     k, q, s, context = (x.reshape(w.shape) for x in (labels, quantizer, taken, contexts))
@@ -251,7 +254,7 @@ def _quantize(w: Array, step: Array, sigma: Array, states: int, passes: int, kno
     return TrellisQuantized(k, w_hat, s, context, (length + side) / n, entropy / n, side / n, scale, offsets, spread)
 
 
-@functools.partial(jax.jit, static_argnums=3)
+@functools.partial(_compile.jit, static_argnums=3)
 def _dequantize(labels: Array, scale: Array, offsets: Array, states: int) -> Array:
     path = _trellis_code.path(labels.ravel(), states).reshape(labels.shape)
     return _value(labels, path & 1, scale, offsets)

@@ -4,6 +4,7 @@ A check is a function of a random key and of whether to be quick; it returns row
 writes what they found.
 """
 
+import functools
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -12,7 +13,10 @@ from typing import NamedTuple
 
 import jax
 from jax import Array
+from jax.typing import ArrayLike
+from threadpoolctl import threadpool_limits
 
+from rdtheory import _compile
 from rdtheory.verify import codes, compression, discrete, linear, real_data, relu
 from rdtheory.verify.rows import Row
 
@@ -93,7 +97,7 @@ def key_of(check: Check, seed: int) -> Array:
     >>> bool((key_of(linear.linear_rate, 0) == key_of(linear.linear_rate, 1)).all())
     False
     """
-    return jax.random.fold_in(jax.random.key(seed), CHECKS.index(check))
+    return _key(seed, CHECKS.index(check))
 
 
 def run(checks: Sequence[Check], *, seed: int = 0, quick: bool = False) -> Iterator[Outcome]:
@@ -113,12 +117,20 @@ def run(checks: Sequence[Check], *, seed: int = 0, quick: bool = False) -> Itera
     """
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        # The last checks take longest: begun first, they do not keep one processor waiting at the end.
-        futures = [pool.submit(_outcome, check, key_of(check, seed), quick) for check in reversed(checks)]
-        for future in as_completed(futures):
-            yield future.result()
+        # The checks keep all processors busy. More threads for each matrix wait for each other in a loop: the fits of
+        # scikit-learn take four times as long with them.
+        with threadpool_limits(limits=1, user_api="blas"):
+            # The last checks take longest: begun first, they do not keep one processor waiting at the end.
+            futures = [pool.submit(_outcome, check, key_of(check, seed), quick) for check in reversed(checks)]
+            for future in as_completed(futures):
+                yield future.result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+@functools.partial(_compile.jit, brief=True)
+def _key(seed: ArrayLike, place: ArrayLike) -> Array:
+    return jax.random.fold_in(jax.random.key(seed), place)
 
 
 def _outcome(check: Check, key: Array, quick: bool) -> Outcome:

@@ -1,12 +1,13 @@
 """Checks of codes that are real: none is below the limit, and how far above it each one is."""
 
 import math
+from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from rdtheory import _compile
 from rdtheory.limits import closed_form, finite_blocklength, gaussian
 from rdtheory.results import GaussianChannel, Quantized
 from rdtheory.schemes import (
@@ -17,7 +18,7 @@ from rdtheory.schemes import (
     sparse_regression,
     trellis,
 )
-from rdtheory.verify.rows import SIGMAS, Row, agree, at_most, estimate, generator
+from rdtheory.verify.rows import SIGMAS, Row, agree, at_most, estimate, generator, split
 
 BANDS = 20  # of weights whose λσ² is the same
 
@@ -32,7 +33,7 @@ def entropy_codes(key: Array, quick: bool) -> list[Row]:
     def sandwich(name: str, leaf: Quantized) -> None:
         data = bitstream.encode(leaf)
         D = np.mean((weights - np.asarray(bitstream.dequantize(bitstream.decode(data)))) ** 2)
-        limit, rate = closed_form.gaussian(variance, D), 8 * len(data) / n
+        limit, rate = float(closed_form.gaussian(variance, D)), 8 * len(data) / n
         computed = f"{name}, {n:,} weights in {len(data):,} bytes: {rate - limit:.3f} bit per weight above"
         rows.append(at_most("R(D) <= rate of an entropy code", computed, limit, rate))
 
@@ -41,7 +42,7 @@ def entropy_codes(key: Array, quick: bool) -> list[Row]:
     for states in (8,) if quick else (8, 256):
         for level in (0.5, 0.1, 0.001):
             # All in the shape of the weights, as in a linear model, whose compiled function this is too.
-            steps = np.full(n, float(trellis.steps(level, states=states)))
+            steps = np.asarray(trellis.steps(level, np.ones(n), states=states))
             leaf, scale = _trellis_leaf(weights, steps, np.ones(n), states)
             sandwich(f"trellis of {states} states", leaf._replace(step=np.asarray(scale[0], np.float32), classes=None))
     return rows
@@ -64,7 +65,7 @@ def linear_codes(key: Array, quick: bool) -> list[Row]:
         data = bitstream.encode(leaf, send_classes=False)
         decoded = np.asarray(bitstream.dequantize(bitstream.decode(data, [leaf.classes])))
         D = np.sum(importance * (weights - decoded * unit) ** 2)
-        limit, bits = gaussian.water_filling(heard, D).rate, 8 * len(data)
+        limit, bits = float(gaussian.water_filling(heard, D).rate), 8 * len(data)
         computed = f"{name}, {m:,} weights in {len(data):,} bytes: {(bits - limit) / m:.3f} bit per weight above"
         rows.append(at_most("R(D) <= rate, linear model", computed, limit, bits))
 
@@ -82,15 +83,19 @@ def linear_codes(key: Array, quick: bool) -> list[Row]:
 
 def block_codes(key: Array, quick: bool) -> list[Row]:
     """Sparse regression and random codebooks: distortion above D(R), rate above the converse of their length."""
-    book, excess, key = jax.random.split(key, 3)
+    book, excess, key = split(key)
     blocks = generator(key).normal(size=(100 if quick else 200, 120))
-    keys = jax.random.split(book, len(blocks))  # a code of its own for each block, so that errors are independent
     rows = []
+
+    def each(code: Callable[[Array, Array], Array], blocks: np.ndarray) -> np.ndarray:
+        # A code of its own for each block, so that errors are independent.
+        run = _compile.jit(lambda book, blocks: jax.vmap(code)(jax.random.split(book, len(blocks)), blocks))
+        return np.asarray(run(book, blocks))
 
     def above(name: str, errors: np.ndarray, bits: int, n: int) -> None:
         mean, bar = estimate(errors)
         rate = bits / n
-        gap = rate - float(closed_form.gaussian(1.0, mean))
+        gap = rate - float(closed_form.gaussian(np.ones(()), np.asarray(mean)))
         computed = f"{name}, {bits} bits for {n} weights: {gap:.3f} bit per weight above"
         rows.append(at_most("D(R) <= distortion of a block code", computed, 4.0**-rate, mean, bar))
 
@@ -98,44 +103,49 @@ def block_codes(key: Array, quick: bool) -> list[Row]:
     for M in (64,) if quick else (64, 256):
         L = n // round(math.log2(M))
         c = sparse_regression.coefficients(L, M, n, 1.0, matched=True)
-        sent = [sparse_regression.encode(key, w, c, M) for key, w in zip(keys, blocks, strict=True)]
-        received = [sparse_regression.decode(key, m, c, n) for key, m in zip(keys, sent, strict=True)]
-        errors = np.mean((blocks - np.array(received)) ** 2, axis=1)
+
+        def through(key: Array, w: Array, c: Array = c, M: int = M) -> Array:
+            return sparse_regression.decode(key, sparse_regression.encode(key, w, c, M), c, len(w))
+
+        errors = np.mean((blocks - each(through, blocks)) ** 2, axis=1)
         above(f"sparse regression, {M} columns to a section", errors, sparse_regression.bits(L, M), n)
     n, D, probability = 6, 0.25, 0.1
     ones = np.ones(n)
-    laws = (1 - D) * ones, ones / n
-    nearest = [random_codebook.encode(key, w[:n], *laws, 2**n) for key, w in zip(keys, blocks, strict=True)]
-    above("random codebook", np.array([found.distortion for found in nearest]), n, n)
+    laws = jax.device_put(((1 - D) * ones, ones / n))
+    nearest = each(lambda key, w: random_codebook.encode(key, w, *laws, 2**n).distortion, blocks[:, :n])
+    above("random codebook", nearest, n, n)
     trials = 200 if quick else 500
     needed = random_codebook.rate_for_excess(excess, ones, *laws, D, probability, trials=trials, limit=2**16)
     bounds = finite_blocklength.gaussian(n, D, probability)
-    bar = SIGMAS / 2 * (needed.rate - needed.low) / n  # the interval is of two standard errors
+    bar = SIGMAS / 2 * (float(needed.rate) - float(needed.low)) / n  # the interval is of two standard errors
     computed = (
         f"random codebooks, blocks of {n}, D = {D} missed by {probability:.0%}; R(D) is {bounds.rate:g}, "
         f"some code takes {bounds.achievability:.3f}"
     )
-    rows.append(at_most("converse of a block length", computed, bounds.converse, needed.rate / n, bar))
+    rows.append(at_most("converse of a block length", computed, bounds.converse, float(needed.rate) / n, bar))
     return rows
 
 
 def channel_codes(key: Array, quick: bool) -> list[Row]:
     """Channel simulation: the distortion of the channel itself, in I + log(I + 1) + 5 whole bits."""
-    draw, key = jax.random.split(key)
+    draw, key, _ = split(key)
     trials = 200 if quick else 4000
-    D, cov = 0.25, jnp.eye(1)
+    D, one = 0.25, np.eye(1)
     information = -0.5 * math.log2(D)
-    channel = GaussianChannel((1 - D) * cov, D * (1 - D) * cov)
-    weights = jnp.asarray(generator(draw).normal(size=(trials, 1)))
+    # On the device, they are checked once, and not by what is compiled.
+    gain, noise, cov = jax.device_put(((1 - D) * one, D * (1 - D) * one, one))
+    channel = GaussianChannel(gain, noise)
+    weights = generator(draw).normal(size=(trials, 1))
 
     def send(item: tuple[Array, Array]) -> tuple[Array, Array]:
         key, w = item
         sent = channel_simulation.encode(key, channel, cov, w)
         return sent.bits, channel_simulation.decode(key, channel, cov, sent.index)
 
-    bits, received = map(np.asarray, jax.lax.map(send, (jax.random.split(key, trials), weights)))
+    run = _compile.jit(lambda key, weights: jax.lax.map(send, (jax.random.split(key, trials), weights)))
+    bits, received = map(np.asarray, run(key, weights))
     length, length_bar = estimate(np.ceil(bits))
-    lost, lost_bar = estimate(np.sum((np.asarray(weights) - received) ** 2, axis=1))
+    lost, lost_bar = estimate(np.sum((weights - received) ** 2, axis=1))
     sampled = f"{trials:,} weights, I = {information:g} bit"
     return [
         at_most("length of channel simulation", f"{sampled}, {length:.2f} sent", length,
@@ -151,5 +161,5 @@ def _trellis_leaf(
     """Labels with classes, in units of the scale, which is beside them."""
     found = trellis.quantize(weights, step, states=states, deviation=deviation)
     leaf = trellis.packed(found, states=states)
-    classes = np.asarray(found.contexts // 2, np.uint8)
+    classes = (np.asarray(found.contexts) // 2).astype(np.uint8)
     return leaf._replace(step=None, classes=classes), np.asarray(found.scale)

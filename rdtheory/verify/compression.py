@@ -1,15 +1,17 @@
 """Checks of compressed networks: the golden rules they satisfy, and how far the weight importance can be believed."""
 
+import functools
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.flatten_util import ravel_pytree
+from jaxtyping import PyTree
 
+from rdtheory import _compile
 from rdtheory.models import datasets, importance, training
 from rdtheory.models.training import Network
 from rdtheory.schemes import low_rank, prune, quantize
-from rdtheory.verify.rows import SIGMAS, Row, agree, at_most, generator
+from rdtheory.verify.rows import SIGMAS, Row, agree, at_most, generator, host, split
 
 BITS = (8, 5, 3)
 
@@ -19,15 +21,14 @@ def compressed_rules(key: Array, quick: bool) -> list[Row]:
     network, inputs, _ = _classifier(key, quick)
     full = np.asarray(importance.full(training.logits, network, inputs, kind="fisher"))
     each = importance.diagonal(training.logits, network, inputs, kind="fisher")
-    w, diagonal = (np.asarray(ravel_pytree(tree)[0]) for tree in (network, each))
+    w, diagonal = _flat(network), _flat(each)
 
     def orthogonal(name: str, weights_hat, metric: np.ndarray, tolerance: float) -> Row:
-        w_hat = np.asarray(ravel_pytree(weights_hat)[0])
-        return agree("golden rule 1, digits network", name, 0.0, _cosine(w, w_hat, metric), tolerance)
+        return agree("golden rule 1, digits network", name, 0.0, _cosine(w, _flat(weights_hat), metric), tolerance)
 
     pruned = prune.weighted(network, each, 0.3)
     removed = prune.obs(network, full, 0.3)
-    codebook = quantize.kmeans(w, 8, diagonal)
+    codebook = host(quantize.kmeans(w, 8, diagonal))
     even = np.linspace(w.min(), w.max(), 8)
     to_even = np.sum(diagonal * np.min((w[:, None] - even[None, :]) ** 2, axis=1))
     # What the hidden layer computes before its ReLU is linear, and its importance is exactly 1 ⊗ E x xᵀ.
@@ -36,7 +37,7 @@ def compressed_rules(key: Array, quick: bool) -> list[Row]:
     # The brain surgeon's weights again, by least squares on the weights that it kept.
     values, vectors = np.linalg.eigh(full)
     root = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
-    kept = np.asarray(ravel_pytree(removed.mask)[0])
+    kept = _flat(removed.mask)
     best = np.sum((root @ w - root[:, kept] @ np.linalg.lstsq(root[:, kept], root @ w, rcond=None)[0]) ** 2)
     hidden = np.asarray(network.hidden).ravel()
     lost = hidden - np.asarray(reduced.weights_hat).ravel()
@@ -64,8 +65,8 @@ def importance_proxy(key: Array, quick: bool) -> list[Row]:
     data = datasets.diabetes()
     inputs, targets = (x - x.mean(axis=0, keepdims=True) for x in map(np.asarray, data))
     inputs, targets = inputs / inputs.std(axis=0, keepdims=True), targets / targets.std()
-    key_hidden, key_output = jax.random.split(key)
-    start = Network(jax.random.normal(key_hidden, (8, inputs.shape[1])) / 3, jax.random.normal(key_output, (8, 1)) / 3)
+    key_hidden, key_output, _ = split(key)
+    start = _start(key_hidden, key_output, inputs.shape[1])
     fitted = training.fit(
         training.logits, start, inputs, targets, key=key, epochs=20, learning_rate=0.01, progress=False
     )
@@ -74,14 +75,20 @@ def importance_proxy(key: Array, quick: bool) -> list[Row]:
     return rows + _calibrated(key, named, fitted.params, inputs, "jacobian", _squared_error)
 
 
+@functools.partial(_compile.jit, static_argnums=2)
+def _start(key_hidden: Array, key_output: Array, width: int) -> Network:
+    return Network(jax.random.normal(key_hidden, (8, width)) / 3, jax.random.normal(key_output, (8, 1)) / 3)
+
+
 def _calibrated(key: Array, name: str, network: Network, inputs: np.ndarray, kind: str, distortion) -> list[Row]:
-    flat, unravel = ravel_pytree(network)
-    w, outputs = np.asarray(flat), _forward(network, inputs)
+    w, outputs = _flat(network), _forward(network, inputs)
     full = np.asarray(importance.full(training.logits, network, inputs, kind=kind))
-    diagonal = np.asarray(ravel_pytree(importance.diagonal(training.logits, network, inputs, kind=kind))[0])
+    diagonal = _flat(importance.diagonal(training.logits, network, inputs, kind=kind))
 
     def true(change: np.ndarray) -> float:
-        return distortion(outputs, _forward(unravel(jnp.asarray(w + change)), inputs))
+        parts = np.split(w + change, [network.hidden.size])
+        changed = [part.reshape(leaf.shape) for part, leaf in zip(parts, network, strict=True)]
+        return distortion(outputs, _forward(changed, inputs))
 
     def at_the_limit(directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Distortion over squared step as the step goes to zero, from two steps; and how far off that may be."""
@@ -115,8 +122,14 @@ def _classifier(key: Array, quick: bool) -> tuple[Network, np.ndarray, float]:
     return network, inputs, float(np.mean(np.argmax(_forward(network, inputs), axis=1) == labels))
 
 
-def _forward(network: Network, inputs: np.ndarray) -> np.ndarray:
-    return np.maximum(inputs @ np.asarray(network.hidden).T, 0.0) @ np.asarray(network.output)
+def _flat(tree: PyTree) -> np.ndarray:
+    """All leaves in a row, as by `ravel_pytree`."""
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
+def _forward(network: Network | list[np.ndarray], inputs: np.ndarray) -> np.ndarray:
+    hidden, output = map(np.asarray, network)
+    return np.maximum(inputs @ hidden.T, 0.0) @ output
 
 
 def _cosine(w: np.ndarray, w_hat: np.ndarray, metric: np.ndarray) -> float:

@@ -10,7 +10,7 @@ from scipy import integrate, stats
 from rdtheory import distortion
 from rdtheory.limits import algorithms, channel, closed_form, discrete
 from rdtheory.results import RateDistortion
-from rdtheory.verify.rows import Row, agree, at_most, estimate, generator
+from rdtheory.verify.rows import Row, agree, at_most, estimate, generator, host
 
 LN2 = math.log(2)
 
@@ -33,7 +33,7 @@ def critical_slope(key: Array, quick: bool) -> list[Row]:
     source, d = np.array([p, 1 - p]), distortion.hamming(2)
     rows = []
     for steps in (10, 100, 1000):
-        point = algorithms.blahut_arimoto(source, d, math.log2((1 - p) / p), max_steps=steps)
+        point = host(algorithms.blahut_arimoto(source, d, math.log2((1 - p) / p), max_steps=steps))
         theory = closed_form.bernoulli(p, point.distortion)
         computed = f"Blahut-Arimoto, {steps} steps, at D = {point.distortion:.6f}"
         rows.append(agree("R(D) at the critical slope", computed, theory, point.rate, point.gap))

@@ -2,7 +2,6 @@
 
 import math
 
-import jax
 import numpy as np
 from jax import Array
 from scipy import optimize
@@ -10,7 +9,7 @@ from scipy import optimize
 from rdtheory import distortion as distortion_measures
 from rdtheory.limits import algorithms, closed_form, gaussian, linear
 from rdtheory.schemes import gaussian_channel
-from rdtheory.verify.rows import Row, agree, at_most, estimate, generator
+from rdtheory.verify.rows import Row, agree, at_most, estimate, generator, host, split
 
 LN2 = math.log(2)
 # Bits, or relative: far above float64's rounding in matrices of this size, far below the error of any wrong formula.
@@ -23,7 +22,7 @@ def linear_rate(key: Array, quick: bool) -> list[Row]:
     total = np.sum(w * x)
     rows = []
     for share in (0.02, 0.2, 0.6):
-        exact = linear.rate(w, x, share * total)
+        exact = host(linear.rate(w, x, share * total))
         slope = float(1 / (2 * LN2 * exact.water_level))
         found, slack = _search_channels(w, x, slope)
         computed = f"min I + s·d over channels by BFGS, D = {share} of the total"
@@ -38,9 +37,9 @@ def vector_gaussian(key: Array, quick: bool) -> list[Row]:
     cov, _ = correlated(rng, 6)
     variances = np.linalg.eigvalsh(cov)
     D = 0.3 * np.sum(variances)
-    filled = gaussian.water_filling(variances, D)
+    filled = host(gaussian.water_filling(variances, D))
     step = 1e-5 * D
-    ahead, behind = closed_form.vector_gaussian(cov, D + step), closed_form.vector_gaussian(cov, D - step)
+    ahead, behind = (float(closed_form.vector_gaussian(cov, at)) for at in (D + step, D - step))
     slope = -1 / (2 * LN2 * filled.water_level)
     rounding = ROUNDING * abs(slope)
     # Through the channel X̂ = (1 - D/ν) X + Z of each component above water; the others are reproduced as zero.
@@ -99,7 +98,7 @@ def linear_bound(key: Array, quick: bool) -> list[Row]:
 
 def linear_channel(key: Array, quick: bool) -> list[Row]:
     """Theorem 2: the optimal channel meets R(D) and is orthogonal."""
-    key_z, key = jax.random.split(key)
+    key_z, key, _ = split(key)
     rng = generator(key)
     w, x = correlated(rng, 5)
     D = 0.3 * np.sum(w * x)
@@ -115,8 +114,8 @@ def linear_channel(key: Array, quick: bool) -> list[Row]:
         agree("Theorem 2, orthogonality", f"{n:,} samples through the channel", 0.0, residual, residual_bar),
     ]
     variances, inputs = np.array([2.0, 1.0, 0.1, 0.5, 4.0]), np.array([1.0, 3.0, 0.5, 2.0, 0.1])
-    errors = linear.lower_bound(np.diag(variances), inputs, 1.0).weight_distortions
-    channel = gaussian_channel.optimal(np.diag(variances), np.diag(inputs), 1.0)
+    errors = host(linear.lower_bound(np.diag(variances), inputs, 1.0).weight_distortions)
+    channel = host(gaussian_channel.optimal(np.diag(variances), np.diag(inputs), 1.0))
     off = np.max(np.abs(channel.gain - np.diag(1 - errors / variances)))
     noise_off = np.max(np.abs(channel.noise_cov - np.diag(errors * (1 - errors / variances))))
     rows += [
@@ -137,7 +136,7 @@ def shannon_bound(key: Array, quick: bool) -> list[Row]:
     rows = []
     for slope in (7.0, 2.4):
         d = distortion_measures.squared_error(letters, letters)
-        point = algorithms.blahut_arimoto(np.full(n, 1 / n), d, slope, tol=1e-4, max_steps=3000)
+        point = host(algorithms.blahut_arimoto(np.full(n, 1 / n), d, slope, tol=1e-4, max_steps=3000))
         D = float(point.distortion)
         looser, tighter = (math.sqrt(D) + off_source) ** 2, (math.sqrt(D) - off_source - off_letter) ** 2
         lower = linear.shannon_lower_bound(math.log2(2 * half), one, one, looser).rate
@@ -152,7 +151,7 @@ def shannon_bound(key: Array, quick: bool) -> list[Row]:
 
 def achieved(name: str, weight_cov: np.ndarray, input_cov: np.ndarray, D: float) -> list[Row]:
     """Limits and schemes side by side: what the optimal channel spends and attains, against the exact function."""
-    exact = linear.rate(weight_cov, input_cov, D)
+    exact = host(linear.rate(weight_cov, input_cov, D))
     met = gaussian_channel.performance(gaussian_channel.optimal(weight_cov, input_cov, D), weight_cov, input_cov)
     return [
         agree("Theorem 2, rate", f"log-determinants of the channel, {name}", exact.rate, met.rate,
@@ -179,7 +178,7 @@ def critical_distortion(weight_cov: np.ndarray, input_variances: np.ndarray) -> 
     """Largest D with diag(D_i) ⪯ Σ_W, where the paper's bound stops being tight."""
 
     def smallest(D: float) -> float:
-        errors = linear.lower_bound(weight_cov, input_variances, D).weight_distortions
+        errors = host(linear.lower_bound(weight_cov, input_variances, D).weight_distortions)
         return float(np.linalg.eigvalsh(weight_cov - np.diag(errors))[0])
 
     total = np.sum(input_variances * np.diagonal(weight_cov))

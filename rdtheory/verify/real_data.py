@@ -1,6 +1,5 @@
 """Checks on real inputs and fitted weights; they need the extra `data` (scikit-learn)."""
 
-import jax
 import numpy as np
 from jax import Array
 
@@ -8,7 +7,7 @@ from rdtheory.limits import linear
 from rdtheory.models import candidates, datasets, golden_rules, relu, training
 from rdtheory.schemes import gaussian_channel
 from rdtheory.verify.linear import ROUNDING, achieved
-from rdtheory.verify.rows import Row, agree, at_most, estimate, generator
+from rdtheory.verify.rows import Row, agree, at_most, estimate, generator, host, split
 
 
 def digits_linear(key: Array, quick: bool) -> list[Row]:
@@ -39,15 +38,15 @@ def breast_cancer_linear(key: Array, quick: bool) -> list[Row]:
 
 def digits_relu(key: Array, quick: bool) -> list[Row]:
     """A ReLU network trained on digits: closed forms on its real covariance, and what to prune from it."""
-    key_train, key_x = jax.random.split(key)
-    images, labels = datasets.digits()
+    key_train, key_x, _ = split(key)
+    images, labels = map(np.asarray, datasets.digits())
     # Means over blocks of pixels: few enough inputs that every support can be tried.
     wide, keep = (2, 4) if quick else (4, 8)
-    pixels = np.asarray(images).reshape(-1, 4, 2, wide, 8 // wide).mean(axis=(2, 4)).reshape(-1, 2 * keep)
+    pixels = images.reshape(-1, 4, 2, wide, 8 // wide).mean(axis=(2, 4)).reshape(-1, 2 * keep)
     inputs = pixels - pixels.mean(axis=0)
     cov = inputs.T @ inputs / len(inputs)
     network = training.train(key_train, inputs, labels, 8)
-    accuracy = np.mean(np.argmax(training.logits(network, inputs), axis=1) == np.asarray(labels))
+    accuracy = np.mean(np.argmax(np.asarray(training.logits(network, inputs)), axis=1) == labels)
     w, v = map(np.asarray, network)
     w_hat = np.where(np.abs(w) >= np.median(np.abs(w)), w, 0.0)
     x = generator(key_x).normal(size=(100_000 if quick else 1_000_000, 2 * keep)) @ np.linalg.cholesky(cov).T
@@ -57,8 +56,8 @@ def digits_relu(key: Array, quick: bool) -> list[Row]:
     for j in range(1 if quick else 4):
         importance = relu.importance(w[j], cov)
         projected = relu.optimality(w[j], candidates.pruned(w[j], keep, importance), cov)
-        masks = candidates.pruned(w[j], keep)
-        masked = relu.optimality(w[j], masks, cov)
+        masks = host(candidates.pruned(w[j], keep))
+        masked = host(relu.optimality(w[j], masks, cov))
         objective = golden_rules.residuals(w[j], masks[masked.full.index], importance).objective
         silent = f"masks: excess {masked.full.excess:.2g}, by magnitude {masked.magnitude.excess:.2g}"
         rows += [

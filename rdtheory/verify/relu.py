@@ -8,7 +8,7 @@ from jax.typing import ArrayLike
 from rdtheory.models import candidates, golden_rules, relu
 from rdtheory.results import OptimalityCheck
 from rdtheory.verify.linear import correlated
-from rdtheory.verify.rows import Row, agree, at_most, estimate, generator
+from rdtheory.verify.rows import Row, agree, at_most, estimate, generator, host
 
 CHOICES = ("full", "diagonal", "magnitude")
 
@@ -44,9 +44,9 @@ def relu_distortion(key: Array, quick: bool) -> list[Row]:
     x, w, w_hat, v, cov = _sampled_layer(generator(key), quick)
     neuron, neuron_bar = estimate((_relu(x, w[:1]) - _relu(x, w_hat[:1]))[:, 0] ** 2)
     layer, layer_bar = estimate(np.sum(((_relu(x, w) - _relu(x, w_hat)) @ v) ** 2, axis=1))
-    best = relu.best_scale(w, w_hat, cov, v)
-    scaled, scaled_bar = estimate(np.sum(((_relu(x, w) - float(best.scale) * _relu(x, w_hat)) @ v) ** 2, axis=1))
-    other = [relu.distortion(w, factor * np.asarray(best.scale) * w_hat, cov, v) for factor in (0.99, 1.01)]
+    best = host(relu.best_scale(w, w_hat, cov, v))
+    scaled, scaled_bar = estimate(np.sum(((_relu(x, w) - best.scale * _relu(x, w_hat)) @ v) ** 2, axis=1))
+    other = [float(relu.distortion(w, factor * best.scale * w_hat, cov, v)) for factor in (0.99, 1.01)]
     sampled = f"{len(x):,} correlated Gaussian inputs"
     return [
         agree("distortion, one neuron", sampled, relu.distortion(w[0], w_hat[0], cov), neuron, neuron_bar),
@@ -89,12 +89,12 @@ def relu_theorem(key: Array, quick: bool) -> list[Row]:
     sine, cosine = np.sin(angles), np.cos(angles)
     orthogonal = cosine[:, None] * (cosine[:, None] * w + sine[:, None] * aside)
     half = relu.importance(w, cov)
-    rules = [golden_rules.residuals(w, w_hat, half) for w_hat in orthogonal]
+    rules = [host(golden_rules.residuals(w, w_hat, half)) for w_hat in orthogonal]
     orthogonality, _, objective = np.array(rules).T
     true = np.array([relu.distortion(w, w_hat, cov) for w_hat in orthogonal])
     arc = sine + (np.pi - angles) * cosine
     bracket = power * (0.5 * (1 + cosine**2) - cosine / np.pi * arc)
-    scales = [relu.best_scale(w, orthogonal[k], cov).scale * np.pi * cosine[k] / arc[k] for k in (20, 45, 70)]
+    scales = [float(relu.best_scale(w, orthogonal[k], cov).scale) * np.pi * cosine[k] / arc[k] for k in (20, 45, 70)]
     rounding = 1e-13 * power
 
     def worst(x: ArrayLike) -> float:

@@ -15,7 +15,7 @@ import jinja2
 import numpy as np
 
 import rdtheory
-from rdtheory import distortion, plotting
+from rdtheory import _compile, distortion, plotting
 from rdtheory.limits import algorithms, closed_form
 from rdtheory.plotting._style import Axes
 from rdtheory.verify import CHECKS, Outcome, key_of, linear, name, relu, title
@@ -73,7 +73,7 @@ def figures(outcomes: Sequence[Outcome], *, seed: int, quick: bool) -> list[tupl
 
         source = np.array([0.3, 0.7])
         steps = functools.partial(algorithms.blahut_arimoto, source, distortion.hamming(2), max_steps=3)
-        points = jax.vmap(steps)(np.geomspace(0.7, 8.0, 60))
+        points = _compile.jit(jax.vmap(steps))(np.geomspace(0.7, 8.0, 60))
         plotting.rate_distortion(points, ax, label="3 steps", exact=exact)
 
     def bound(ax: Axes) -> None:

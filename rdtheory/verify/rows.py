@@ -1,14 +1,18 @@
 """A line of evidence: what a theorem says, what the numbers say, and by how much they may differ."""
 
+import functools
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
 from jax import Array
 
-__all__ = ["SIGMAS", "Number", "Row", "agree", "at_most", "estimate", "generator"]
+from rdtheory import _compile
 
+__all__ = ["SIGMAS", "Number", "Row", "agree", "at_most", "estimate", "generator", "host", "split"]
+
+Result = TypeVar("Result")
 Number = int | float | np.floating | np.ndarray | Array
 
 SIGMAS = 5  # standard errors that a Monte Carlo estimate may be off: one false alarm in two million
@@ -74,6 +78,30 @@ def generator(key: Array) -> np.random.Generator:
     True
     """
     return np.random.default_rng(np.asarray(jax.random.key_data(key)))
+
+
+def host(result: Result) -> Result:
+    """A result whose arrays are NumPy's: arithmetic with a few numbers need not be compiled.
+
+    Examples
+    --------
+    >>> print(type(host(jax.numpy.ones(2))).__name__)
+    ndarray
+    """
+    return jax.tree.map(np.asarray, result)
+
+
+@functools.partial(_compile.jit, brief=True)
+def split(key: Array) -> list[Array]:
+    """The first three keys of `jax.random.split`: always as many, so that it is compiled once.
+
+    Examples
+    --------
+    >>> first, second, _ = split(jax.random.key(0))
+    >>> bool(first == second)
+    False
+    """
+    return list(jax.random.split(key, 3))
 
 
 def _row(theorem: str, computed: str, theory: float, numeric: float, error: float, error_bar: float) -> Row:
