@@ -37,21 +37,26 @@ def jit(function: Callable, *, brief: bool = False, **static) -> Callable:
 
     @functools.wraps(function)
     def call(*args, **kwargs):
-        leaves = jax.tree.leaves((args, kwargs))
-        if not _at_top(leaves) or not _takes_options():
+        if is_traced(args, kwargs) or not _takes_options():
             return whole(*args, **kwargs)
-        small = brief and sum(getattr(leaf, "size", 1) for leaf in leaves) <= SMALL
+        small = brief and sum(getattr(leaf, "size", 1) for leaf in jax.tree.leaves((args, kwargs))) <= SMALL
         return (plain if small else older)(*args, **kwargs)
 
     return call
 
 
-def _at_top(leaves: list) -> bool:
-    """Whether no transformation is under way: an outer one takes no options from inside.
+def is_traced(*values) -> bool:
+    """Whether a transformation is under way: of these values, or an outer `jit` of anything.
 
     Under an outer `jit`, arrays from outside it are no tracers, but what is computed there is one.
+
+    Examples
+    --------
+    >>> x = jnp.ones(3)
+    >>> is_traced(x), jax.jit(lambda y: y + is_traced(x))(0)
+    (False, Array(1, dtype=int64, weak_type=True))
     """
-    return not any(isinstance(leaf, Tracer) for leaf in leaves) and not isinstance(_here(), Tracer)
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values)) or isinstance(_here(), Tracer)
 
 
 @jax.jit

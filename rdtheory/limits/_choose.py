@@ -10,6 +10,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from rdtheory import _checks, _compile
+from rdtheory._compile import is_traced
 from rdtheory.distortion import Grid, Samples
 from rdtheory.limits import _axes, _blahut_arimoto, _columns, _mirror, _padding, _rows, _structured
 from rdtheory.limits._axes import Squares
@@ -17,7 +18,7 @@ from rdtheory.limits._certificate import SLOPE
 from rdtheory.limits._columns import Prepared
 from rdtheory.limits._padding import Padded
 from rdtheory.limits._structured import Distortion
-from rdtheory.limits._threads import is_traced, with_one_thread
+from rdtheory.limits._threads import with_one_thread
 from rdtheory.results import RateDistortion
 
 DIRECT = 2**21  # n m min(n, m) up to which the interior point takes all letters at once

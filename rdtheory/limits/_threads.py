@@ -6,19 +6,15 @@ from functools import cache
 
 import jax
 from jax import Array
-from jax.core import Tracer
 from jax.typing import ArrayLike
 from threadpoolctl import ThreadpoolController
 
+from rdtheory._compile import is_traced
 from rdtheory.limits import _structured
 from rdtheory.limits._structured import Distortion
 from rdtheory.results import RateDistortion
 
 THREADED = 2**14  # entries of a matrix from which on they are
-
-
-def is_traced(*arguments) -> bool:
-    return any(isinstance(x, Tracer) for x in jax.tree.leaves(arguments))
 
 
 def with_one_thread(

@@ -12,11 +12,11 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile
+from rdtheory._compile import is_traced
 from rdtheory.distortion import Grid, Samples
 from rdtheory.limits import _certificate, _choose, _problem, _structured
 from rdtheory.limits._structured import Distortion
-from rdtheory.limits._threads import is_traced
 from rdtheory.limits.algorithms import MAX_STEPS, TOL, constants, source
 from rdtheory.results import Lagrangian, RateDistortion
 
@@ -241,12 +241,18 @@ def test_channel(
      [0.2 0.8]]
     """
     q, q_ok = _checks.pmf("reproduction_pmf", reproduction_pmf)
-    rows = jnp.ones(np.shape(distortion_matrix)[:1])
+    rows = jax.device_put(np.ones(np.shape(distortion_matrix)[:1]))
     d, d_ok = _checks.distortion_matrix("distortion_matrix", distortion_matrix, rows)
     _checks.array("distortion_matrix", d, shape=(d.shape[0], q.shape[0]))
     s, s_ok = _checks.nonnegative("slope", slope, finite=False)
-    joint = q[None, :] * _problem.scaled_kernel(_problem.excess_over(rows, d, jnp.min(d, axis=1)), s)
-    return _checks.poison(joint / jnp.sum(joint, axis=1, keepdims=True), q_ok & d_ok & s_ok)
+    return _checks.poison(_test_channel(q, d, s), q_ok & d_ok & s_ok)
+
+
+@_compile.jit
+def _test_channel(q: Array, d: Array, s: Array) -> Array:
+    excess = _problem.excess_over(jnp.ones(len(d)), d, jnp.min(d, axis=1))
+    joint = q[None, :] * _problem.scaled_kernel(excess, s)
+    return joint / jnp.sum(joint, axis=1, keepdims=True)
 
 
 def _source(source_pmf: ArrayLike, distortion: ArrayLike | Grid | Samples) -> tuple[Array, Distortion, _checks.Flag]:
