@@ -19,6 +19,7 @@ from jax.typing import ArrayLike
 Result = TypeVar("Result")
 Flag = Array | np.bool_
 LARGE = 2**16  # entries
+ON_HOST = (np.ndarray, np.generic, float, int)
 
 
 def require_x64(function: str) -> None:
@@ -32,9 +33,15 @@ def require_x64(function: str) -> None:
 
 def array(name: str, value: ArrayLike, ndim: int | None = None, *, shape: tuple[int, ...] | None = None) -> Array:
     """`value` as a floating array, with the number of axes or the exact shape asked for."""
+    return _on_device(_read(name, value, ndim, shape=shape))
+
+
+def _read(
+    name: str, value: ArrayLike, ndim: int | None = None, *, shape: tuple[int, ...] | None = None
+) -> Array | np.ndarray:
+    """`array`, but what is no array of JAX yet stays on the host, where checks look at it."""
     try:
-        large = isinstance(value, np.ndarray) and value.size > LARGE  # of one, `asarray` alone makes two copies
-        result = jnp.asarray(jax.device_put(value) if large else value)
+        result = _as_array(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be an array of real numbers, got {type(value).__name__}") from error
     if not any(jnp.issubdtype(result.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
@@ -49,7 +56,25 @@ def array(name: str, value: ArrayLike, ndim: int | None = None, *, shape: tuple[
     if 0 in result.shape:
         raise ValueError(f"{name} must not be empty, got shape {result.shape}")
     floating = jnp.result_type(float)
-    return result if result.dtype == floating else result.astype(floating)
+    if result.dtype == floating:
+        return result
+    _, known = look(result)
+    with np.errstate(over="ignore"):
+        return known.astype(floating)
+
+
+def _as_array(value: ArrayLike) -> Array | np.ndarray:
+    leaves = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(leaf, ON_HOST) for leaf in jax.tree.leaves(leaves)):
+        return jnp.asarray(value)
+    large = isinstance(value, np.ndarray) and value.size > LARGE
+    known = value if large else np.array(value)  # a copy: what is put on a CPU may stay where it is
+    return known if known.dtype.kind in "fiub" else jnp.asarray(known)
+
+
+def _on_device(value: Array | np.ndarray) -> Array:
+    # Not `jnp.asarray`, which is compiled for each shape.
+    return value if isinstance(value, Array) else jax.device_put(value)
 
 
 def holds(condition: ArrayLike, message: Callable[[], str]) -> Flag:
@@ -63,24 +88,24 @@ def holds(condition: ArrayLike, message: Callable[[], str]) -> Flag:
 
 def nonnegative(name: str, value: ArrayLike, ndim: int = 0, *, finite: bool = True) -> tuple[Array, Flag]:
     """An array of numbers >= 0, without NaN, and finite unless said otherwise."""
-    x = array(name, value, ndim)
+    x = _read(name, value, ndim)
     xp, v = look(x)
     ok = (v >= 0).all() & (xp.isfinite(v).all() if finite else True)
-    return x, holds(ok, lambda: f"{name} must be >= 0{' and finite' if finite else ''}, got {_show(x)}")
+    return _on_device(x), holds(ok, lambda: f"{name} must be >= 0{' and finite' if finite else ''}, got {_show(x)}")
 
 
 def finite(
     name: str, value: ArrayLike, ndim: int | None = None, *, shape: tuple[int, ...] | None = None
 ) -> tuple[Array, Flag]:
     """An array of real numbers without NaN or infinity."""
-    x = array(name, value, ndim, shape=shape)
+    x = _read(name, value, ndim, shape=shape)
     xp, v = look(x)
-    return x, holds(xp.isfinite(v).all(), lambda: f"{name} must be finite, got {_show(x)}")
+    return _on_device(x), holds(xp.isfinite(v).all(), lambda: f"{name} must be finite, got {_show(x)}")
 
 
-def pmf(name: str, value: ArrayLike) -> tuple[Array, Flag]:
-    """A probability mass function (n,), normalized once more so that rounding in its sum is gone."""
-    x = array(name, value, 1)
+def pmf(name: str, value: ArrayLike, ndim: int = 1) -> tuple[Array, Flag]:
+    """A probability mass function of one or two letters, normalized once more so that rounding in its sum is gone."""
+    x = _read(name, value, ndim)
     # The sum of a pmf stored in float32 is off by about its epsilon, whatever we compute in.
     tolerance = float(np.sqrt(_epsilon(value)))
     xp, v = look(x)
@@ -90,12 +115,12 @@ def pmf(name: str, value: ArrayLike) -> tuple[Array, Flag]:
         abs(total - 1) <= tolerance,
         lambda: f"{name} must sum to 1, but sums to {float(total):.12g}; divide it by its sum if that was meant",
     )
-    return jnp.asarray(v / total), ok
+    return _on_device(v / total), ok
 
 
 def stochastic_matrix(name: str, value: ArrayLike) -> tuple[Array, Flag]:
     """A channel (n, m) whose rows are probability mass functions, each normalized once more."""
-    x = array(name, value, 2)
+    x = _read(name, value, 2)
     tolerance = float(np.sqrt(_epsilon(value)))
     xp, v = look(x)
     totals = v.sum(axis=1, keepdims=True)
@@ -104,7 +129,7 @@ def stochastic_matrix(name: str, value: ArrayLike) -> tuple[Array, Flag]:
         (abs(totals - 1) <= tolerance).all(),
         lambda: f"each row of {name} must sum to 1, but the sums are {_show(totals[:, 0])}",
     )
-    return jnp.asarray(v / totals), ok
+    return _on_device(v / totals), ok
 
 
 def no_nan(name: str, *values: Array) -> Flag:
@@ -114,14 +139,14 @@ def no_nan(name: str, *values: Array) -> Flag:
     return holds(xp.stack(sound).all(), lambda: f"{name} must not hold NaN")
 
 
-def distortion_matrix(name: str, value: ArrayLike, source_pmf: Array) -> tuple[Array, Flag]:
+def distortion_matrix(name: str, value: ArrayLike, source_pmf: Array | np.ndarray) -> tuple[Array, Flag]:
     """A distortion matrix (n, m), entries in [0, inf], with a finite entry in each row that has mass."""
     if hasattr(value, "_fields"):
         raise TypeError(
             f"{name} must be a matrix here, got {type(value).__name__}; curve, rate_at, distortion_at and lagrangian "
             "take distortions that are never stored"
         )
-    d = array(name, value, 2)
+    d = _read(name, value, 2)
     if d.shape[0] != source_pmf.shape[0]:
         raise ValueError(
             f"{name} must have one row per source letter: source_pmf has {source_pmf.shape[0]} letters, "
@@ -144,12 +169,12 @@ def distortion_matrix(name: str, value: ArrayLike, source_pmf: Array) -> tuple[A
             f"{name} must have a finite entry in every row of positive probability; row {int(dead.argmax())} has none"
         ),
     )
-    return d, ok
+    return _on_device(d), ok
 
 
 def covariance(name: str, value: ArrayLike, size: int | None = None) -> tuple[Array, Flag]:
     """A symmetric positive semidefinite matrix (m, m), symmetrized once more."""
-    x = array(name, value, 2)
+    x = _read(name, value, 2)
     if x.shape[0] != x.shape[1] or (size is not None and x.shape[0] != size):
         expected = "square" if size is None else f"{(size, size)} to match the other arguments"
         raise ValueError(f"{name} must be {expected}, got shape {x.shape}")
@@ -166,16 +191,16 @@ def covariance(name: str, value: ArrayLike, size: int | None = None) -> tuple[Ar
     # NaN would make LAPACK raise or stall, and is flagged already.
     known, tolerance = xp.where(xp.isfinite(symmetric), symmetric, 0.0), 100 * x.shape[0] * epsilon * scale
     if xp is np and _has_root(known, tolerance):
-        return jnp.asarray(symmetric), ok
+        return _on_device(symmetric), ok
     smallest = xp.linalg.eigvalsh(known)[0]
     ok &= holds(
         smallest >= -tolerance,
         lambda: f"{name} must be positive semidefinite, but has the eigenvalue {float(smallest):.6g}",
     )
-    return jnp.asarray(symmetric), ok
+    return _on_device(symmetric), ok
 
 
-def reachable(name: str, value: ArrayLike, source_pmf: Array, matrix: Array) -> tuple[Array, Flag]:
+def reachable(name: str, value: ArrayLike, source_pmf: Array | np.ndarray, matrix: Array) -> tuple[Array, Flag]:
     """A distortion that some channel attains: at least Σ_x p_x min_y d(x, y)."""
     x, ok = nonnegative(name, value, finite=False)
     xp, v, p, d = look(x, source_pmf, matrix)
@@ -231,7 +256,7 @@ def poison(result: Result, ok: Flag) -> Result:
     return jax.tree.map(leaf, result)
 
 
-def look(*values: Array):
+def look(*values: ArrayLike):
     """The module to compute with, then the values: NumPy if all are concrete (no dispatch, no compilation).
 
     Values spread over several devices stay where they are: some may be in another process.
@@ -261,7 +286,7 @@ def _epsilon(value: ArrayLike) -> float:
 
 
 def _show(value: ArrayLike) -> str:
-    xp, x = look(jnp.asarray(value))
+    xp, x = look(value)
     if x.size <= 8 and xp is np:
         return np.array2string(x, precision=6, separator=", ").replace("\n", "")
     if xp.isnan(x).all():
