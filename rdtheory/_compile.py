@@ -13,7 +13,7 @@ from jax.core import Tracer
 
 OLDER = {"xla_cpu_use_fusion_emitters": False}
 PLAIN = {"xla_backend_optimization_level": 0, **OLDER}
-SMALL = 2**8  # entries of all arguments together, up to which loops are too short to be worth optimizing
+SMALL = 2**10  # entries of all arguments together, up to which loops are too short to be worth optimizing
 
 
 def jit(function: Callable, *, brief: bool = False, **static) -> Callable:
