@@ -1,12 +1,13 @@
 """Reverse water-filling: the rate-distortion function of independent Gaussian components."""
 
-import jax
+from functools import partial
+
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile, _size_classes
 from rdtheory.results import WaterFilling
 
 __all__ = ["fill", "pour", "water_filling"]
@@ -44,10 +45,11 @@ def water_filling(variances: Float[ArrayLike, " m"], distortion: Float[ArrayLike
     """
     v, v_ok = _checks.nonnegative("variances", variances, ndim=1)
     D, D_ok = _checks.nonnegative("distortion", distortion)
-    return _checks.poison(fill(v, D), v_ok & D_ok)
+    padded = _size_classes.pad(v, _size_classes.classes(v.shape, v, D))
+    return _checks.poison(_size_classes.cut(fill(padded, D), distortions=v.shape), v_ok & D_ok)
 
 
-@jax.jit
+@partial(_compile.jit, brief=True)
 def fill(variances: Float[Array, " m"], distortion: Float[Array, ""]) -> WaterFilling:
     """`water_filling` of arguments that were checked.
 

@@ -8,14 +8,16 @@ d(w, ŵ) = (w - ŵ)ᵀ Σ_X (w - ŵ). `lower_bound` is the paper's Theorem 1, `r
 """
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile, _size_classes
 from rdtheory.limits.gaussian import fill, pour
 from rdtheory.results import LinearBound, WaterFilling
 
@@ -71,7 +73,9 @@ def lower_bound(
     inputs, inputs_ok = _checks.nonnegative("input_variances", input_variances, ndim=1)
     _checks.array("input_variances", inputs, shape=cov.shape[:1])
     D, D_ok = _checks.nonnegative("distortion", distortion)
-    return _checks.poison(_lower_bound(cov, inputs, D), cov_ok & inputs_ok & D_ok)
+    m, shape = cov.shape[:1], _size_classes.classes(cov.shape, cov, inputs, D)
+    found = _lower_bound(_size_classes.pad(cov, shape), _size_classes.pad(inputs, shape[:1]), D)
+    return _checks.poison(_size_classes.cut(found, weight_distortions=m), cov_ok & inputs_ok & D_ok)
 
 
 def rate(
@@ -118,7 +122,9 @@ def rate(
     w, w_ok = _checks.covariance("weight_cov", weight_cov)
     x, x_ok = _checks.covariance("input_cov", input_cov, size=w.shape[0])
     D, D_ok = _checks.nonnegative("distortion", distortion)
-    return _checks.poison(_rate(w, x, D), w_ok & x_ok & D_ok)
+    shape = _size_classes.classes(w.shape, w, x, D)
+    found = _rate(_size_classes.pad(w, shape), _size_classes.pad(x, shape), D)
+    return _checks.poison(_size_classes.cut(found, distortions=w.shape[:1]), w_ok & x_ok & D_ok)
 
 
 def shannon_lower_bound(
@@ -164,11 +170,15 @@ def shannon_lower_bound(
     4.549665
     """
     h = _checks.array("differential_entropy", differential_entropy, 0)
-    h_ok = _checks.holds(~jnp.isnan(h), lambda: "differential_entropy must be a number of bits, got NaN")
+    xp, bits = _checks.look(h)
+    h_ok = _checks.holds(~xp.isnan(bits), lambda: "differential_entropy must be a number of bits, got NaN")
     w, w_ok = _checks.covariance("weight_cov", weight_cov)
     x, x_ok = _checks.covariance("input_cov", input_cov, size=w.shape[0])
     D, D_ok = _checks.nonnegative("distortion", distortion)
-    return _checks.poison(_shannon_lower_bound(h, w, x, D), h_ok & w_ok & x_ok & D_ok)
+    shape = _size_classes.classes(w.shape, h, w, x, D)
+    there = np.arange(shape[0]) < len(w)
+    found = _shannon_lower_bound(h, _size_classes.pad(w, shape), _size_classes.pad(x, shape), D, there)
+    return _checks.poison(_size_classes.cut(found, weight_distortions=w.shape[:1]), h_ok & w_ok & x_ok & D_ok)
 
 
 @jax.custom_jvp
@@ -205,34 +215,39 @@ def _component_variances_jvp(primals, tangents):
     return jnp.where(_negligible(roots, factor_w, factor_x), 0.0, roots**2), tangent
 
 
-@jax.jit
+@partial(_compile.jit, brief=True)
 def _lower_bound(weight_cov: Array, input_variances: Array, D: Array) -> LinearBound:
     weight_variances = jnp.diagonal(weight_cov)
     level, errors = _allowed_errors(weight_variances, input_variances, D)
     known = weight_variances == 0
     log_errors = jnp.sum(jnp.log2(jnp.where(known, 1.0, errors)))
-    log_det = _log2_det(weight_cov + jnp.diag(jnp.where(known, 1.0, 0.0)))
+    log_det = _log2_det(weight_cov, known)
     bits = jnp.where(jnp.isneginf(log_det), -jnp.inf, 0.5 * (log_det - log_errors))
     return LinearBound(bits, level, errors)
 
 
-@jax.jit
+@partial(_compile.jit, brief=True)
 def _rate(weight_cov: Array, input_cov: Array, D: Array) -> WaterFilling:
     return fill(component_variances(weight_cov, input_cov), D)
 
 
-@jax.jit
-def _shannon_lower_bound(entropy: Array, weight_cov: Array, input_cov: Array, D: Array) -> LinearBound:
-    input_variances, basis = jnp.linalg.eigh(input_cov)
+@partial(_compile.jit, brief=True)
+def _shannon_lower_bound(entropy: Array, weight_cov: Array, input_cov: Array, D: Array, there: Array) -> LinearBound:
+    # Weights that are not there get the last places of the eigenbasis, and no share in any other.
+    total = jnp.trace(input_cov)
+    apart = jnp.where(total > 0, 2 * total, 1.0)
+    input_variances, basis = jnp.linalg.eigh(input_cov + jnp.diag(jnp.where(there, 0.0, apart)))
+    input_variances = jnp.where(there, jnp.maximum(input_variances, 0.0), 0.0)
     weight_variances = jnp.maximum(jnp.einsum("ik,ij,jk->k", basis, weight_cov, basis), 0.0)
-    level, errors = _allowed_errors(weight_variances, jnp.maximum(input_variances, 0.0), D)
-    bits = entropy - 0.5 * jnp.sum(jnp.log2(2 * math.pi * math.e * errors))
+    level, errors = _allowed_errors(weight_variances, input_variances, D)
+    bits = entropy - 0.5 * jnp.sum(jnp.log2(jnp.where(there, 2 * math.pi * math.e * errors, 1.0)))
     return LinearBound(jnp.where(jnp.isneginf(entropy), -jnp.inf, bits), level, errors)
 
 
 def _negligible(roots: Array, factor_w: Array, factor_x: Array) -> Array:
     scale = jnp.linalg.norm(factor_w) * jnp.linalg.norm(factor_x)
-    return roots <= len(roots) * jnp.finfo(roots.dtype).eps * scale
+    seen = jnp.any((factor_w != 0) | (factor_x != 0), axis=1)  # what has no variance adds no rounding
+    return roots <= jnp.sum(seen) * jnp.finfo(roots.dtype).eps * scale
 
 
 def _factor(cov: Array) -> Array:
@@ -246,7 +261,8 @@ def _correlation(cov: Array) -> tuple[Array, Array, Array]:
     deviations = jnp.sqrt(jnp.maximum(jnp.diagonal(cov), 0.0))
     safe = jnp.where(deviations > 0, deviations, 1.0)
     values, vectors = jnp.linalg.eigh(cov / safe[:, None] / safe[None, :])
-    return deviations, jnp.where(values <= len(cov) * jnp.finfo(cov.dtype).eps, 0.0, values), vectors
+    rounding = jnp.sum(deviations > 0) * jnp.finfo(cov.dtype).eps
+    return deviations, jnp.where(values <= rounding, 0.0, values), vectors
 
 
 def _allowed_errors(weight_variances: Array, input_variances: Array, D: Array) -> tuple[Array, Array]:
@@ -258,12 +274,13 @@ def _allowed_errors(weight_variances: Array, input_variances: Array, D: Array) -
     )
 
 
-def _log2_det(cov: Array) -> Array:
-    """Log-determinant in bits, -inf where the correlations are singular to rounding."""
-    variances = jnp.diagonal(cov)
+def _log2_det(cov: Array, known: Array) -> Array:
+    """Log-determinant of what is not known, in bits; -inf where its correlations are singular to rounding."""
+    variances = jnp.where(known, 1.0, jnp.diagonal(cov))
     _, values, _ = _correlation(lax.stop_gradient(cov))
-    singular = (values[0] == 0) | ~jnp.all(variances > 0)
+    singular = jnp.sum(values > 0) < jnp.sum(~known)
     scale = jnp.sqrt(jnp.where(singular, 1.0, variances))
-    correlations = jnp.where(singular, jnp.eye(len(cov)), cov / scale[:, None] / scale[None, :])
+    whole = cov + jnp.diag(jnp.where(known, 1.0, 0.0))
+    correlations = jnp.where(singular, jnp.eye(len(cov)), whole / scale[:, None] / scale[None, :])
     log_det = jnp.sum(jnp.log2(jnp.where(singular, 1.0, variances))) + jnp.linalg.slogdet(correlations)[1] / LN2
     return jnp.where(singular, -jnp.inf, log_det)

@@ -10,6 +10,7 @@ matrices of any such channel, optimal or not.
 """
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, PRNGKeyArray
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile, _size_classes
 from rdtheory.results import ChannelPerformance, GaussianChannel
 
 __all__ = ["optimal", "performance", "sample"]
@@ -64,7 +65,9 @@ def optimal(
     w, w_ok = _checks.covariance("weight_cov", weight_cov)
     x, x_ok = _checks.covariance("input_cov", input_cov, size=w.shape[0])
     D, D_ok = _checks.nonnegative("distortion", distortion)
-    return _checks.poison(_optimal(w, x, D), w_ok & x_ok & D_ok)
+    shape = _size_classes.classes(w.shape, w, x, D)
+    found = _optimal(_size_classes.pad(w, shape), _size_classes.pad(x, shape), D)
+    return _checks.poison(_size_classes.cut(found, gain=w.shape, noise_cov=w.shape), w_ok & x_ok & D_ok)
 
 
 def performance(
@@ -103,7 +106,9 @@ def performance(
     x, x_ok = _checks.covariance("input_cov", input_cov, size=w.shape[0])
     gain, gain_ok = _checks.finite("channel.gain", channel.gain, shape=w.shape)
     noise, noise_ok = _checks.covariance("channel.noise_cov", channel.noise_cov, size=w.shape[0])
-    return _checks.poison(_performance(gain, noise, w, x), w_ok & x_ok & gain_ok & noise_ok)
+    shape = _size_classes.classes(w.shape, gain, noise, w, x)
+    found = _performance(*(_size_classes.pad(matrix, shape) for matrix in (gain, noise, w, x)))
+    return _checks.poison(found, w_ok & x_ok & gain_ok & noise_ok)
 
 
 def sample(key: PRNGKeyArray, channel: GaussianChannel, weights: Float[ArrayLike, "... m"]) -> Float[Array, "... m"]:
@@ -136,7 +141,7 @@ def sample(key: PRNGKeyArray, channel: GaussianChannel, weights: Float[ArrayLike
     return _checks.poison(_sample(key, gain, noise, w), noise_ok & gain_ok)
 
 
-@jax.jit
+@partial(_compile.jit, brief=True)
 def _optimal(w: Array, x: Array, D: Array) -> GaussianChannel:
     # In units of each input's deviation, so that inputs of very different scales are all seen.
     deviations = jnp.sqrt(jnp.maximum(jnp.diagonal(x), 0.0))
@@ -156,7 +161,7 @@ def _optimal(w: Array, x: Array, D: Array) -> GaussianChannel:
     )
 
 
-@jax.jit
+@partial(_compile.jit, brief=True)
 def _performance(gain: Array, noise: Array, w: Array, x: Array) -> ChannelPerformance:
     # Signal over noise needs no decision on the rank of the output: where both are at rounding level, the noise is of
     # first order in it and the signal of second, if its amplitude is computed. In units of each output's deviation.
@@ -165,7 +170,7 @@ def _performance(gain: Array, noise: Array, w: Array, x: Array) -> ChannelPerfor
     inverse = _safe_inverse(deviations)
     powers, axes = jnp.linalg.eigh(inverse[:, None] * noise * inverse[None, :])
     along = axes.T @ (inverse[:, None] * amplitude)
-    rounding = 8 * len(w) * jnp.finfo(w.dtype).eps
+    rounding = 8 * _positive(jnp.diagonal(w) + deviations) * jnp.finfo(w.dtype).eps
     noisy = powers > rounding
     over_noise = along * _safe_inverse(jnp.sqrt(jnp.where(noisy, powers, 0.0)))[:, None]
     clean = jnp.any(~noisy & (jnp.sum(along**2, axis=1) > rounding))
@@ -176,7 +181,7 @@ def _performance(gain: Array, noise: Array, w: Array, x: Array) -> ChannelPerfor
     return ChannelPerformance(bits, distortion, orthogonality)
 
 
-@jax.jit
+@partial(_compile.jit, brief=True)
 def _sample(key: Array, gain: Array, noise: Array, weights: Array) -> Array:
     return weights @ gain.T + jax.random.normal(key, weights.shape, weights.dtype) @ _roots(noise)[0]
 
@@ -184,10 +189,15 @@ def _sample(key: Array, gain: Array, noise: Array, weights: Array) -> Array:
 def _roots(cov: Array) -> tuple[Array, Array]:
     """Symmetric root and its pseudo-inverse."""
     values, vectors = jnp.linalg.eigh(cov)
-    present = values > len(cov) * jnp.finfo(cov.dtype).eps * values[-1]
+    present = values > _positive(jnp.diagonal(cov)) * jnp.finfo(cov.dtype).eps * values[-1]
     root = jnp.sqrt(jnp.where(present, values, 1.0))
     seen = vectors * jnp.where(present, 1.0, 0.0)[None, :]
     return (seen * root[None, :]) @ seen.T, (seen / root[None, :]) @ seen.T
+
+
+def _positive(variances: Array) -> Array:
+    """How many there are: what has no variance adds no rounding."""
+    return jnp.sum(variances > 0)
 
 
 def _safe_inverse(x: Array) -> Array:
