@@ -8,6 +8,7 @@ notation: x unknowns, y multipliers of f(x) + w = 0, w slacks; y, w > 0, and the
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import jax
@@ -24,6 +25,8 @@ AHEAD = 1e7  # largest residual, relative to the mean product, at which that mea
 
 
 Found = TypeVar("Found")
+# of unknowns and multipliers: the constraints, their Jacobian, and the Hessian of their sum so multiplied
+Derivatives = Callable[[Array, Array], tuple[Array, Array, Array]]
 
 
 def minimize(
@@ -34,21 +37,17 @@ def minimize(
     certify: Callable[[Array, Array], tuple[Array, Found]],
     tol: Array,
     max_steps: Array,
+    derivatives: Derivatives | None = None,
 ) -> tuple[Found, Array]:
     """What `certify` found at the iterate of least gap, and the number of steps made.
 
     Mehrotra's predictor and corrector; stops when the gap is at most `tol`, or an iterate is no longer finite.
     `certify` takes the unknowns and the multipliers, trusts neither, and returns the gap and whatever goes with it.
+    A multiplier of zero stays zero: what it belongs to is no constraint. `derivatives` spare differentiating.
     """
-
-    def first_and_second(x: Array, y: Array) -> tuple[Array, Array, Array]:
-        def both(x: Array) -> tuple[Array, Array]:
-            value, pull = jax.vjp(constraints, x)
-            return value, pull(y)[0]
-
-        _, along = jax.linearize(both, x)
-        columns, hessian = jax.vmap(along)(jnp.eye(x.shape[0]))
-        return constraints(x), columns.T, hessian
+    binding = multipliers > 0
+    count = jnp.sum(binding)
+    first_and_second = derivatives or partial(_differentiated, constraints)
 
     def longest(now: Array, change: Array) -> Array:
         return jnp.min(jnp.where(change < 0, -now / jnp.where(change < 0, change, -1.0), jnp.inf))
@@ -69,9 +68,7 @@ def minimize(
 
         def solve(right: Array) -> Array:
             rough = inverse @ (right * scale)
-            for _ in range(REFINEMENTS):
-                rough = rough + inverse @ (right * scale - scaled @ rough)
-            return scale * rough
+            return scale * lax.fori_loop(0, REFINEMENTS, lambda _, x: x + inverse @ (right * scale - scaled @ x), rough)
 
         def direction(target: Array) -> tuple[Array, Array, Array]:
             pressure = (target + y * primal) / w
@@ -79,18 +76,26 @@ def minimize(
             along = jacobian @ dx
             return dx, pressure + y / w * along, -primal - along
 
-        mean = y @ w / y.shape[0]
-        _, dy, dw = direction(-y * w)
-        reach = jnp.minimum(1.0, jnp.minimum(longest(y, dy), longest(w, dw)))
-        predicted = (y + reach * dy) @ (w + reach * dw) / y.shape[0]
+        mean = y @ w / count
         # The curvature of f spoils what the linear model gained: the products must not run far ahead of the residuals.
         residual = jnp.maximum(jnp.max(jnp.abs(primal)), jnp.max(jnp.abs(dual)))
-        centering = jnp.where(residual > AHEAD * mean, 1.0, jnp.clip((predicted / mean) ** 3, 0.1, 1.0))
-        dx, dy, dw = direction(centering * mean - y * w - reach**2 * dy * dw)
+
+        def predict(_, state: tuple[Array, ...]) -> tuple[Array, ...]:
+            target, *_ = state
+            dx, dy, dw = direction(target)
+            reach = jnp.minimum(1.0, jnp.minimum(longest(y, dy), longest(w, dw)))
+            predicted = (y + reach * dy) @ (w + reach * dw) / count
+            centering = jnp.where(residual > AHEAD * mean, 1.0, jnp.clip((predicted / mean) ** 3, 0.1, 1.0))
+            target = centering * mean - y * w - reach**2 * dy * dw
+            return jnp.where(binding, target, 0.0), dx, dy, dw
+
+        # The second pass corrects the first, by the target that this made. A loop, so that one copy is compiled.
+        _, dx, dy, dw = lax.fori_loop(0, 2, predict, (-y * w, x, y, w))
 
         def too_uneven(length: Array) -> Array:
             products = (y + length * dy) * (w + length * dw)
-            return (jnp.min(products) < UNEVEN * jnp.mean(products)) & (length > UNEVEN)
+            least = jnp.min(jnp.where(binding, products, jnp.inf))
+            return (least < UNEVEN * jnp.sum(products) / count) & (length > UNEVEN)
 
         def too_far(length: Array) -> Array:
             missed = jnp.abs(constraints(x + length * dx) + w + length * dw)
@@ -111,6 +116,16 @@ def minimize(
     slacks = jnp.maximum(-constraints(start), 1e-2)
     *_, best, steps = lax.while_loop(go_on, step, (start, multipliers, slacks, before, jnp.asarray(-1, int)))
     return best[1], steps
+
+
+def _differentiated(constraints: Callable[[Array], Array], x: Array, y: Array) -> tuple[Array, Array, Array]:
+    def both(x: Array) -> tuple[Array, Array]:
+        value, pull = jax.vjp(constraints, x)
+        return value, pull(y)[0]
+
+    (value, _), along = jax.linearize(both, x)
+    columns, hessian = jax.vmap(along)(jnp.eye(x.shape[0]))
+    return value, columns.T, hessian
 
 
 def log_sum_exp(exponents: Array, allowed: Array, axis: int) -> Array:
