@@ -1,6 +1,7 @@
 """What a discrete memoryless channel can carry, freely or under an input cost, with the same kind of certificate."""
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ from jax.scipy.special import xlogy
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile, _size_classes
 from rdtheory.limits import _primal_dual
 from rdtheory.limits.algorithms import MAX_STEPS, TOL
 from rdtheory.results import Capacity, CapacityCost
@@ -56,19 +57,23 @@ def capacity(
     """
     _checks.require_x64("capacity")
     w, ok = _checks.stochastic_matrix("channel_matrix", channel_matrix)
-    return _checks.poison(_capacity(w, tol, max_steps), ok & _checks.stopping(tol, max_steps))
+    ok &= _checks.stopping(tol, max_steps)
+    padded = _size_classes.pad(w, _size_classes.classes(w.shape, w, tol, max_steps))
+    return _checks.poison(_size_classes.cut(_capacity(padded, tol, max_steps), input_pmf=w.shape[:1]), ok)
 
 
-@jax.jit
+@partial(_compile.jit, brief=True)
 def _capacity(w: Array, tol: Array, max_steps: Array) -> Capacity:
-    n, m = w.shape
+    # A row of zeros is no input: its divergence is 0, which no maximum is below. A column of zeros is no output.
+    inputs = jnp.any(w > 0, axis=1)
+    letters = jnp.sum(inputs) + jnp.sum(jnp.any(w > 0, axis=0))
     negentropy = jnp.sum(xlogy(w, w), axis=1) / LN2
 
     def evaluate(p: Array) -> tuple[Array, Array, Array, Array]:
         output = p @ w
         log_output = jnp.where(output > 0, jnp.log2(output), 0.0)
         divergences = negentropy - w @ log_output
-        rounding = jnp.finfo(w.dtype).eps * (n + m + 8) * (1 + jnp.max(-w @ log_output))
+        rounding = jnp.finfo(w.dtype).eps * (letters + 8) * (1 + jnp.max(-w @ log_output))
         upper = jnp.max(divergences)
         gap = jnp.maximum(upper - p @ divergences, 0) + 2 * rounding
         return p, divergences, upper + rounding, jnp.minimum(gap, upper + rounding)
@@ -82,7 +87,7 @@ def _capacity(w: Array, tol: Array, max_steps: Array) -> Capacity:
         (*_, gap), steps = state
         return (gap > tol) & (steps < max_steps)
 
-    (p, _, upper, gap), steps = lax.while_loop(go_on, step, (evaluate(jnp.full(n, 1 / n)), jnp.zeros((), int)))
+    (p, _, upper, gap), steps = lax.while_loop(go_on, step, (evaluate(inputs / jnp.sum(inputs)), jnp.zeros((), int)))
     return Capacity(upper, gap, gap <= tol, steps, p)
 
 
@@ -145,22 +150,26 @@ def capacity_at(
         budget_value >= costs.min(),
         lambda: f"budget must be at least {costs.min()}, the cost of the cheapest letter, got {budget_value}",
     )
-    return _checks.poison(
-        _capacity_at(w, b, total, tol, max_steps), ok & b_ok & total_ok & _checks.stopping(tol, max_steps)
-    )
+    ok &= b_ok & total_ok & _checks.stopping(tol, max_steps)
+    shape = _size_classes.classes(w.shape, w, b, total, tol, max_steps)
+    padded = _size_classes.pad(w, shape), _size_classes.pad(b, shape[:1], costs.max())
+    found = _capacity_at(*padded, total, tol, max_steps)
+    return _checks.poison(_size_classes.cut(found, input_pmf=b.shape), ok)
 
 
-@jax.jit
+@partial(_compile.jit, brief=True)
 def _capacity_at(w: Array, costs: Array, budget: Array, tol: Array, max_steps: Array) -> CapacityCost:
-    n, m = w.shape
+    m = w.shape[1]
     # notation: b excess cost in units of its largest, B the excess budget, s the slope in nats inside the solver
     least = jnp.min(costs)
     spread = jnp.max(costs) - least
     unit = jnp.where(spread > 0, spread, 1.0)
     b = (costs - least) / unit
     allowed = jnp.where(spread > 0, jnp.clip((budget - least) / unit, 0.0, 1.001), 0.0)
-    usable = (b == 0) | (allowed > 0)  # at the least cost, the cheapest letters only
+    # At the least cost, the cheapest letters only. A row of zeros is no input.
+    usable = jnp.any(w > 0, axis=1) & ((b == 0) | (allowed > 0))
     reached = jnp.any((w > 0) & usable[:, None], axis=0)
+    length = jnp.sum(jnp.any(w > 0, axis=1)) + jnp.sum(reached) + 8  # of any sum, for its rounding
     negentropy = jnp.sum(xlogy(w, w), axis=1)
 
     def constraints(unknowns: Array) -> Array:
@@ -176,10 +185,10 @@ def _capacity_at(w: Array, costs: Array, budget: Array, tol: Array, max_steps: A
         # Too costly an input is mixed with the cheapest letter.
         over = p @ b > allowed
         p = p * jnp.where(over, allowed / jnp.where(over, p @ b, 1.0), 1.0)
-        p = p + jax.nn.one_hot(jnp.argmin(b), n, dtype=p.dtype) * (1 - jnp.sum(p))
+        p = p + jax.nn.one_hot(jnp.argmin(b), len(p), dtype=p.dtype) * (1 - jnp.sum(p))
         attained, _ = _divergences(w, negentropy, p @ w)
         bounding, magnitude = _divergences(w, negentropy, jax.nn.softmax(jnp.where(reached, unknowns[:-2], -jnp.inf)))
-        rounding = jnp.finfo(w.dtype).eps * (n + m + 8) * (1 + magnitude + s * (allowed + least / unit))
+        rounding = jnp.finfo(w.dtype).eps * length * (1 + magnitude + s * (allowed + least / unit))
         upper = jnp.max(jnp.where(usable, bounding - s * b, -jnp.inf)) + s * allowed + rounding
         gap = jnp.minimum(jnp.maximum(upper - p @ jnp.where(p > 0, attained, 0.0), 0.0) + rounding, upper)
         return gap, CapacityCost(upper, least + unit * (p @ b), gap, s, gap <= tol, jnp.zeros((), int), p)
@@ -188,7 +197,7 @@ def _capacity_at(w: Array, costs: Array, budget: Array, tol: Array, max_steps: A
     log_r = jnp.where(reached, jnp.log(jnp.where(reached, cheap @ w + 1e-3, 1.0)), 0.0) - 0.1
     level = jnp.max(jnp.where(usable, negentropy - w @ log_r, -jnp.inf)) + 1.0
     start = jnp.concatenate([log_r, jnp.stack([jnp.ones(()), level])])
-    multipliers = jnp.append(jnp.full(n, 1 / n), jnp.array([1.0, 1e-2]))
+    multipliers = jnp.append(cheap, jnp.array([1.0, 1e-2]))
     objective = jnp.append(jnp.zeros(m), jnp.stack([allowed, jnp.ones(())]))
     found, steps = _primal_dual.minimize(objective, constraints, start, multipliers, certify, tol, max_steps)
     slope = jnp.where(allowed > 0, found.slope / unit, jnp.where(spread > 0, jnp.inf, 0.0))
