@@ -1,12 +1,14 @@
 """Blahut-Arimoto, plain and accelerated: jitted, trusting their arguments. notation: see `_problem`."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from rdtheory import _compile
 from rdtheory.limits import _certificate, _problem
 from rdtheory.limits._certificate import Point, Price
 from rdtheory.limits._problem import Problem, scaled_kernel
@@ -34,10 +36,10 @@ class _Cycle(NamedTuple):
 
 
 def start(problem: Problem, at_zero_rate: Array) -> Array:
-    """Uniform q; all mass on the best single letter where the rate is to be zero."""
-    m = len(problem.usable)
-    best = jax.nn.one_hot(problem.best, m, dtype=problem.p.dtype)
-    return jnp.where(at_zero_rate & jnp.isfinite(problem.span), best, jnp.full(m, 1 / m))
+    """Uniform q on what may be used; all mass on the best single letter where the rate is to be zero."""
+    best = jax.nn.one_hot(problem.best, len(problem.usable), dtype=problem.p.dtype)
+    uniform = problem.usable / jnp.sum(problem.usable)
+    return jnp.where(at_zero_rate & jnp.isfinite(problem.span), best, uniform)
 
 
 def result_of(problem: Problem, point: Point, tol: Array, steps: Array, method: int) -> RateDistortion:
@@ -56,7 +58,7 @@ def result_of(problem: Problem, point: Point, tol: Array, steps: Array, method: 
     )
 
 
-@jax.jit
+@partial(_compile.jit, brief=True)
 def at_slope(p: Array, d: Array, slope: Array, tol: Array, max_steps: Array) -> RateDistortion:
     """The point of R(D) with that slope, by steps q ← q c."""
     problem, evaluate, price, s = _fixed_kernel(p, d, slope)
@@ -74,7 +76,7 @@ def at_slope(p: Array, d: Array, slope: Array, tol: Array, max_steps: Array) -> 
     return result_of(problem, point, tol, steps, PLAIN)._replace(slope=slope)
 
 
-@jax.jit
+@partial(_compile.jit, brief=True)
 def accelerated_at_slope(p: Array, d: Array, slope: Array, tol: Array, max_steps: Array) -> RateDistortion:
     """The same point by SQUAREM on log q: two steps, then a quadratic extrapolation, undone if it does not pay."""
     problem, evaluate, price, s = _fixed_kernel(p, d, slope)

@@ -18,7 +18,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks
+from rdtheory import _checks, _size_classes
 from rdtheory.limits import _blahut_arimoto, _choose
 from rdtheory.results import RateDistortion
 
@@ -76,7 +76,9 @@ def blahut_arimoto(
     >>> print(f"R({point.distortion:.3f}) = {point.rate:.9f} bits, certified to {point.gap:.0e}")
     R(0.200) = 0.278071905 bits, certified to 1e-14
     """
-    return _at_slope("blahut_arimoto", _blahut_arimoto.at_slope, source_pmf, distortion_matrix, slope, tol, max_steps)
+    return _at_slope(
+        "blahut_arimoto", _in_class(_blahut_arimoto.at_slope), source_pmf, distortion_matrix, slope, tol, max_steps
+    )
 
 
 def accelerated_blahut_arimoto(
@@ -117,7 +119,7 @@ def accelerated_blahut_arimoto(
     """
     return _at_slope(
         "accelerated_blahut_arimoto",
-        _blahut_arimoto.accelerated_at_slope,
+        _in_class(_blahut_arimoto.accelerated_at_slope),
         source_pmf,
         distortion_matrix,
         slope,
@@ -185,6 +187,17 @@ def _at_slope(
     s, s_ok = _checks.nonnegative("slope", slope, finite=False)
     ok &= s_ok & _checks.stopping(tol, max_steps)
     return _checks.poison(core(*constants(p, d, s, tol, max_steps)), ok)
+
+
+def _in_class(core: Callable) -> Callable:
+    """`core` on a problem with letters of no mass and letters that may not be used."""
+
+    def solve(p: Array, d: Array, *others: ArrayLike) -> RateDistortion:
+        shape = _size_classes.classes(d.shape, p, d, *others)
+        found = core(_size_classes.pad(p, shape[:1]), _size_classes.pad(d, shape, np.inf), *others)
+        return _size_classes.cut(found, reproduction_pmf=d.shape[1:])
+
+    return solve
 
 
 def constants(*values) -> list:
