@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Callable
 from functools import cache
+from typing import TypeVar
 
 import jax
 from jax import Array
@@ -14,6 +15,7 @@ from rdtheory.limits import _structured
 from rdtheory.limits._structured import Distortion
 from rdtheory.results import RateDistortion
 
+Result = TypeVar("Result")
 THREADED = 2**14  # entries of a matrix from which on they are
 
 
@@ -26,7 +28,12 @@ def with_one_thread(
     a hundred times slower. Of small problems setting the number would take a tenth of the time.
     """
     n, m = _structured.shape(d)
-    if n * m < THREADED or is_traced(p, d, others):
+    return solve() if n * m < THREADED else alone(solve, p, d, others)
+
+
+def alone(solve: Callable[[], Result], *arguments) -> Result:
+    """The same for a problem of any size; `arguments` are what `solve` computes it from."""
+    if is_traced(arguments):
         return solve()
     with _blas().limit(limits=1, user_api="blas"):
         return jax.block_until_ready(solve())

@@ -6,6 +6,7 @@ is certified from both sides by weak duality, converged or not.
 
 import itertools
 import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -16,8 +17,8 @@ from jax.scipy.special import xlogy
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks
-from rdtheory.limits import _primal_dual, _wyner_ziv
+from rdtheory import _checks, _compile, _size_classes
+from rdtheory.limits import _primal_dual, _threads, _wyner_ziv
 from rdtheory.limits._blahut_arimoto import INTERIOR_POINT
 from rdtheory.limits._problem import excess_over, scaled_kernel
 from rdtheory.limits.algorithms import TOL
@@ -27,6 +28,7 @@ __all__ = ["conditional_rate_at", "wyner_ziv_rate_at"]
 
 LN2 = math.log(2)
 MAX_STEPS = 100
+PADDED = 128  # largest number of pairs of letters that are padded: the unknowns of a dense Newton step
 STRATEGIES = 1024  # largest number of strategies times side letters: the unknowns of a dense Newton step
 
 
@@ -84,7 +86,18 @@ def conditional_rate_at(
     """
     _checks.require_x64("conditional_rate_at")
     joint, d, target, ok = _arguments(joint_pmf, distortion_matrix, distortion)
-    return _checks.poison(_conditional(joint, d, target, tol, max_steps), ok & _checks.stopping(tol, max_steps))
+    ok &= _checks.stopping(tol, max_steps)
+    (n, k), m = joint.shape, d.shape[1]
+    shape = (n, k, m)
+    if n * k <= PADDED:
+        shape = _size_classes.classes(shape, joint, d, target, tol, max_steps)
+    padded = _size_classes.pad(joint, shape[:2]), _size_classes.pad(d, shape[::2], np.inf)
+
+    def solve() -> RateDistortion:
+        return _conditional(*padded, target, tol, max_steps)
+
+    found = _threads.alone(solve, joint, d, target, tol, max_steps)
+    return _checks.poison(_size_classes.cut(found, reproduction_pmf=(k, m)), ok)
 
 
 def wyner_ziv_rate_at(
@@ -143,21 +156,21 @@ def wyner_ziv_rate_at(
             f"{m} reproductions and {k} side letters make {m}^{k} = {m**k} strategies, more than fit in memory "
             f"(k m^k may be {STRATEGIES}); merge side letters or use fewer reproductions"
         )
-    strategies = jnp.asarray(np.array(list(itertools.product(range(m), repeat=k))))
-    problem = _problem(jnp.sum(joint, axis=1), d, target)
-    result = _wyner_ziv.at_distortion(
-        joint, problem.excess, problem.least, problem.allowed, problem.unit, target, strategies, tol, max_steps
-    )
-    return _checks.poison(result, ok & _checks.stopping(tol, max_steps))
+    strategies = np.array(list(itertools.product(range(m), repeat=k)))
+    ok &= _checks.stopping(tol, max_steps)
+
+    def solve() -> WynerZiv:
+        return _with_strategies(joint, d, target, strategies, tol, max_steps)
+
+    return _checks.poison(_threads.alone(solve, joint, d, target, tol, max_steps), ok)
 
 
 def _arguments(
     joint_pmf: ArrayLike, distortion_matrix: ArrayLike, distortion: ArrayLike
 ) -> tuple[Array, Array, Array, _checks.Flag]:
-    shape = _checks.array("joint_pmf", joint_pmf, 2).shape
-    flat, ok = _checks.pmf("joint_pmf", jnp.reshape(jnp.asarray(joint_pmf), -1))
-    joint = flat.reshape(shape)
-    source = jnp.sum(joint, axis=1)
+    joint, ok = _checks.pmf("joint_pmf", joint_pmf, ndim=2)
+    _, values = _checks.look(joint)
+    source = values.sum(axis=1)
     d, d_ok = _checks.distortion_matrix("distortion_matrix", distortion_matrix, source)
     target, target_ok = _checks.reachable("distortion", distortion, source, d)
     return joint, d, target, ok & d_ok & target_ok
@@ -185,7 +198,15 @@ def _problem(source: Array, d: Array, target: Array) -> _Problem:
     return _Problem(excess, least / unit, allowed, unit)
 
 
-@jax.jit
+@partial(_compile.jit, brief=True)
+def _with_strategies(joint, d, target, strategies, tol, max_steps) -> WynerZiv:
+    problem = _problem(jnp.sum(joint, axis=1), d, target)
+    return _wyner_ziv.at_distortion(
+        joint, problem.excess, problem.least, problem.allowed, problem.unit, target, strategies, tol, max_steps
+    )
+
+
+@partial(_compile.jit, brief=True)
 def _conditional(joint: Array, d: Array, target: Array, tol: Array, max_steps: Array) -> RateDistortion:
     (n, k), m = joint.shape, d.shape[1]
     excess, least, allowed, unit = _problem(jnp.sum(joint, axis=1), d, target)
@@ -194,6 +215,11 @@ def _conditional(joint: Array, d: Array, target: Array, tol: Array, max_steps: A
     finite = jnp.isfinite(excess)
     bounded = jnp.where(finite, excess, 0.0)
     terms = (joint > 0)[:, :, None] & finite[:, None, :]
+    possible = jnp.any(terms, axis=0)
+    shown = jnp.any(possible, axis=0)  # letters that may be shown at all
+    length = jnp.sum(joint > 0) + jnp.sum(shown) + 8  # of any sum, for its rounding
+    # No channel of least distortion needs more bits.
+    most = jnp.log2(jnp.minimum(jnp.sum(jnp.any(joint > 0, axis=1)), jnp.sum(shown)).astype(joint.dtype))
     log_given = jnp.log(jnp.where(joint > 0, given, 1.0))
 
     # D_max: the best single letter for each y.
@@ -201,29 +227,48 @@ def _conditional(joint: Array, d: Array, target: Array, tol: Array, max_steps: A
     costs = jnp.where(forbidden, jnp.inf, jnp.einsum("xy,xj->yj", joint, bounded))
     span = jnp.sum(jnp.min(costs, axis=1))
 
+    def exponents(unknowns: Array) -> Array:
+        return (log_given + unknowns[:-1].reshape(n, k))[:, :, None] - unknowns[-1] * bounded[:, None, :]
+
     def constraints(unknowns: Array) -> Array:
-        potential, s = unknowns[:-1].reshape(n, k), unknowns[-1]
-        exponents = (log_given + potential)[:, :, None] - s * bounded[:, None, :]
-        return jnp.append(_primal_dual.log_sum_exp(exponents, terms, 0).reshape(-1), -s)
+        values = _primal_dual.log_sum_exp(exponents(unknowns), terms, 0)
+        return jnp.append(values.reshape(-1), -unknowns[-1])
+
+    def derivatives(unknowns: Array, multipliers: Array) -> tuple[Array, Array, Array]:
+        # Each y has constraints of its own, with potentials of its own: all that is common is the slope.
+        values, y = constraints(unknowns), multipliers[:-1].reshape(k, m)
+        share = jnp.where(terms, jnp.exp(exponents(unknowns) - values[:-1].reshape(1, k, m)), 0.0)  # sums over x to 1
+        mean, apart = jnp.einsum("xyj,xj->yj", share, bounded), jnp.eye(k)
+        across = jnp.einsum("xyj,yz->yjxz", share, apart).reshape(k * m, n * k)
+        jacobian = jnp.block([[across, -mean.reshape(-1, 1)], [jnp.zeros((1, n * k)), -jnp.ones((1, 1))]])
+        weighted, above = share * y[None, :, :], bounded[:, None, :] - mean[None, :, :]
+        own = jnp.einsum("xyj,xw->yxw", weighted, jnp.eye(n)) - jnp.einsum("xyj,wyj->yxw", weighted, share)
+        among = jnp.einsum("yxw,yz->xywz", own, apart).reshape(n * k, n * k)
+        cross = -jnp.sum(weighted * above, axis=2).reshape(-1, 1)
+        corner = jnp.sum(weighted * above**2).reshape(1, 1)
+        return values, jacobian, jnp.block([[among, cross], [cross.T, corner]])
 
     def certify(unknowns: Array, multipliers: Array) -> tuple[Array, RateDistortion]:
         s = jnp.maximum(unknowns[-1], 0.0) / LN2
-        weights = jnp.maximum(multipliers[:-1].reshape(k, m), jnp.finfo(joint.dtype).tiny)
+        weights = jnp.where(
+            shown[None, :], jnp.maximum(multipliers[:-1].reshape(k, m), jnp.finfo(joint.dtype).tiny), 0.0
+        )
         q = weights / jnp.sum(weights, axis=1, keepdims=True)
-        found = _conditional_certificate(joint, given, excess, least, allowed, q, s, tol)
+        found = _conditional_certificate(joint, given, excess, least, allowed, length, most, q, s, tol)
         return found.gap, found
 
     begin = jnp.append(jnp.zeros(n * k), 1.0)
-    start = begin.at[:-1].add(-1.0 - jnp.max(constraints(begin)[:-1]))
-    multipliers = jnp.append(jnp.repeat(jnp.maximum(side, 1e-3), m) / m, 1e-2)
+    multipliers = jnp.where(possible, jnp.maximum(side, 1e-3)[:, None] / jnp.sum(shown), 0.0)
+    highest = jnp.max(jnp.where(possible.reshape(-1), constraints(begin)[:-1], -jnp.inf))
+    start = begin.at[:-1].add(-1.0 - highest)
     objective = jnp.append(-joint.reshape(-1), allowed)
-    found, steps = _primal_dual.minimize(objective, constraints, start, multipliers, certify, tol, max_steps)
+    found, steps = _primal_dual.minimize(
+        objective, constraints, start, jnp.append(multipliers, 1e-2), certify, tol, max_steps, derivatives
+    )
     free = jax.nn.one_hot(jnp.argmin(costs, axis=1), m, dtype=joint.dtype)
     # The rate is below its chord from the least distortion to D_max, which was rounded.
-    missing = (
-        jnp.maximum(1 - allowed / span, 0.0) + jnp.finfo(joint.dtype).eps * (n * k + m + 8) * (least + span) / span
-    )
-    chord = jnp.where(span > 0, jnp.minimum(missing, 1.0) * math.log2(min(n, m)), 0.0)
+    missing = jnp.maximum(1 - allowed / span, 0.0) + jnp.finfo(joint.dtype).eps * length * (least + span) / span
+    chord = jnp.where(span > 0, jnp.minimum(missing, 1.0) * most, 0.0)
     free_enough = (allowed >= span) | (chord < found.gap)
     return found._replace(
         rate=jnp.where(free_enough, chord, found.rate),
@@ -237,8 +282,7 @@ def _conditional(joint: Array, d: Array, target: Array, tol: Array, max_steps: A
     )
 
 
-def _conditional_certificate(joint, given, excess, least, allowed, q, s, tol) -> RateDistortion:
-    (n, k), m = joint.shape, excess.shape[1]
+def _conditional_certificate(joint, given, excess, least, allowed, length, most, q, s, tol) -> RateDistortion:
     kernel = scaled_kernel(excess, s)
     z = jnp.where(joint > 0, kernel @ q.T, 1.0)
     c = (given / z).T @ kernel
@@ -249,12 +293,10 @@ def _conditional_certificate(joint, given, excess, least, allowed, q, s, tol) ->
     log_max = side @ jnp.where(side > 0, jnp.log2(jnp.max(c, axis=1)), 0.0)
     spent = jnp.sum(joint / z * (jnp.where(jnp.isfinite(excess), excess * kernel, 0.0) @ q.T))
     magnitude = jnp.sum(joint * jnp.abs(log_z))
-    terms = jnp.finfo(joint.dtype).eps * (n * k + m + 8)
-    rounding = terms * (1 + 2 * magnitude + s * (least + allowed))
-    # A channel that spends too much is mixed with one of least distortion, which needs no more than log_letters.
-    log_letters = math.log2(min(n, m))
+    rounding = length * jnp.finfo(joint.dtype).eps * (1 + 2 * magnitude + s * (least + allowed))
+    # A channel that spends too much is mixed with one of least distortion, which needs no more than `most`.
     mixed = jnp.where(spent > allowed, 1 - allowed / spent, 0.0)
-    rate = (1 - mixed) * (free_energy - drift - s * spent) + mixed * log_letters
+    rate = (1 - mixed) * (free_energy - drift - s * spent) + mixed * most
     upper = jnp.maximum(rate, 0.0) + rounding
     lower = free_energy - log_max - s * allowed - rounding
     gap = jnp.minimum(jnp.maximum(upper - lower, 0.0), upper)
