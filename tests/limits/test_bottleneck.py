@@ -131,11 +131,12 @@ def test_the_ends_of_the_curve():
 
 JOINTS = rng.dirichlet(np.ones(4), size=3).reshape(3, 2, 2)
 WANTED = np.array([0.3 * information(joint) for joint in JOINTS])
+one_step = functools.partial(rate_at, max_steps=1)
 
 
 @pytest.mark.parametrize("bad", [(2 * JOINTS[0], 0.0), long((JOINTS[0], -1.0)), long((JOINTS[0], 5.0))])
 def test_an_invalid_item_of_a_batch_of_bottlenecks_is_nan(bad):
-    assert_only_bad_items_are_nan(functools.partial(rate_at, max_steps=1), [JOINTS, WANTED], bad, 1)
+    assert_only_bad_items_are_nan(one_step, [JOINTS, WANTED], bad, 1)
 
 
 @pytest.mark.parametrize(

@@ -151,17 +151,18 @@ def test_a_corrupted_capacity_is_caught():
 CHANNELS = rng.dirichlet(np.ones(3), size=(3, 2))
 COSTS = rng.uniform(0, 1, (3, 2))
 BUDGETS = COSTS.min(axis=1) + 0.1
+cut_short = functools.partial(capacity_at, max_steps=6)
 
 
 def test_jit_and_vmap_change_nothing_in_the_capacity_at_a_cost():
-    assert_transforms_agree(functools.partial(capacity_at, max_steps=6), CHANNELS, COSTS, BUDGETS, rtol=1e-9)
+    assert_transforms_agree(cut_short, CHANNELS, COSTS, BUDGETS, rtol=1e-9)
 
 
 @pytest.mark.parametrize(
     "bad", [(np.ones((2, 3)), COSTS[0], 2.0), (CHANNELS[0], -COSTS[0], 2.0), (CHANNELS[0], COSTS[0], -1.0)]
 )
 def test_an_invalid_item_of_a_batch_of_capacities_is_nan(bad):
-    assert_only_bad_items_are_nan(functools.partial(capacity_at, max_steps=6), [CHANNELS, COSTS, BUDGETS], bad, 1)
+    assert_only_bad_items_are_nan(cut_short, [CHANNELS, COSTS, BUDGETS], bad, 1)
 
 
 @pytest.mark.parametrize(

@@ -74,14 +74,16 @@ def test_a_flag_agrees_with_its_gap_even_when_the_tolerance_is_at_rounding_level
         assert bool(result.converged) == bool(result.gap <= tol)
 
 
+capacity = functools.partial(rd.capacity, max_steps=100)
+
+
 def test_jit_and_vmap_change_nothing():
-    assert_transforms_agree(functools.partial(rd.capacity, max_steps=100), CHANNELS)
+    assert_transforms_agree(capacity, CHANNELS)
 
 
 @pytest.mark.parametrize("bad", [0.3, -1.0, np.nan, np.inf])
 def test_an_invalid_item_of_a_batch_is_nan_and_its_neighbors_stay_exact(bad):
-    function = functools.partial(rd.capacity, max_steps=100)
-    assert_only_bad_items_are_nan(function, [CHANNELS], [np.full((3, 4), bad)], 3)
+    assert_only_bad_items_are_nan(capacity, [CHANNELS], [np.full((3, 4), bad)], 3)
 
 
 @pytest.mark.parametrize(

@@ -300,13 +300,14 @@ def test_a_second_constraint_equal_to_the_first_takes_the_stricter_level():
 PMFS = rng.dirichlet(np.ones(2), size=3)
 
 
+def cut_short(p, D, P):
+    return rate_at(p, hamming(2), D, P, max_steps=4)
+
+
 @pytest.mark.parametrize("bad", [([0.5, 0.6], 0.1, 0.1), ([0.5, 0.5], -0.1, 0.1), ([0.5, 0.5], 0.1, np.nan)])
 def test_an_invalid_item_of_a_batch_is_nan(bad):
-    function = functools.partial(rate_at, max_steps=4)
     levels = np.full(3, 0.05)
-    assert_only_bad_items_are_nan(
-        lambda p, D, P: function(p, hamming(2), D, P), [PMFS, levels, levels], [np.asarray(x) for x in bad], 1
-    )
+    assert_only_bad_items_are_nan(cut_short, [PMFS, levels, levels], bad, 1)
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,7 @@ def test_side_information_never_costs_and_units_do_not_matter():
 JOINTS = rng.dirichlet(np.ones(4), size=3).reshape(3, 2, 2)
 MATRICES = hamming(2) + rng.uniform(0, 0.3, (3, 2, 2))
 TARGETS = np.array([0.5, 0.6, 0.55])
+cut_short = functools.partial(conditional_rate_at, max_steps=6)
 
 
 def test_jit_and_vmap_change_nothing_in_the_conditional_rate():
@@ -175,9 +176,7 @@ def test_jit_and_vmap_change_nothing_in_the_conditional_rate():
     "bad", [(JOINTS[0] * 2, MATRICES[0], 0.5), (JOINTS[0], -MATRICES[0], 0.5), (JOINTS[0], MATRICES[0], np.nan)]
 )
 def test_an_invalid_item_of_a_batch_of_conditional_rates_is_nan(bad):
-    assert_only_bad_items_are_nan(
-        functools.partial(conditional_rate_at, max_steps=6), [JOINTS, MATRICES, TARGETS], bad, 1
-    )
+    assert_only_bad_items_are_nan(cut_short, [JOINTS, MATRICES, TARGETS], bad, 1)
 
 
 @pytest.mark.parametrize(

@@ -174,8 +174,12 @@ def test_a_step_may_differ_by_weight_and_be_infinite():
     np.testing.assert_array_equal(per_row.labels, quantize.error_feedback(WEIGHTS[0], METRICS[0], step=0.3).labels)
 
 
+def fed_back(w, metric):
+    return quantize.error_feedback(w, metric, step=0.3)
+
+
 def test_jit_and_vmap_change_nothing():
-    assert_transforms_agree(lambda w, i: quantize.error_feedback(w, i, step=0.3), WEIGHTS, METRICS, rtol=1e-10)
+    assert_transforms_agree(fed_back, WEIGHTS, METRICS, rtol=1e-10)
     found = jax.vmap(lambda w, i: quantize.error_feedback(w, i, codebook=CODEBOOK))(WEIGHTS, METRICS)
     np.testing.assert_array_equal(
         found.labels[2], quantize.error_feedback(WEIGHTS[2], METRICS[2], codebook=CODEBOOK).labels
@@ -184,9 +188,7 @@ def test_jit_and_vmap_change_nothing():
 
 def test_an_invalid_item_of_a_batch_is_nan_and_its_neighbors_stay_exact():
     for bad in [(WEIGHTS[1], -np.eye(M)), (np.nan, METRICS[1])]:
-        assert_only_bad_items_are_nan(
-            lambda w, i: quantize.error_feedback(w, i, step=0.3), [WEIGHTS, METRICS], bad, 1, rtol=1e-10
-        )
+        assert_only_bad_items_are_nan(fed_back, [WEIGHTS, METRICS], bad, 1, rtol=1e-10)
 
 
 @pytest.mark.parametrize(
