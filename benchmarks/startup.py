@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+COMPILED = "Finished XLA compilation"  # in what JAX logs
 ROOT = Path(__file__).resolve().parent.parent
 START = """
 import jax
@@ -69,7 +70,7 @@ def of(*command: str, cwd: Path = ROOT, **environment: str) -> Cost:
     if ran.returncode:
         raise SystemExit(f"{' '.join(command)[:200]} failed:\n{ran.stdout[-2000:]}\n{ran.stderr[-2000:]}")
     cpu = after.children_user + after.children_system - used.children_user - used.children_system
-    return Cost(wall, cpu, len(re.findall("Finished XLA compilation", ran.stderr)))
+    return Cost(wall, cpu, len(re.findall(COMPILED, ran.stderr)))
 
 
 def code(text: str, **environment: str) -> Cost:

@@ -9,6 +9,7 @@ from jax import Array
 from jax.core import Tracer
 
 from rdtheory import _checks
+from rdtheory._size_classes import size_class
 from rdtheory.limits import _mirror
 from rdtheory.results import RateDistortion
 
@@ -31,23 +32,17 @@ def pad(p: Array, d: Array, *, mirrored: bool = True) -> Padded:
     if mirrored and (d.size <= PADDED or n % 2 == m % 2 == 0) and _mirror.is_mirrored(p, d):
         if d.size > PADDED:
             return Padded(p, d, True)
-        n, m = (2 * _bucket(-(-length // 2)) for length in (n, m))
+        n, m = (2 * size_class(-(-length // 2)) for length in (n, m))
         return Padded(*_mirror.about_middle(p, d, n, m), True)
     if d.size > PADDED or _checks.is_spread(d) or _checks.is_spread(p):
         return Padded(p, d, False)
-    rows, columns = _bucket(n) - n, _bucket(m) - m
+    rows, columns = size_class(n) - n, size_class(m) - m
     if not rows and not columns:
         return Padded(p, d, False)
     xp, p, d = _checks.look(p, d)
     d = xp.pad(xp.pad(d, ((0, 0), (0, columns)), constant_values=np.inf), ((0, rows), (0, 0)))
     p = xp.pad(p, (0, rows))
     return Padded(*jax.device_put((p, d)), False) if xp is np else Padded(p, d, False)
-
-
-def _bucket(count: int) -> int:
-    """Least of 8, 16, 32, 48, 64, 96, 128, 192, ... that is not below `count`."""
-    power = max(8, 1 << (count - 1).bit_length())
-    return 3 * power // 4 if count <= 3 * power // 4 and power >= 64 else power
 
 
 def pad_pmf(q: Array, padded: Padded) -> Array:
