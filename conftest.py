@@ -5,10 +5,15 @@ Most of the time of a test is compilation, so it is made short: without optimiza
 where jaxlib has it, and kept for the other processes of the same run.
 """
 
+import contextlib
 import os
 import shutil
 import tempfile
 from pathlib import Path
+
+# Tests keep all processors busy: more threads for each matrix would wait for each other in a loop.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import jax
 import jax.numpy as jnp
@@ -29,21 +34,17 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if not config.getoption("--long"):
         jax.config.update("jax_disable_most_optimizations", True)
-    if not config.getoption("numprocesses", None):
-        return
     # For the processes that will run the tests: this one has read its settings, and is asked what jaxlib takes.
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = tempfile.mkdtemp(prefix="rdtheory-tests-")
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
-    older = {"xla_cpu_use_fusion_emitters": False}
-    try:
-        jax.jit(lambda: 0, compiler_options=older).lower().compile()
-    except (jax.errors.JaxRuntimeError, ValueError):
-        return
-    flags = " ".join(f"--{name}={str(value).lower()}" for name, value in older.items())
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
+    flags, older = os.environ.get("XLA_FLAGS", ""), "xla_cpu_use_fusion_emitters"
+    if older not in flags:
+        with contextlib.suppress(jax.errors.JaxRuntimeError, ValueError):
+            jax.jit(lambda: 0, compiler_options={older: False}).lower().compile()
+            os.environ["XLA_FLAGS"] = f"{flags} --{older}=false".strip()
 
 
 def pytest_collection_modifyitems(config, items):

@@ -22,7 +22,7 @@ with _cache.kept(unless=130):
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for name in _cache.OWN:
+    for name in (*_cache.OWN, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 
