@@ -329,12 +329,10 @@ def masks(k, keep):
 
 def partitions(k, cells):
     """Every way to put k things in exactly `cells` unlabeled cells, as tuples of cell numbers by first use."""
-    found = set()
-    for labels in itertools.product(range(cells), repeat=k):
-        order = list(dict.fromkeys(labels))
-        if len(order) == cells:
-            found.add(tuple(order.index(label) for label in labels))
-    return sorted(found)
+    found = [()]
+    for _ in range(k):
+        found = [(*labels, cell) for labels in found for cell in range(min(max(labels, default=-1) + 2, cells))]
+    return [labels for labels in found if max(labels) == cells - 1]
 
 
 def central_difference(function, x, step):

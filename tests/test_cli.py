@@ -11,6 +11,8 @@ import time
 import numpy as np
 import pytest
 
+from tests.commands import one_after_another
+
 COMMAND = [sys.executable, "-m", "rdtheory.cli"]
 
 
@@ -51,11 +53,26 @@ def test_without_scikit_learn_the_rest_runs_and_exits_3(tmp_path):
     assert not json.loads((tmp_path / "report.json").read_text())["holds"]
 
 
-def test_unknown_check_names_it_and_the_choices():
-    done = run("verify", "--only", "koin")
+QUESTIONS = {
+    "koin": ("verify", "--only", "koin"),
+    "xyz": ("verify", "--only", "xyz"),
+    "list": ("verify", "--list"),
+    "help": ("verify", "--help"),
+    "version": ("--version",),
+    **{seed: ("verify", "--seed", seed) for seed in ("-1", "x", "99999999999")},
+}
+
+
+@pytest.fixture(scope="module")
+def answers():
+    return dict(zip(QUESTIONS, one_after_another(*QUESTIONS.values()), strict=True))
+
+
+def test_unknown_check_names_it_and_the_choices(answers):
+    done = answers["koin"]
     assert done.returncode == 2
     assert "koin" in done.stderr and "did you mean coin?" in done.stderr
-    assert "linear-bound" in run("verify", "--only", "xyz").stderr
+    assert "linear-bound" in answers["xyz"].stderr
 
 
 def test_a_narrow_terminal_still_says_what_was_compared(tmp_path):
@@ -78,24 +95,24 @@ def test_unwritable_folder_is_refused_before_the_work(tmp_path):
 
 
 @pytest.mark.parametrize("seed", ["-1", "x", "99999999999"])
-def test_a_bad_seed_is_a_usage_error(seed):
-    assert run("verify", "--seed", seed).returncode == 2
+def test_a_bad_seed_is_a_usage_error(answers, seed):
+    assert answers[seed].returncode == 2
 
 
-def test_list_names_every_check():
+def test_list_names_every_check(answers):
     from rdtheory import verify
 
-    done = run("verify", "--list")
+    done = answers["list"]
     assert done.returncode == 0
     for check in verify.CHECKS:
         assert verify.name(check) in done.stdout and verify.title(check)[:30] in done.stdout
 
 
-def test_help_teaches_and_version_is_the_package_s():
+def test_help_teaches_and_version_is_the_package_s(answers):
     import rdtheory
 
-    assert "exit status" in run("verify", "--help").stdout.lower()
-    assert rdtheory.__version__ in run("--version").stdout
+    assert "exit status" in answers["help"].stdout.lower()
+    assert rdtheory.__version__ in answers["version"].stdout
 
 
 def test_ctrl_c_leaves_no_report(tmp_path):
@@ -152,14 +169,15 @@ def test_what_cannot_be_compressed_is_one_line_and_exit_2_and_leaves_nothing(lay
     (folder / "bad.npz").write_bytes((folder / "w.npz").read_bytes()[:300])
     before = sorted(folder.iterdir())
     wanted, out = ("--inputs", str(folder / "x.npz"), "--distortion"), ("--out", str(folder / "new"))
-    for arguments, said in [
+    cases = [
         (("compress", str(folder / "w.npz"), *wanted, "0", *out), "distortion must be > 0"),
         (("compress", str(folder / "bad.npz"), *wanted, "1", *out), "bad.npz is not a sound"),
         (("compress", str(folder / "none.npz"), *wanted, "1", *out), "none.npz: there is no such file"),
         (("decompress", str(folder / "bad.rd"), *out), "its checksum does not match"),
         (("decompress", str(folder / "x.npz"), *out), "not a bitstream of rdtheory"),
-    ]:
-        done = run(*arguments, COLUMNS="400")
+    ]
+    answers = one_after_another(*(arguments for arguments, _ in cases), COLUMNS="400")
+    for (_, said), done in zip(cases, answers, strict=True):
         assert done.returncode == 2 and said in done.stderr, done.stderr
         assert "Traceback" not in done.stderr
     assert sorted(folder.iterdir()) == before

@@ -10,6 +10,7 @@ from scipy.special import gammaln
 
 import rdtheory as rd
 from rdtheory.experiment import compressors, records, run, trained
+from tests.commands import one_after_another
 
 FIXED = ("exact k-means", "Lloyd", "exact k-means, Jacobian", "gradient + curvature", "exact k-means + feedback")
 
@@ -205,25 +206,35 @@ def test_what_numbers_depend_on_is_part_of_the_settings(tmp_path, name):
         records.resume(path, {**run.SETTINGS, name: "other"})
 
 
-def test_results_of_other_settings_are_not_mixed(tmp_path):
+WRONG = {
+    "KIND must be one of pruning, quantization, low-rank, all": ["pruned"],
+    "data must be one of digits": ["pruning", "--data", "mnist"],
+    "nowhere": ["pruning", "--data", "idx:nowhere"],
+    "seeds": ["pruning", "--seeds", "0"],
+}
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    """What commands say that have nothing to compute: the wrong ones, one for results of other settings, and help."""
+    new, other = tmp_path_factory.mktemp("none") / "new", tmp_path_factory.mktemp("other")
     header = {"format": "rdtheory experiment 1", "settings": {"version": "0"}}
-    (tmp_path / "results.jsonl").write_text(json.dumps(header) + "\n")
-    status, _, errors = command("low-rank", "--quick", "--out", tmp_path)
-    assert status == 2 and "name another file" in errors
+    (other / "results.jsonl").write_text(json.dumps(header) + "\n")
+    calls = {words: [*arguments, "--quick", "--out", new] for words, arguments in WRONG.items()}
+    calls |= {"other settings": ["low-rank", "--quick", "--out", other], "help": ["--help"]}
+    done = one_after_another(*(("experiment", *arguments) for arguments in calls.values()))
+    return dict(zip(calls, done, strict=True))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["pruned"], "KIND must be one of pruning, quantization, low-rank, all"),
-        (["pruning", "--data", "mnist"], "data must be one of digits"),
-        (["pruning", "--data", "idx:nowhere"], "nowhere"),
-        (["pruning", "--seeds", "0"], "seeds"),
-    ],
-)
-def test_wrong_arguments_are_named(arguments, words, tmp_path):
-    status, _, errors = command(*arguments, "--quick", "--out", tmp_path / "new")
-    assert status == 2 and words in errors
+def test_results_of_other_settings_are_not_mixed(answers):
+    done = answers["other settings"]
+    assert done.returncode == 2 and "name another file" in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_wrong_arguments_are_named(words, answers):
+    done = answers[words]
+    assert done.returncode == 2 and words in " ".join(done.stderr.split())
 
 
 @pytest.mark.parametrize("data", ["digits", "mnist5k"])
@@ -241,7 +252,7 @@ def test_every_objective_is_measured_once_for_each_rate_and_seed(data):
     assert set(run.cells(compressors.KINDS, data, 1, quick=True)) < set(cells)
 
 
-def test_help_teaches():
-    text = command("--help")[1]
+def test_help_teaches(answers):
+    text = " ".join(answers["help"].stdout.split())
     for words in ("mnist5k", "results.jsonl", "rdtheory experiment pruning", "Exit status"):
         assert words in text

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,7 +85,7 @@ def test_singular_covariances_in_any_basis_have_the_rate_of_their_range(rank):
         inner = factor.T @ (x if w is low else w) @ factor
         wanted, *_ = oracles.reverse_water_filling(np.linalg.eigvalsh(inner), D)
         np.testing.assert_allclose(result.rate, wanted, rtol=1e-9)
-        assert jnp.sum(result.distortions > 0) == rank
+        assert np.sum(np.asarray(result.distortions) > 0) == rank
 
 
 def test_the_trace_is_enough_distortion_for_rate_zero():
@@ -144,15 +146,18 @@ def test_lower_bound_is_theorem_one_by_bisection(item, share):
     np.testing.assert_allclose(variances @ result.weight_distortions, D, rtol=1e-13)
 
 
+@functools.cache
 def bound_and_rate():
     """At 40 problems and 12 distortions: the bound, the exact rate, the least eigenvalue of Σ_W - diag(D_i)."""
+    found = []
     for w, variances in zip(WEIGHT_COVS, INPUT_VARIANCES, strict=True):
         for share in np.geomspace(1e-4, 1.0, 12):
             D = share * float(np.diag(w) @ variances)
             bound = linear.lower_bound(w, variances, D)
             exact = linear.rate(w, np.diag(variances), D)
             margin = np.linalg.eigvalsh(w - np.diag(bound.weight_distortions))[0]
-            yield float(bound.rate), float(exact.rate), margin
+            found.append((float(bound.rate), float(exact.rate), margin))
+    return found
 
 
 def test_the_bound_is_exact_if_and_only_if_the_errors_fit_under_the_covariance():
@@ -266,15 +271,19 @@ DIFFERENTIABLE = [
 ]
 
 
+of_rate = jax.jit(jax.grad(lambda *arguments: linear.rate(*arguments).rate, argnums=(0, 1, 2)))
+of_bound = jax.jit(jax.grad(lambda *arguments: linear.lower_bound(*arguments).rate, argnums=(0, 1, 2)))
+
+
 @pytest.mark.parametrize(("w", "x", "share"), [case[1:] for case in DIFFERENTIABLE], ids=[c[0] for c in DIFFERENTIABLE])
 @pytest.mark.parametrize("direction", SYMMETRIC)
 def test_the_derivatives_of_rate_are_difference_quotients(w, x, share, direction):
     D, step = share * total(w, x), 1e-6
 
     def rate(w, x, D):
-        return linear.rate(w, x, D).rate
+        return float(linear.rate(w, x, D).rate)
 
-    gradients = jax.grad(rate, argnums=(0, 1, 2))(w, x, D)
+    gradients = of_rate(w, x, D)
     by_w = (rate(w + step * direction, x, D) - rate(w - step * direction, x, D)) / (2 * step)
     by_x = (rate(w, x + step * direction, D) - rate(w, x - step * direction, D)) / (2 * step)
     by_D = (rate(w, x, D * (1 + step)) - rate(w, x, D * (1 - step))) / (2 * step * D)
@@ -282,7 +291,7 @@ def test_the_derivatives_of_rate_are_difference_quotients(w, x, share, direction
     np.testing.assert_allclose(np.sum(gradients[0] * direction), by_w, rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(np.sum(gradients[1] * direction), by_x, rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(gradients[2], by_D, rtol=1e-7)
-    np.testing.assert_allclose(gradients[2], -1 / (2 * linear.rate(w, x, D).water_level * np.log(2)), rtol=1e-11)
+    np.testing.assert_allclose(gradients[2], -1 / (2 * float(linear.rate(w, x, D).water_level) * np.log(2)), rtol=1e-11)
 
 
 @pytest.mark.parametrize(
@@ -296,11 +305,11 @@ def test_the_derivatives_of_the_lower_bound_are_difference_quotients(w, share, d
     D = share * float(np.diag(w) @ variances)
 
     def bound(w, variances, D):
-        return linear.lower_bound(w, variances, D).rate
+        return float(linear.lower_bound(w, variances, D).rate)
 
-    gradients = jax.grad(bound, argnums=(0, 1, 2))(w, variances, D)
+    gradients = of_bound(w, variances, D)
     by_w = (bound(w + step * direction, variances, D) - bound(w - step * direction, variances, D)) / (2 * step)
-    by_inputs = oracles.central_difference(lambda x: float(bound(w, x, D)), variances, step)
+    by_inputs = oracles.central_difference(lambda x: bound(w, x, D), variances, step)
     by_D = (bound(w, variances, D * (1 + step)) - bound(w, variances, D * (1 - step))) / (2 * step * D)
     np.testing.assert_allclose(np.sum(gradients[0] * direction), by_w, rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(gradients[1], by_inputs, rtol=1e-6, atol=1e-8)

@@ -1,5 +1,6 @@
 """Whatever bytes arrive, the answer is a tree or a ValueError that says what is wrong, soon and in little memory."""
 
+import functools
 import resource
 import time
 import tracemalloc
@@ -16,8 +17,13 @@ from rdtheory.schemes.bitstream import DICT, LEAF, LIST
 from tests.schemes.test_bitstream import EIGHT_STATES, EXAMPLES, STEP, gaussian_labels
 
 TREES = [*EXAMPLES.values(), {"a": [EXAMPLES["rows"], None, (EXAMPLES["trellis"],)], "bc": {"": EXAMPLES["codebook"]}}]
-STREAMS = [bitstream.encode(tree) for tree in TREES]
 SECONDS, BYTES = 2.0, 3 * 10**8  # of streams shorter than 2000 bytes
+
+
+@functools.cache
+def streams():
+    """Encoded when a test asks for them, and not when tests are collected."""
+    return [bitstream.encode(tree) for tree in TREES]
 
 
 def sealed(body):
@@ -48,7 +54,7 @@ def mutated(rng, stream):
         elif kind == 3:
             body[place:place] = stretch
         else:
-            other = STREAMS[rng.integers(len(STREAMS))]
+            other = streams()[rng.integers(len(streams()))]
             body[place:] = other[int(rng.integers(len(other))) : -4]
         if len(body) < 8:
             break
@@ -82,7 +88,7 @@ def fuzz(count, seed):
     rng, trees = np.random.default_rng(seed), [0, 0]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for turn in range(count):
-        original = STREAMS[turn % len(STREAMS)]
+        original = streams()[turn % len(streams())]
         body = mutated(rng, original)
         if turn % 2:
             trees[1] += not isinstance(outcome(sealed(body)), ValueError)
@@ -139,9 +145,9 @@ FLOAT = [8, 0, 0, 128, 63]  # a scalar of float32, 1
         (b"", "does not begin with b'RD'"),
         (b"RD\2", "cut off: it has 3 bytes"),
         (crafted([0], version=1), "version 1, of which only 2 can be read"),
-        (STREAMS[0][:-1], "cut off or damaged: its checksum"),
-        (STREAMS[0] + b"\0", "cut off or damaged: its checksum"),
-        (sealed(STREAMS[0][:-4] + b"\1"), "goes on after its end"),
+        (lambda: streams()[0][:-1], "cut off or damaged: its checksum"),
+        (lambda: streams()[0] + b"\0", "cut off or damaged: its checksum"),
+        (lambda: sealed(streams()[0][:-4] + b"\1"), "goes on after its end"),
         (sealed(b"RD\2" + b"\xff" * 11), "more than 64 bits"),
         (sealed(b"RD\2\x7f\0"), "claims 127 more bytes, of which it has 1"),
         (crafted([0, 0]), "goes on after its end"),
@@ -179,6 +185,7 @@ FLOAT = [8, 0, 0, 128, 63]  # a scalar of float32, 1
     ],
 )
 def test_what_is_wrong_is_said(data, message):
+    data = data() if callable(data) else data
     with pytest.raises(ValueError, match=message):
         bitstream.decode(data)
 

@@ -8,8 +8,9 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
-from rdtheory import candidates, golden_rules, quantize
+from rdtheory import golden_rules, quantize
 from rdtheory.schemes import _exact_kmeans
+from tests import oracles
 from tests.transforms import assert_close, assert_only_bad_items_are_nan, assert_transforms_agree
 
 rng = np.random.default_rng(4)
@@ -61,10 +62,9 @@ def assert_consistent_cells(found, values, importance):
 @pytest.mark.parametrize(("levels", "values", "importance"), SMALL)
 def test_the_exact_codebook_is_the_best_of_all_partitions(levels, values, importance):
     found = quantize.kmeans(values, levels, importance)
-    every = np.asarray(
-        candidates.quantized(values, levels, importance)
-    )  # partitions of any kind, not only into intervals
-    best = np.sum(importance * (every - values) ** 2, axis=1).min()
+    cells = np.eye(levels)[np.array(oracles.partitions(len(values), levels))]  # of any kind, not only into intervals
+    means = np.einsum("pnl,n->pl", cells, importance * values) / np.einsum("pnl,n->pl", cells, importance)
+    best = np.sum(importance * (np.einsum("pnl,pl->pn", cells, means) - values) ** 2, axis=1).min()
     np.testing.assert_allclose(found.objective, best, rtol=1e-11, atol=1e-28)
     assert_consistent(found, values, importance)
 
@@ -376,22 +376,26 @@ def test_the_price_of_bits_decides_how_many_labels_are_left():
 # Transforms, errors ---------------------------------------------------------------------------------------------------
 
 
+def lloyd(w, i):
+    return quantize.lloyd(w, 4, i)
+
+
+def entropy_constrained(w, i):
+    return quantize.entropy_constrained(w, 8, 20.0, i)
+
+
 def test_jit_and_vmap_change_nothing():
     for function in [
         lambda w, i: quantize.kmeans(w, 4, i),
-        lambda w, i: quantize.lloyd(w, 4, i),
-        lambda w, i: quantize.entropy_constrained(w, 8, 20.0, i),
+        lloyd,
+        entropy_constrained,
         lambda w, i: quantize.centroid(w, i, i[::-1]),
     ]:
         assert_transforms_agree(function, BATCH, BATCH_IMPORTANCE, rtol=1e-10)
 
 
 def test_an_invalid_item_of_a_batch_is_nan_and_its_neighbors_stay_exact():
-    for function in [
-        lambda w, i: quantize.quartic(w, 4, i, i[::-1]),
-        lambda w, i: quantize.lloyd(w, 4, i),
-        lambda w, i: quantize.entropy_constrained(w, 8, 20.0, i),
-    ]:
+    for function in [lambda w, i: quantize.quartic(w, 4, i, i[::-1]), lloyd, entropy_constrained]:
         for bad in [(np.nan, BATCH_IMPORTANCE[1]), (BATCH[1], -BATCH_IMPORTANCE[1])]:
             assert_only_bad_items_are_nan(function, [BATCH, BATCH_IMPORTANCE], bad, 1, rtol=1e-10)
 
