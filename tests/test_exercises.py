@@ -68,6 +68,7 @@ def check(name, answer):
     return getattr(exercises, name)(answer)
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("name", [*NUMBERS, "die", *RESEARCH])
 def test_no_answer_is_not_answered_yet(name):
     assert check(name, ...) == check(name, None) == (False, "not answered yet")

@@ -1,4 +1,5 @@
 import importlib
+import inspect
 import os
 import pkgutil
 import subprocess
@@ -44,6 +45,20 @@ def test_every_public_thing_is_documented(name):
     assert thing.__doc__
     for public in getattr(thing, "__all__", []):
         assert getattr(thing, public).__doc__, f"{name}.{public}"
+
+
+def test_every_public_function_has_an_example_that_is_run():
+    """So `pytest -m fast`, which runs them, calls each of them once; the exercises have a fast test instead."""
+    functions = [
+        thing
+        for topic in (getattr(rd, name) for name in rd.__all__ if name != "exercises")
+        if inspect.ismodule(topic)
+        for thing in (getattr(topic, name) for name in getattr(topic, "__all__", []))
+        if inspect.isfunction(thing)
+    ]
+    assert len(functions) > 100
+    without = {f"{thing.__module__}.{thing.__qualname__}" for thing in functions if ">>> " not in (thing.__doc__ or "")}
+    assert not without
 
 
 def test_importing_the_package_imports_no_plotting_no_data_and_no_command_line():
