@@ -6,6 +6,8 @@ import rdtheory as rd
 from rdtheory import plotting
 from rdtheory.results import FiniteBlocklength
 
+pytestmark = pytest.mark.fast
+
 
 def test_distance_to_limit_joins_the_codes_of_a_scheme(ax):
     schemes = ["scalar", "trellis", "scalar", "trellis"]

@@ -7,6 +7,8 @@ from rdtheory import plotting
 from rdtheory.results import RateDistortion
 from rdtheory.verify.linear import critical_distortion
 
+pytestmark = pytest.mark.fast
+
 
 def test_rate_distortion_band_is_the_certificate(ax):
     points = rd.curve(np.array([0.3, 0.7]), rd.distortion.hamming(2), np.array([1.0, 2.0, 4.0]), max_steps=3)

@@ -8,6 +8,8 @@ from rdtheory.experiment import summary
 from rdtheory.experiment.records import Record
 from rdtheory.results import Choice, OptimalityCheck
 
+pytestmark = pytest.mark.fast
+
 picture = pytest.mark.mpl_image_compare(savefig_kwargs={"dpi": 60})
 
 

@@ -1,7 +1,10 @@
 import matplotlib as mpl
 import numpy as np
+import pytest
 
 from rdtheory import plotting
+
+pytestmark = pytest.mark.fast
 
 
 def test_evidence_marks_failures(ax):
