@@ -44,12 +44,12 @@ def pad(x: Array, shape: tuple[int, ...], value: ArrayLike = 0.0) -> Array | np.
 
 def cut(result: Result, **shapes: tuple[int, ...]) -> Result:
     """`result` with some fields cut to the shapes that their last axes had before these were padded."""
+    fields = {field: _corner(getattr(result, field), shape) for field, shape in shapes.items()}
+    return result._replace(**fields)  # ty: ignore[missing-attribute]
 
-    def leaf(x: Array, shape: tuple[int, ...]) -> Array:
-        if x.shape[x.ndim - len(shape) :] == shape:
-            return x
-        corner = (..., *map(slice, shape))
-        return x[corner] if isinstance(x, Tracer) else jax.device_put(np.asarray(x)[corner])
 
-    cut = {field: leaf(getattr(result, field), shape) for field, shape in shapes.items()}
-    return result._replace(**cut)  # ty: ignore[missing-attribute]
+def _corner(x: Array, shape: tuple[int, ...]) -> Array:
+    if x.shape[x.ndim - len(shape) :] == shape:
+        return x
+    corner = (..., *map(slice, shape))
+    return x[corner] if isinstance(x, Tracer) else jax.device_put(np.asarray(x)[corner])

@@ -202,13 +202,13 @@ def _in_class(core: Callable) -> Callable:
 
 def constants(*values) -> list:
     """Arrays, or tuples of them, that no derivative passes through."""
+    return [jax.tree.map(_constant, value) for value in values]
 
-    def constant(leaf: ArrayLike) -> ArrayLike:
-        if isinstance(leaf, Tracer):
-            return lax.stop_gradient(leaf)
-        return leaf if isinstance(leaf, Array) else np.asarray(leaf)  # a compiled function takes either
 
-    return [jax.tree.map(constant, value) for value in values]
+def _constant(leaf: ArrayLike) -> ArrayLike:
+    if isinstance(leaf, Tracer):
+        return lax.stop_gradient(leaf)
+    return leaf if isinstance(leaf, Array) else np.asarray(leaf)  # a compiled function takes either
 
 
 def source(source_pmf: ArrayLike, distortion_matrix: ArrayLike) -> tuple[Array, Array, _checks.Flag]:
