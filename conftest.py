@@ -5,9 +5,10 @@ Most of the time of a test is compilation, so it is made short: without optimiza
 where jaxlib has it, and kept for the other processes of the same run.
 """
 
-import contextlib
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -34,17 +35,19 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if not config.getoption("--long"):
         jax.config.update("jax_disable_most_optimizations", True)
-    # For the processes that will run the tests: this one has read its settings, and is asked what jaxlib takes.
+    # This process has read its settings: what is set here is for those that will run the tests.
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = tempfile.mkdtemp(prefix="rdtheory-tests-")
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
-    flags, older = os.environ.get("XLA_FLAGS", ""), "xla_cpu_use_fusion_emitters"
-    if older not in flags:
-        with contextlib.suppress(jax.errors.JaxRuntimeError, ValueError):
-            jax.jit(lambda: 0, compiler_options={older: False}).lower().compile()
-            os.environ["XLA_FLAGS"] = f"{flags} --{older}=false".strip()
+    flags, older = os.environ.get("XLA_FLAGS", ""), "--xla_cpu_use_fusion_emitters=false"
+    if older not in flags and config.getoption("numprocesses", None):
+        # A jaxlib that does not know a flag aborts, so that another process asks it.
+        environment = {**os.environ, "XLA_FLAGS": f"{flags} {older}".strip()}
+        asked = [sys.executable, "-c", "import jax; jax.devices()"]
+        if subprocess.run(asked, env=environment, capture_output=True).returncode == 0:
+            os.environ["XLA_FLAGS"] = environment["XLA_FLAGS"]
 
 
 def pytest_collection_modifyitems(config, items):

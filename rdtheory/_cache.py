@@ -20,7 +20,7 @@ from pathlib import Path
 import platformdirs
 
 OWN = ("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE")  # settings of the user's, which are left alone
-DAY = 86_400  # seconds after which the folder of a run that was killed is swept away
+OLD = 30 * 86_400  # seconds after which the folder of a run that was killed is swept away, and of another version
 
 
 def folder() -> Path:
@@ -30,8 +30,16 @@ def folder() -> Path:
 
 def clear() -> int:
     """Delete them; returns how many bytes that frees."""
-    size = sum(path.stat().st_size for path in folder().rglob("*") if path.is_file())
+    before = _size()
     shutil.rmtree(folder(), ignore_errors=True)
+    return before - _size()
+
+
+def _size() -> int:
+    size = 0
+    for entry in folder().glob("*/*-cache"):  # not the links of runs under way
+        with contextlib.suppress(OSError):
+            size += entry.stat().st_size
     return size
 
 
@@ -55,7 +63,7 @@ def kept(unless: int) -> Generator[None]:
     try:
         for entry in home.glob("*-cache"):
             with contextlib.suppress(OSError):
-                os.link(entry, own / entry.name)
+                _same(entry, own / entry.name)
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(own)
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
         # Else the folder's name is part of what an entry is found by.
@@ -69,6 +77,13 @@ def kept(unless: int) -> Generator[None]:
         _move(own, home)
     finally:
         shutil.rmtree(own, ignore_errors=True)
+
+
+def _same(entry: Path, other: Path) -> None:
+    try:
+        os.link(entry, other)
+    except OSError:  # a file system without links
+        shutil.copyfile(entry, other)
 
 
 def _move(own: Path, home: Path) -> None:
@@ -90,6 +105,8 @@ def _version() -> str:
 
 
 def _sweep(home: Path) -> None:
-    for left in home.glob("run-*"):
-        if time.time() - left.stat().st_mtime > DAY:
-            shutil.rmtree(left, ignore_errors=True)
+    os.utime(home)
+    for left in (*home.glob("run-*"), *home.parent.iterdir()):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > OLD:
+                shutil.rmtree(left)

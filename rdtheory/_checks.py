@@ -64,12 +64,19 @@ def _read(
 
 
 def _as_array(value: ArrayLike) -> Array | np.ndarray:
-    leaves = value if isinstance(value, list | tuple) else [value]
-    if not all(isinstance(leaf, ON_HOST) for leaf in jax.tree.leaves(leaves)):
+    leaves = jax.tree.leaves(value if isinstance(value, list | tuple) else [value])
+    # JAX refuses what would lose a mask, or is in no precision of its own.
+    if not all(isinstance(leaf, ON_HOST) and not isinstance(leaf, np.ma.MaskedArray) for leaf in leaves):
+        return jnp.asarray(value)
+    if any(isinstance(leaf, np.ndarray | np.generic) and not _is_native(leaf.dtype) for leaf in leaves):
         return jnp.asarray(value)
     large = isinstance(value, np.ndarray) and value.size > LARGE
     known = value if large else np.array(value)  # a copy: what is put on a CPU may stay where it is
     return known if known.dtype.kind in "fiub" else jnp.asarray(known)
+
+
+def _is_native(dtype: np.dtype) -> bool:
+    return dtype.isnative and dtype.itemsize <= 8
 
 
 def _on_device(value: Array | np.ndarray) -> Array:

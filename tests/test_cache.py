@@ -73,21 +73,26 @@ def test_the_user_s_own_setting_is_left_alone(home, name, value):
 def test_half_an_entry_of_another_run_is_not_met(home):
     """What is being written is in a folder of its own, and joins the others whole."""
     run()
-    (entry,) = (path for path in entries() if "lambda" in path.name)
-    whole = entry.read_bytes()
-    looked = f"print(open({str(entry)!r}, 'rb').read() == bytes.fromhex({whole.hex()!r}))"
-    assert run(looked).stdout == "True\n"
+    own = "import os, time; own = os.environ['JAX_COMPILATION_CACHE_DIR']"
+    half = f"{own}; open(own + '/half-cache', 'w').close(); print('there', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", KEEP.format(end=half)], stdout=subprocess.PIPE, text=True) as writing:
+        assert writing.stdout.readline() == "there\n"
+        met = run(f"{own}; print(os.listdir(own))").stdout
+        writing.kill()
+    assert "lambda" in met and "half" not in met
+    assert not any("half" in entry.name for entry in _cache.folder().glob("*/*-cache"))
 
 
-def test_folders_of_runs_that_were_killed_are_swept_away_after_a_day(home):
+def test_folders_of_runs_that_were_killed_and_of_old_versions_are_swept_away_after_a_month(home):
     run()
     (version,) = _cache.folder().iterdir()
-    old, young = version / "run-old", version / "run-young"
-    old.mkdir()
-    young.mkdir()
-    os.utime(old, (0, 0))
+    old, young, other = version / "run-old", version / "run-young", version.parent / "0.0.1-jax"
+    for path in (old, young, other):
+        path.mkdir()
+    for path in (old, other):
+        os.utime(path, (0, 0))
     run()
-    assert left() == [young]
+    assert left() == [young] and set(_cache.folder().iterdir()) == {version}
 
 
 def test_a_folder_that_cannot_be_written_to_is_no_failure(home):
@@ -97,6 +102,7 @@ def test_a_folder_that_cannot_be_written_to_is_no_failure(home):
 
 def test_the_command_clears_it(home):
     run()
+    size = sum(entry.stat().st_size for entry in entries())
     done = subprocess.run([sys.executable, "-m", "rdtheory.cli", "--clear-cache"], capture_output=True, text=True)
-    assert done.returncode == 0 and "deleted" in done.stdout
+    assert done.returncode == 0 and done.stdout.startswith(f"{size / 1e6:.1f} MB")
     assert not _cache.folder().exists() or not entries()

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import rdtheory as rd
 from rdtheory import _checks
 from rdtheory.results import WaterFilling
 
@@ -132,3 +133,27 @@ def test_a_matrix_that_is_all_infinite_in_a_row_names_the_row():
     p, d = jnp.array([0.5, 0.0, 0.5]), jnp.full((3, 2), jnp.inf).at[0].set(0.0)
     with pytest.raises(ValueError, match="row 2 has none"):
         _checks.distortion_matrix("d", d, p)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: rd.rate_at(np.array([0.3, 0.7]), 1 - np.eye(2), x).rate,
+        lambda x: rd.linear.rate(np.eye(3), np.eye(3), x).rate,
+        lambda x: rd.relu.distortion(x * np.ones(3), np.zeros(3), np.eye(3)),
+    ],
+)
+def test_an_invalid_item_of_a_batch_that_is_not_compiled_is_nan(function):
+    found = np.asarray(jax.vmap(function)(jnp.array([0.1, jnp.nan, 0.2])))
+    assert np.isnan(found).tolist() == [False, True, False]
+    np.testing.assert_allclose(found[[0, 2]], [function(0.1), function(0.2)], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [np.ma.array([0.5, 0.25, 0.25], mask=[0, 0, 1]), np.array([0.5, 0.5], ">f8"), np.array([0.5, 0.5], np.longdouble)],
+    ids=["masked", "big-endian", "long"],
+)
+def test_what_would_lose_a_mask_or_digits_is_refused_by_name(value):
+    with pytest.raises(TypeError, match="it must"):
+        _checks.pmf("it", value)

@@ -113,7 +113,8 @@ def curve(p: Array, d: Distortion, slopes: Array, tol: ArrayLike, max_steps: Arr
         mirrored = d.size <= _padding.PADDED and not is_traced(slopes, tol, max_steps)
         padded = _padding.pad(p, d, mirrored=mirrored)
         if _is_small(padded) or _sizes(*d.shape) == [d.shape[1]]:
-            many = slopes if is_traced(slopes) or _checks.is_spread(slopes) else _padding.pad_last(slopes)
+            as_they_are = is_traced(p, d, slopes, tol, max_steps) or any(map(_checks.is_spread, (p, d, slopes)))
+            many = slopes if as_they_are else _padding.pad_last(slopes)
 
             def solve() -> RateDistortion:
                 return _small_curve(padded.p, padded.d, many, len(slopes), tol, max_steps, mirrored=padded.mirrored)

@@ -105,7 +105,8 @@ def search(
             following = _next_slope(state, low, high, slopes, jnp.log(s), log_off)
             stuck = jnp.where(log_off > 0, s == jnp.inf, s <= slopes[1])
             narrow = (high.s - low.s <= 1e-12 * high.s) & (high.s < jnp.inf)
-            exact = (bits <= accuracy) | stuck | ~jnp.isnan(fixed)
+            # A slope that is given is found at once, even if it is NaN: an invalid item must not hold up its batch.
+            exact = (bits <= accuracy) | stuck | ~jnp.isnan(fixed) | (kind == SLOPE)
             found = exact | narrow | (state.tries >= TRIES)
             mixed = _mix(low, high, kind, target, allowed)
             hit = jax.tree.map(lambda a, b: jnp.where(exact | ~jnp.isfinite(mixed.s), a, b), here, mixed)
@@ -116,9 +117,12 @@ def search(
         hit = jax.tree.map(lambda a, b: jnp.where(state.found, a, b), state.hit, hit)
         smooth = state.smooth
         if probe and isinstance(excess, Array | Folded) and isinstance(kernel, Array):
+            # The condition is one for a whole batch, of which a branch is then left out.
             smooth = lax.cond(
-                (kind == SLOPE) & ~state.found,
-                lambda: _is_smooth(kernel, _problem.costs(excess, kernel, s), p, here, z, costs),
+                kind == SLOPE,
+                lambda: jnp.where(
+                    state.found, smooth, _is_smooth(kernel, _problem.costs(excess, kernel, s), p, here, z, costs)
+                ),
                 lambda: smooth,
             )
         around = hit.s * jnp.where(below | above, 1 + NUDGE, 1 - NUDGE)

@@ -307,6 +307,24 @@ def test_the_lagrangian_has_the_derivatives_danskin_promises():
 # Curves and transformations ------------------------------------------------------------------------------------------
 
 
+def test_a_batch_of_curves_has_the_slopes_that_were_asked_for():
+    sources, d, slopes = jnp.array([[0.2, 0.3, 0.5], [0.4, 0.3, 0.3]]), 1 - np.eye(3), np.array([1.0, 2.0, 3.0])
+    points = jax.vmap(lambda p: rd.curve(p, d, slopes))(sources)
+    assert points.rate.shape == (2, 3) and points.reproduction_pmf.shape == (2, 3, 3)
+    for i in range(2):
+        np.testing.assert_allclose(points.rate[i], rd.curve(sources[i], d, slopes).rate, rtol=1e-12, atol=1e-13)
+    points = jax.vmap(lambda tol: rd.curve(sources[0], d, slopes, tol=tol))(jnp.array([1e-9, 1e-6]))
+    assert points.gap.shape == (2, 3)
+
+
+def test_an_invalid_slope_does_not_hold_up_its_batch():
+    d = np.random.default_rng(0).random((8, 8))
+    found = jax.vmap(lambda s: rd.interior_point(np.full(8, 1 / 8), d, s, max_steps=5000))
+    points = jax.jit(found)(jnp.array([1.0, jnp.nan, 9.0]))
+    assert points.converged.tolist() == [True, False, True]
+    assert int(jnp.max(points.steps)) < 200
+
+
 @pytest.mark.parametrize(("n", "m"), [(5, 7), (150, 200)], ids=["all letters at once", "column generation"])
 def test_a_curve_is_the_loop_over_its_slopes(n, m):
     rng = np.random.default_rng(0)
