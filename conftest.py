@@ -5,6 +5,7 @@ Most of the time of a test is compilation, so it is made short: without optimiza
 where jaxlib has it, and kept for the other processes of the same run.
 """
 
+import gc
 import os
 import shutil
 import subprocess
@@ -26,6 +27,7 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Before rdtheory is imported anywhere: its annotations become checks, by beartype.
 install_import_hook("rdtheory", "beartype.beartype")
+gc.set_threshold(100_000, 50, 100)  # what JAX has compiled is never garbage, and is millions of objects to look at
 
 
 def pytest_addoption(parser):
