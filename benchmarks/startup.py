@@ -123,10 +123,10 @@ def main() -> None:
                 found[name].append(measure())
                 print(".", end="", file=sys.stderr, flush=True)
     if options.tests:
-        found["pytest"] = [of("pytest", "-q")]
-        found["pytest -m fast"] = [of("pytest", "-q", "-m", "fast")]
+        found["pytest"] = [of("pytest", "-q", JAX_LOG_COMPILES="0")]
+        found["pytest -m fast"] = [of("pytest", "-q", "-m", "fast", JAX_LOG_COMPILES="0")]
     if options.ci:
-        found[".ci/run"] = [of("bash", ".ci/run")]
+        found[".ci/run"] = [of("bash", ".ci/run", JAX_LOG_COMPILES="0")]
     print(f"\n{machine()}; seconds: median (least to most of {options.runs})")
     print(f"| {'':<53} | {'seconds':<22} | {'CPU seconds':<22} | compilations |\n|---|---|---|---|")
     for name, costs in found.items():

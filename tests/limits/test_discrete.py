@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import rdtheory as rd
+from rdtheory.limits import _certificate, _columns
 from tests import oracles
 from tests.limits.certificate import assert_certified, assert_honest
 from tests.problems import (
@@ -318,11 +319,19 @@ def test_a_batch_of_curves_has_the_slopes_that_were_asked_for():
 
 
 def test_an_invalid_slope_does_not_hold_up_its_batch():
-    d = np.random.default_rng(0).random((8, 8))
-    found = jax.vmap(lambda s: rd.interior_point(np.full(8, 1 / 8), d, s, max_steps=5000))
-    points = jax.jit(found)(jnp.array([1.0, jnp.nan, 9.0]))
-    assert points.converged.tolist() == [True, False, True]
-    assert int(jnp.max(points.steps)) < 200
+    p, d = np.full(8, 1 / 8), np.random.default_rng(0).random((8, 8))
+
+    def steps(s):  # of the solver itself: what the public function returns for an invalid item is poisoned
+        return _columns.solve(p, d, s, 1e-9, 1000, kind=_certificate.SLOPE, size=8).steps
+
+    assert int(jnp.max(jax.jit(jax.vmap(steps))(jnp.array([1.0, jnp.nan, 9.0])))) < 200
+
+
+@pytest.mark.parametrize("max_steps", [1, 3, 6])
+def test_by_how_much_a_rate_is_missed_is_part_of_the_gap(max_steps):
+    p, d = np.random.default_rng(1).dirichlet(np.ones(5)), np.random.default_rng(0).random((5, 5))
+    found = rd.distortion_at(p, d, 0.7, max_steps=max_steps)
+    assert abs(found.rate - 0.7) > 1e-6 and found.gap >= abs(found.rate - 0.7)
 
 
 @pytest.mark.parametrize(("n", "m"), [(5, 7), (150, 200)], ids=["all letters at once", "column generation"])
