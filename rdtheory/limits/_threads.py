@@ -1,7 +1,6 @@
 """LAPACK's threads, which are in the way of XLA's."""
 
 import importlib
-import threading
 from collections.abc import Callable
 from functools import cache
 from typing import TypeVar
@@ -18,7 +17,6 @@ from rdtheory.results import RateDistortion
 
 Result = TypeVar("Result")
 THREADED = 2**14  # entries of a matrix from which on they are
-_LOCK, _UNDER_WAY = threading.Lock(), []
 
 
 def with_one_thread(
@@ -37,15 +35,8 @@ def alone(solve: Callable[[], Result], *arguments) -> Result:
     """The same for a problem of any size; `arguments` are what `solve` computes it from."""
     if is_traced(arguments):
         return solve()
-    with _LOCK:  # the number of threads is the process's: the last call under way gives back what the first one found
-        _UNDER_WAY.append(_UNDER_WAY[0] if _UNDER_WAY else _blas().limit(limits=1, user_api="blas"))
-    try:
+    with _blas().limit(limits=1, user_api="blas"):
         return jax.block_until_ready(solve())
-    finally:
-        with _LOCK:
-            limit = _UNDER_WAY.pop()
-            if not _UNDER_WAY:
-                limit.restore_original_limits()
 
 
 @cache
