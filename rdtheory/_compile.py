@@ -13,14 +13,16 @@ from jax.core import Tracer
 
 OLDER = {"xla_cpu_use_fusion_emitters": False}
 PLAIN = {"xla_backend_optimization_level": 0, **OLDER}
+SOME = {"xla_backend_optimization_level": 1, **OLDER}
 SMALL = 2**10  # entries of all arguments together, up to which loops are too short to be worth optimizing
 
 
-def jit(function: Callable, *, brief: bool = False, **static) -> Callable:
+def jit(function: Callable, *, brief: bool = False, lengthy: bool = False, **static) -> Callable:
     """`function`, compiled.
 
     As by `jax.jit` inside other transformations and away from the CPU; elsewhere with options that make compilation
-    short. `brief` says that one call costs far less than compiling does, so that small arguments get no optimization.
+    short. `brief` says that one call costs far less than compiling does, so that small arguments get no optimization;
+    `lengthy` that it costs more, so that it gets some even where the process asked for none.
 
     Parameters
     ----------
@@ -33,12 +35,14 @@ def jit(function: Callable, *, brief: bool = False, **static) -> Callable:
     2.0
     """
     whole = jax.jit(function, **static)
-    older, plain = (jax.jit(function, compiler_options=options, **static) for options in (OLDER, PLAIN))
+    older, plain, some = (jax.jit(function, compiler_options=options, **static) for options in (OLDER, PLAIN, SOME))
 
     @functools.wraps(function)
     def call(*args, **kwargs):
         if is_traced(args, kwargs) or not _takes_options():
             return whole(*args, **kwargs)
+        if lengthy and jax.config.read("jax_disable_most_optimizations"):
+            return some(*args, **kwargs)
         small = brief and sum(getattr(leaf, "size", 1) for leaf in jax.tree.leaves((args, kwargs))) <= SMALL
         return (plain if small else older)(*args, **kwargs)
 

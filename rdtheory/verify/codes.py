@@ -89,8 +89,9 @@ def block_codes(key: Array, quick: bool) -> list[Row]:
 
     def each(code: Callable[[Array, Array], Array], blocks: np.ndarray) -> np.ndarray:
         # A code of its own for each block, so that errors are independent.
-        run = _compile.jit(lambda book, blocks: jax.vmap(code)(jax.random.split(book, len(blocks)), blocks))
-        return np.asarray(run(book, blocks))
+        keys = jax.random.split(book, len(blocks))
+        run = _compile.jit(jax.vmap(code), lengthy=True)
+        return np.asarray(run(keys, blocks))
 
     def above(name: str, errors: np.ndarray, bits: int, n: int) -> None:
         mean, bar = estimate(errors)
