@@ -18,17 +18,16 @@ import math
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.special import rel_entr
 
-from rdtheory.limits import _primal_dual
+from rdtheory.limits import _primal_dual, certify
 from rdtheory.results import WynerZiv
 
 LN2 = math.log(2)
 
 
 @jax.jit
-def at_distortion(joint, excess, least, allowed, unit, target, strategies, tol, max_steps) -> WynerZiv:
-    """The point of the Wyner-Ziv function; `excess`, `least` and `allowed` in units of `unit`."""
+def at_distortion(joint, d, excess, allowed, unit, target, strategies, tol, max_steps) -> WynerZiv:
+    """The point of the Wyner-Ziv function; `excess` and `allowed` in units of `unit`."""
     (n, k), m, t = joint.shape, excess.shape[1], strategies.shape[0]
     p, side = jnp.sum(joint, axis=1), jnp.sum(joint, axis=0)
     of_side = joint / jnp.where(p > 0, p, 1.0)[:, None]  # P(y given x)
@@ -54,58 +53,40 @@ def at_distortion(joint, excess, least, allowed, unit, target, strategies, tol, 
         potential, s, weights = parts(unknowns)
         return jnp.append(log_kappa(potential, s, weights).reshape(-1), -s)
 
-    # Of least distortion: the strategy that shows one letter, the best for x, whatever y is.
-    constant = jnp.arange(m) * ((t - 1) // max(m - 1, 1))
-
-    exact = jax.nn.one_hot(constant[jnp.argmin(excess, axis=1)], t, dtype=p.dtype)
-
-    def certify(unknowns: Array, multipliers: Array) -> tuple[Array, WynerZiv]:
+    def certified(unknowns: Array, multipliers: Array) -> tuple[Array, WynerZiv]:
         potential, s, weights = parts(unknowns)
-        s = jnp.where(allowed > 0, jnp.maximum(s, 0.0), 0.0)
-        potential = jnp.where(p > 0, potential, 0.0)
-        worst = jnp.max(jnp.where(jnp.any(terms, axis=0), log_kappa(potential, s, weights), -jnp.inf))
-        lower = (p @ potential - worst - s * allowed) / LN2
-
+        s = jnp.maximum(s, 0.0)
         share = jnp.maximum(multipliers[:-1].reshape(t, k), 1e-200) / jnp.where(side > 0, side, 1.0)[None, :]
         scores = jnp.where(possible, jnp.where(joint > 0, of_side, 0.0) @ jnp.log(share).T - s * price, -jnp.inf)
         channel = jax.nn.softmax(jnp.where((p > 0)[:, None], scores, 0.0), axis=1)
-        spent = jnp.sum(p[:, None] * channel * price)
-        mixed = jnp.where(spent > allowed, 1 - allowed / spent, 0.0)
-        channel = (1 - mixed) * channel + mixed * exact
-        together = joint[:, :, None] * channel[:, None, :]  # P(x, y, t)
-        seen = jnp.sum(together, axis=0)  # P(y, t)
-        rate = jnp.sum(rel_entr(together, of_source[:, :, None] * seen[None, :, :])) / LN2
-        size = 1 + 2 * (p @ jnp.abs(potential) + s * (allowed + least) + jnp.max(jnp.abs(weights))) / LN2
-        rounding = jnp.finfo(p.dtype).eps * (n * k + t + 8) * size
-        upper = jnp.maximum(rate, 0.0) + rounding
-        gap = jnp.minimum(jnp.maximum(upper - lower, 0.0) + rounding, upper)
-        slope = jnp.where(allowed > 0, s / (LN2 * unit), jnp.inf)
-        steps = jnp.zeros((), int)
+        return judged(channel, jnp.where(p > 0, potential, 0.0) / LN2, s / (LN2 * unit), weights / LN2)
+
+    def judged(channel: Array, potential: Array, slope: Array, weights: Array) -> tuple[Array, WynerZiv]:
+        found = certify.wyner_ziv(joint, d, target, strategies, channel, potential, slope, weights)
+        gap, slope, steps = found.upper - found.lower, jnp.where(allowed > 0, slope, jnp.inf), jnp.zeros((), int)
         return gap, WynerZiv(
-            upper, target, gap, slope, gap <= tol, steps, strategies, channel, potential / LN2, weights / LN2
+            found.upper, target, gap, slope, gap <= tol, steps, strategies, found.point, potential, weights
         )
 
     begin = jnp.zeros(n + 1 + t * k).at[n].set(1.0)
     start = begin.at[:n].add(-1.0 - jnp.max(constraints(begin)[:-1]))
     multipliers = jnp.append(jnp.tile(jnp.maximum(side, 1e-3)[None, :] / t, (t, 1)).reshape(-1), 1e-2)
     objective = jnp.concatenate([-p, allowed[None], jnp.zeros(t * k)])
-    found, steps = _primal_dual.minimize(objective, constraints, start, multipliers, certify, tol, max_steps)
+    found, steps = _primal_dual.minimize(objective, constraints, start, multipliers, certified, tol, max_steps)
 
-    # From D_max on nothing is sent, and short of it the rate is below its chord. D_max was rounded.
+    # From D_max on the best letter for each y is enough, and nothing is sent.
     costs = joint.T @ jnp.where(jnp.isfinite(excess), excess, 0.0)
     costs = jnp.where((joint.T > 0).astype(p.dtype) @ jnp.where(jnp.isfinite(excess), 0.0, 1.0) > 0, jnp.inf, costs)
-    span = jnp.sum(jnp.min(costs, axis=1))
-    above = jnp.where(allowed < span, 1 - allowed / span, 0.0)
-    missing = above + jnp.finfo(p.dtype).eps * (n * k + m + 8) * (least + span) / span
-    chord = jnp.where(span > 0, jnp.minimum(missing, 1.0) * math.log2(min(n, m)), 0.0)
-    free = (allowed >= span) | (chord < found.gap)
     powers = m ** jnp.arange(k - 1, -1, -1)
     silent = jax.nn.one_hot(jnp.sum(jnp.argmin(costs, axis=1) * powers), t, dtype=p.dtype)
+    _, free = judged(jnp.tile(silent, (n, 1)), found.potential, jnp.zeros(()), found.side_weights)
+    enough = free.rate <= found.gap
+    gap = jnp.where(enough, free.rate, found.gap)
     return found._replace(
-        rate=jnp.where(free, chord, found.rate),
-        gap=jnp.where(free, chord, found.gap),
-        converged=jnp.where(free, chord <= tol, found.converged),
-        slope=jnp.where(free, 0.0, found.slope),
-        test_channel=jnp.where(free, (1 - above) * silent[None, :] + above * exact, found.test_channel),
+        rate=jnp.where(enough, free.rate, found.rate),
+        gap=gap,
+        converged=gap <= tol,
+        slope=jnp.where(enough, 0.0, found.slope),
+        test_channel=jnp.where(enough, free.test_channel, found.test_channel),
         steps=steps,
     )

@@ -5,7 +5,7 @@ I(T;Y) = I(X;Y) - D. The dual bound must hold for all laws r, not only those in 
 
     c(r) = Σ_x (p_x / z_x) 2^(-s KL(p(·|x) ‖ r)) <= 1.
 
-For binary Y that is a function of one variable, and its maximum is bounded rigorously on every cell of a partition.
+For binary Y that is a function of one variable, and `certify` bounds its maximum on every cell of a partition.
 """
 
 import math
@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jax.scipy.special import rel_entr
+from jax.scipy.special import rel_entr, xlogy
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from rdtheory import _checks
-from rdtheory.limits import _primal_dual
+from rdtheory.limits import _primal_dual, certify
 from rdtheory.limits.algorithms import TOL
 from rdtheory.results import Bottleneck
 
@@ -27,9 +27,9 @@ __all__ = ["rate_at"]
 
 LN2 = math.log(2)
 ROUNDS = 10
+NEGLIGIBLE = 1e-60  # probability, below which a letter is left to the certificate: Newton's matrix would be singular
 SPREAD = 48  # candidate laws besides those of the source letters
 SUMMITS = 12  # local maxima of c added in each round
-CELLS = 32768  # of the partition that bounds c
 
 
 def rate_at(
@@ -102,7 +102,7 @@ def rate_at(
 def _rate_at(joint: Array, relevance: Array, tol: Array, max_steps: Array) -> Bottleneck:
     n = joint.shape[0]
     p = jnp.sum(joint, axis=1)
-    used = p > 0
+    used, counts = p > 0, p > NEGLIGIBLE
     laws = jnp.where(used[:, None], joint / jnp.where(used, p, 1.0)[:, None], jnp.sum(joint, axis=0)[None, :])
     information = jnp.sum(rel_entr(joint, p[:, None] * jnp.sum(joint, axis=0)[None, :])) / LN2
     allowed = jnp.maximum(information - relevance, 0.0)
@@ -114,13 +114,13 @@ def _rate_at(joint: Array, relevance: Array, tol: Array, max_steps: Array) -> Bo
         divergences = jnp.sum(rel_entr(laws[:, None, :], r[None, :, :]), axis=2)  # nats
         finite = jnp.isfinite(divergences)
         bounded = jnp.where(finite, divergences, 0.0)
-        terms = used[:, None] & finite
+        terms = counts[:, None] & finite
 
         def constraints(unknowns: Array) -> Array:
             exponents = (log_p + unknowns[:-1])[:, None] - unknowns[-1] * bounded
             return jnp.append(_primal_dual.log_sum_exp(exponents, terms, 0), -unknowns[-1])
 
-        def certify(unknowns: Array, multipliers: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+        def judged(unknowns: Array, multipliers: Array) -> tuple[Array, tuple[Array, Array, Array]]:
             s = jnp.maximum(unknowns[-1], 0.0)
             weights = jnp.maximum(multipliers[:-1], jnp.finfo(p.dtype).tiny)
             q = weights / jnp.sum(weights)
@@ -128,18 +128,20 @@ def _rate_at(joint: Array, relevance: Array, tol: Array, max_steps: Array) -> Bo
             z = jnp.where(used, kernel @ q, 1.0)
             c = (p / z) @ kernel
             spent = (p / z) @ (bounded * kernel) @ q
-            # On this set of laws; the rounding of what follows is settled in `_certificate`.
-            return jnp.log(jnp.max(c)) - q @ (c * jnp.log(c)) + s * jnp.abs(allowed * LN2 - spent), (q, s, z)
+            # On this set of laws; over all laws and with rounding `certify` has the word.
+            return jnp.log(jnp.max(c)) - q @ xlogy(c, c) + s * jnp.abs(allowed * LN2 - spent), (q, s, z)
 
         begin = jnp.append(jnp.zeros(n), 2.0)
         start = begin.at[:-1].add(-1.0 - jnp.max(constraints(begin)[:-1]))
         multipliers = jnp.append(jnp.full(r.shape[0], 1 / r.shape[0]), 1e-2)
         objective = jnp.append(-p, allowed * LN2)
         (q, s, z), _ = _primal_dual.minimize(
-            objective, constraints, start, multipliers, certify, 0.02 * tol, jnp.asarray(60)
+            objective, constraints, start, multipliers, judged, 0.02 * tol, jnp.asarray(60)
         )
-        now = _certificate(joint, p, laws, information, allowed, relevance, r, q, s, z)
-        now = now._replace(converged=now.gap <= tol)
+        kernel = jnp.where(finite, jnp.exp(-s * bounded), 0.0)
+        lower, upper, _ = certify.bottleneck(joint, relevance, kernel * q[None, :], -jnp.log2(z), s)
+        gap = upper - lower
+        now = Bottleneck(upper, relevance, gap, s, gap <= tol, steps, q, r)
         better = (now.gap < best.gap) | ((now.gap == best.gap) & (now.rate < best.rate)) | (steps == 0)
         best = jax.tree.map(lambda new, old: jnp.where(better, new, old), now, best)
         # Earlier summits stay: a dual that forgets its constraints cycles. The oldest round makes room in the end.
@@ -207,65 +209,3 @@ def _summits(weights: Array, s: Array, laws: Array, r: Array) -> Array:
     new = jnp.append(True, jnp.diff(key[order]) > 1e-7)
     _, highest = lax.top_k(jnp.where(new & jnp.isfinite(height[order]), height[order], -1.0), SUMMITS)
     return r[order[highest]]
-
-
-def _certificate(joint, p, laws, information, allowed, relevance, r, q, s, z) -> Bottleneck:
-    """Both bounds in bits, from q, r and the slope s (nats per nat, so bits per bit)."""
-    n, k = joint.shape
-    kernel = jnp.exp(-s * jnp.sum(rel_entr(laws[:, None, :], r[None, :, :]), axis=2))
-    together = jnp.where((p > 0)[:, None], p[:, None] * kernel * q[None, :] / z[:, None], 0.0)  # P(x, t)
-    marginal = jnp.sum(together, axis=0)
-    rate = jnp.sum(rel_entr(together, p[:, None] * marginal[None, :])) / LN2
-    with_y = together.T @ laws
-    kept = jnp.sum(rel_entr(with_y, marginal[:, None] * jnp.sum(joint, axis=0)[None, :])) / LN2
-    # A channel that keeps too little, by more than the rounding of I(T;Y), is time-shared with T = X.
-    entropy = -jnp.sum(jnp.where(p > 0, p * jnp.log2(jnp.where(p > 0, p, 1.0)), 0.0))
-    short = relevance - kept > jnp.finfo(p.dtype).eps * (n * k + 8)
-    mixed = jnp.where(short, (relevance - kept) / jnp.maximum(information - kept, 1e-300), 0.0)
-    mixed = jnp.clip(mixed, 0.0, 1.0)
-    free_energy = -p @ jnp.log2(z)
-    rounding = jnp.finfo(p.dtype).eps * (n * k + r.shape[0] + 8) * (1 + 2 * jnp.abs(p @ jnp.abs(jnp.log2(z))) + 4 * s)
-    upper = jnp.minimum((1 - mixed) * rate + mixed * entropy, entropy) + rounding
-    lower = relevance
-    if k == 2:
-        greatest = _greatest(jnp.where(p > 0, p / z, 0.0), s, laws)
-        lower = jnp.maximum(lower, free_energy - jnp.log2(greatest) - s * allowed - rounding)
-    lower = jnp.where(jnp.isnan(lower), relevance, lower) - rounding
-    gap = jnp.minimum(jnp.maximum(upper - lower, 0.0), upper)
-    return Bottleneck(upper, relevance, gap, s, jnp.asarray(False), jnp.zeros((), int), q, r)
-
-
-def _greatest(weights: Array, s: Array, laws: Array) -> Array:
-    """Upper bound of c over every law r of a binary Y.
-
-    Outside the span of the letters' laws every term falls. On a cell [a, b] of it each term exp(f) is between its ends
-    and its peak, f' falls and f'' = -s (p1/r² + p0/(1-r)²) is bounded at the ends: that bounds c'', and Taylor's
-    formula about the middle bounds c. At a singular end the sum of the peaks does.
-    """
-    p0, p1 = laws[:, :1], laws[:, 1:]
-    low, high = jnp.min(p1), jnp.max(p1)
-    edges = low + (high - low) * (1 - jnp.cos(jnp.pi * jnp.arange(CELLS + 1) / CELLS)) / 2
-    # The ends themselves, against rounding in the line above.
-    edges = jnp.clip(edges, low, high).at[0].set(low).at[-1].set(high)
-    a, b = edges[None, :-1], edges[None, 1:]
-
-    def term(at: Array) -> Array:
-        return weights[:, None] * jnp.exp(-s * (rel_entr(p1, at) + rel_entr(p0, 1 - at)))
-
-    def slope(at: Array) -> Array:
-        left = jnp.where(p1 > 0, p1 / jnp.where(p1 > 0, at, 1.0), 0.0)
-        right = jnp.where(p0 > 0, p0 / jnp.where(p0 > 0, 1 - at, 1.0), 0.0)
-        return s * (left - right)
-
-    peak, foot = term(jnp.clip(p1, a, b)), jnp.minimum(term(a), term(b))
-    bend = jnp.maximum(slope(a) ** 2, slope(b) ** 2) - s * (p1 / b**2 + p0 / (1 - a) ** 2)
-    second = jnp.sum(jnp.where(bend > 0, peak, foot) * bend, axis=0)
-    middle = (a + b) / 2
-    at_middle = term(middle)
-    value, first = jnp.sum(at_middle, axis=0), jnp.sum(at_middle * slope(middle), axis=0)
-    half = (b - a)[0] / 2
-    taylor = value + jnp.abs(first) * half + jnp.maximum(second, 0.0) * half**2 / 2
-    parabola = jnp.where(second < 0, value - first**2 / (2 * second), jnp.inf)
-    taylor = jnp.minimum(taylor, parabola)
-    bounds = jnp.minimum(jnp.sum(peak, axis=0), jnp.where(jnp.isnan(taylor), jnp.inf, taylor))
-    return jnp.max(bounds) * (1 + jnp.finfo(s.dtype).eps * (laws.shape[0] + 8) * (1 + s))

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from rdtheory import _checks, _compile, _size_classes
-from rdtheory.limits import _primal_dual
+from rdtheory.limits import _primal_dual, certify
 from rdtheory.limits.algorithms import MAX_STEPS, TOL
 from rdtheory.results import Capacity, CapacityCost
 
@@ -19,6 +19,8 @@ __all__ = ["capacity", "capacity_at"]
 
 LN2 = math.log(2)
 INTERIOR_POINT_STEPS = 100
+DENSE = 512  # outputs up to which a step may factor a matrix of their size
+TINY = 1e-6  # bits, below which a capacity need not be known to its own digits
 
 
 def capacity(
@@ -64,30 +66,34 @@ def capacity(
 
 @partial(_compile.jit, brief=True)
 def _capacity(w: Array, tol: Array, max_steps: Array) -> Capacity:
-    # A row of zeros is no input: its divergence is 0, which no maximum is below. A column of zeros is no output.
-    inputs = jnp.any(w > 0, axis=1)
-    letters = jnp.sum(inputs) + jnp.sum(jnp.any(w > 0, axis=0))
-    negentropy = jnp.sum(xlogy(w, w), axis=1) / LN2
+    n, m = w.shape
+    free, zero = jnp.zeros(n), jnp.zeros(())
+    inputs = jnp.any(w > 0, axis=1)  # a row of zeros is no input
 
-    def evaluate(p: Array) -> tuple[Array, Array, Array, Array]:
-        output = p @ w
-        log_output = jnp.where(output > 0, jnp.log2(output), 0.0)
-        divergences = negentropy - w @ log_output
-        rounding = jnp.finfo(w.dtype).eps * (letters + 8) * (1 + jnp.max(-w @ log_output))
-        upper = jnp.max(divergences)
-        gap = jnp.maximum(upper - p @ divergences, 0) + 2 * rounding
-        return p, divergences, upper + rounding, jnp.minimum(gap, upper + rounding)
+    def certified(p: Array, r: Array) -> tuple[Array, Array, Array]:
+        found = certify.capacity(w, free, zero, p, r, zero)
+        return found.upper, found.upper - found.lower, found.point
 
     def step(state):
-        (p, divergences, *_), steps = state
+        (_, _, p), steps = state
+        log_output = jnp.log2(jnp.maximum(p @ w, jnp.finfo(w.dtype).tiny))
+        divergences = jnp.where(inputs, jnp.sum(xlogy(w, w), axis=1) / LN2 - w @ log_output, -jnp.inf)
         grown = p * jnp.exp2(divergences - jnp.max(divergences))
-        return evaluate(grown / jnp.sum(grown)), steps + 1
+        p = grown / jnp.sum(grown)
+        return certified(p, p @ w), steps + 1
 
     def go_on(state):
-        (*_, gap), steps = state
+        (_, gap, _), steps = state
         return (gap > tol) & (steps < max_steps)
 
-    (p, _, upper, gap), steps = lax.while_loop(go_on, step, (evaluate(inputs / jnp.sum(inputs)), jnp.zeros((), int)))
+    if m > DENSE:
+        p, steps = inputs / jnp.sum(inputs), jnp.zeros((), int)
+        start = certified(p, p @ w)
+    else:
+        # Of a useless channel not only the gap is small, but its share of the capacity.
+        found, steps = _interior_point(w, free, zero, tol, jnp.minimum(max_steps, INTERIOR_POINT_STEPS), relative=True)
+        start = found.rate, found.gap, found.input_pmf
+    (upper, gap, p), steps = lax.while_loop(go_on, step, (start, steps))
     return Capacity(upper, gap, gap <= tol, steps, p)
 
 
@@ -159,8 +165,15 @@ def capacity_at(
 
 @partial(_compile.jit, brief=True)
 def _capacity_at(w: Array, costs: Array, budget: Array, tol: Array, max_steps: Array) -> CapacityCost:
-    m = w.shape[1]
+    found, steps = _interior_point(w, costs, budget, tol, max_steps)
+    return found._replace(steps=steps)
+
+
+def _interior_point(
+    w: Array, costs: Array, budget: Array, tol: Array, max_steps: Array, *, relative: bool = False
+) -> tuple[CapacityCost, Array]:
     # notation: b excess cost in units of its largest, B the excess budget, s the slope in nats inside the solver
+    n, m = w.shape
     least = jnp.min(costs)
     spread = jnp.max(costs) - least
     unit = jnp.where(spread > 0, spread, 1.0)
@@ -169,7 +182,6 @@ def _capacity_at(w: Array, costs: Array, budget: Array, tol: Array, max_steps: A
     # At the least cost, the cheapest letters only. A row of zeros is no input.
     usable = jnp.any(w > 0, axis=1) & ((b == 0) | (allowed > 0))
     reached = jnp.any((w > 0) & usable[:, None], axis=0)
-    length = jnp.sum(jnp.any(w > 0, axis=1)) + jnp.sum(reached) + 8  # of any sum, for its rounding
     negentropy = jnp.sum(xlogy(w, w), axis=1)
 
     def constraints(unknowns: Array) -> Array:
@@ -178,20 +190,25 @@ def _capacity_at(w: Array, costs: Array, budget: Array, tol: Array, max_steps: A
         letters = jnp.where(usable, divergences - s * b - level, -1.0)
         return jnp.append(letters, jnp.stack([_primal_dual.log_sum_exp(log_r, reached, 0), -s]))
 
-    def certify(unknowns: Array, multipliers: Array) -> tuple[Array, CapacityCost]:
-        s = jnp.where(allowed > 0, jnp.maximum(unknowns[-2], 0.0) / LN2, 0.0)
+    def derivatives(unknowns: Array, multipliers: Array) -> tuple[Array, Array, Array]:
+        # All but the sum of r is linear.
+        r = jax.nn.softmax(jnp.where(reached, unknowns[:-2], -jnp.inf))
+        letters = jnp.where(usable[:, None], jnp.column_stack([-jnp.where(reached, w, 0.0), -b, -jnp.ones(n)]), 0.0)
+        sum_ = jnp.append(r, jnp.zeros(2))
+        jacobian = jnp.concatenate([letters, sum_[None], jnp.zeros((1, m + 2)).at[0, m].set(-1.0)])
+        hessian = multipliers[n] * (jnp.diag(sum_) - sum_[:, None] * sum_[None, :])
+        return constraints(unknowns), jacobian, hessian
+
+    def certified(unknowns: Array, multipliers: Array) -> tuple[Array, CapacityCost]:
+        s = jnp.where(allowed > 0, jnp.maximum(unknowns[-2], 0.0) / (LN2 * unit), 0.0)
         p = jnp.where(usable, jnp.maximum(multipliers[:-2], 0.0), 0.0)
-        p = p / jnp.sum(p)
-        # Too costly an input is mixed with the cheapest letter.
-        over = p @ b > allowed
-        p = p * jnp.where(over, allowed / jnp.where(over, p @ b, 1.0), 1.0)
-        p = p + jax.nn.one_hot(jnp.argmin(b), len(p), dtype=p.dtype) * (1 - jnp.sum(p))
-        attained, _ = _divergences(w, negentropy, p @ w)
-        bounding, magnitude = _divergences(w, negentropy, jax.nn.softmax(jnp.where(reached, unknowns[:-2], -jnp.inf)))
-        rounding = jnp.finfo(w.dtype).eps * length * (1 + magnitude + s * (allowed + least / unit))
-        upper = jnp.max(jnp.where(usable, bounding - s * b, -jnp.inf)) + s * allowed + rounding
-        gap = jnp.minimum(jnp.maximum(upper - p @ jnp.where(p > 0, attained, 0.0), 0.0) + rounding, upper)
-        return gap, CapacityCost(upper, least + unit * (p @ b), gap, s, gap <= tol, jnp.zeros((), int), p)
+        # The output of p itself, so that who has p can repeat the certificate, unless p need not meet the budget.
+        r = p @ w if relative else jax.nn.softmax(jnp.where(reached, unknowns[:-2], -jnp.inf))
+        lower, upper, p = certify.capacity(w, costs, budget, p, r, s)
+        gap, spent = upper - lower, jnp.minimum(least + p @ (costs - least), budget)
+        slope = jnp.where(allowed > 0, s, jnp.where(spread > 0, jnp.inf, 0.0))
+        missing = gap / jnp.clip(upper, TINY, 1.0) if relative else gap
+        return missing, CapacityCost(upper, spent, gap, slope, gap <= tol, jnp.zeros((), int), p)
 
     cheap = jnp.where(usable, 1.0, 0.0) / jnp.sum(usable)
     log_r = jnp.where(reached, jnp.log(jnp.where(reached, cheap @ w + 1e-3, 1.0)), 0.0) - 0.1
@@ -199,13 +216,4 @@ def _capacity_at(w: Array, costs: Array, budget: Array, tol: Array, max_steps: A
     start = jnp.concatenate([log_r, jnp.stack([jnp.ones(()), level])])
     multipliers = jnp.append(cheap, jnp.array([1.0, 1e-2]))
     objective = jnp.append(jnp.zeros(m), jnp.stack([allowed, jnp.ones(())]))
-    found, steps = _primal_dual.minimize(objective, constraints, start, multipliers, certify, tol, max_steps)
-    slope = jnp.where(allowed > 0, found.slope / unit, jnp.where(spread > 0, jnp.inf, 0.0))
-    return found._replace(slope=slope, steps=steps)
-
-
-def _divergences(w: Array, negentropy: Array, output: Array) -> tuple[Array, Array]:
-    """D(W_x || output) in bits, and the largest finite term of any of them; infinite where an output has no chance."""
-    log_output = jnp.where(output > 0, jnp.log2(output), 0.0)
-    never = jnp.any((w > 0) & (output == 0)[None, :], axis=1)
-    return jnp.where(never, jnp.inf, negentropy / LN2 - w @ log_output), jnp.max(-w @ log_output)
+    return _primal_dual.minimize(objective, constraints, start, multipliers, certified, tol, max_steps, derivatives)

@@ -13,12 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.scipy.special import xlogy
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from rdtheory import _checks, _compile, _size_classes
-from rdtheory.limits import _primal_dual, _threads, _wyner_ziv
+from rdtheory.limits import _primal_dual, _threads, _wyner_ziv, certify
 from rdtheory.limits._blahut_arimoto import INTERIOR_POINT
 from rdtheory.limits._problem import excess_over, scaled_kernel
 from rdtheory.limits.algorithms import TOL
@@ -202,14 +201,14 @@ def _problem(source: Array, d: Array, target: Array) -> _Problem:
 def _with_strategies(joint, d, target, strategies, tol, max_steps) -> WynerZiv:
     problem = _problem(jnp.sum(joint, axis=1), d, target)
     return _wyner_ziv.at_distortion(
-        joint, problem.excess, problem.least, problem.allowed, problem.unit, target, strategies, tol, max_steps
+        joint, d, problem.excess, problem.allowed, problem.unit, target, strategies, tol, max_steps
     )
 
 
 @partial(_compile.jit, brief=True)
 def _conditional(joint: Array, d: Array, target: Array, tol: Array, max_steps: Array) -> RateDistortion:
     (n, k), m = joint.shape, d.shape[1]
-    excess, least, allowed, unit = _problem(jnp.sum(joint, axis=1), d, target)
+    excess, _, allowed, unit = _problem(jnp.sum(joint, axis=1), d, target)
     side = jnp.sum(joint, axis=0)
     given = joint / jnp.where(side > 0, side, 1.0)[None, :]
     finite = jnp.isfinite(excess)
@@ -217,15 +216,12 @@ def _conditional(joint: Array, d: Array, target: Array, tol: Array, max_steps: A
     terms = (joint > 0)[:, :, None] & finite[:, None, :]
     possible = jnp.any(terms, axis=0)
     shown = jnp.any(possible, axis=0)  # letters that may be shown at all
-    length = jnp.sum(joint > 0) + jnp.sum(shown) + 8  # of any sum, for its rounding
-    # No channel of least distortion needs more bits.
-    most = jnp.log2(jnp.minimum(jnp.sum(jnp.any(joint > 0, axis=1)), jnp.sum(shown)).astype(joint.dtype))
     log_given = jnp.log(jnp.where(joint > 0, given, 1.0))
 
-    # D_max: the best single letter for each y.
+    # From D_max on the best single letter for each y is enough.
     forbidden = jnp.einsum("xy,xj->yj", joint, jnp.where(finite, 0.0, 1.0)) > 0
     costs = jnp.where(forbidden, jnp.inf, jnp.einsum("xy,xj->yj", joint, bounded))
-    span = jnp.sum(jnp.min(costs, axis=1))
+    free = jax.nn.one_hot(jnp.argmin(costs, axis=1), m, dtype=joint.dtype)
 
     def exponents(unknowns: Array) -> Array:
         return (log_given + unknowns[:-1].reshape(n, k))[:, :, None] - unknowns[-1] * bounded[:, None, :]
@@ -248,14 +244,19 @@ def _conditional(joint: Array, d: Array, target: Array, tol: Array, max_steps: A
         corner = jnp.sum(weighted * above**2).reshape(1, 1)
         return values, jacobian, jnp.block([[among, cross], [cross.T, corner]])
 
-    def certify(unknowns: Array, multipliers: Array) -> tuple[Array, RateDistortion]:
+    def certified(unknowns: Array, multipliers: Array) -> tuple[Array, RateDistortion]:
         s = jnp.maximum(unknowns[-1], 0.0) / LN2
         weights = jnp.where(
             shown[None, :], jnp.maximum(multipliers[:-1].reshape(k, m), jnp.finfo(joint.dtype).tiny), 0.0
         )
         q = weights / jnp.sum(weights, axis=1, keepdims=True)
-        found = _conditional_certificate(joint, given, excess, least, allowed, length, most, q, s, tol)
-        return found.gap, found
+        weighted = q[:, None, :] * scaled_kernel(excess, s)[None, :, :]
+        potential = -jnp.log2(jnp.sum(weighted, axis=2))
+        lower, upper, _ = certify.conditional(joint, d, target, weighted, potential, s / unit)
+        slope, gap = jnp.where(allowed > 0, s / unit, jnp.inf), upper - lower
+        steps, method = jnp.zeros((), int), jnp.asarray(INTERIOR_POINT)
+        segment = jnp.stack([target, target])
+        return gap, RateDistortion(upper, target, gap, slope, gap <= tol, steps, q, segment, method)
 
     begin = jnp.append(jnp.zeros(n * k), 1.0)
     multipliers = jnp.where(possible, jnp.maximum(side, 1e-3)[:, None] / jnp.sum(shown), 0.0)
@@ -263,42 +264,17 @@ def _conditional(joint: Array, d: Array, target: Array, tol: Array, max_steps: A
     start = begin.at[:-1].add(-1.0 - highest)
     objective = jnp.append(-joint.reshape(-1), allowed)
     found, steps = _primal_dual.minimize(
-        objective, constraints, start, jnp.append(multipliers, 1e-2), certify, tol, max_steps, derivatives
+        objective, constraints, start, jnp.append(multipliers, 1e-2), certified, tol, max_steps, derivatives
     )
-    free = jax.nn.one_hot(jnp.argmin(costs, axis=1), m, dtype=joint.dtype)
-    # The rate is below its chord from the least distortion to D_max, which was rounded.
-    missing = jnp.maximum(1 - allowed / span, 0.0) + jnp.finfo(joint.dtype).eps * length * (least + span) / span
-    chord = jnp.where(span > 0, jnp.minimum(missing, 1.0) * most, 0.0)
-    free_enough = (allowed >= span) | (chord < found.gap)
+    shows = jnp.broadcast_to(free[:, None, :], (k, n, m))
+    silent = certify.conditional(joint, d, target, shows, jnp.zeros((k, n)), jnp.zeros(())).upper
+    enough = silent <= found.gap
+    gap = jnp.where(enough, silent, found.gap)
     return found._replace(
-        rate=jnp.where(free_enough, chord, found.rate),
-        gap=jnp.where(free_enough, chord, found.gap),
-        converged=jnp.where(free_enough, chord <= tol, found.converged),
-        slope=jnp.where(free_enough, 0.0, jnp.where(allowed > 0, found.slope / unit, jnp.inf)),
-        reproduction_pmf=jnp.where(free_enough, free, found.reproduction_pmf),
-        distortion=target,
+        rate=jnp.where(enough, silent, found.rate),
+        gap=gap,
+        converged=gap <= tol,
+        slope=jnp.where(enough, 0.0, found.slope),
+        reproduction_pmf=jnp.where(enough, free, found.reproduction_pmf),
         steps=steps,
-        segment=jnp.stack([target, target]),
     )
-
-
-def _conditional_certificate(joint, given, excess, least, allowed, length, most, q, s, tol) -> RateDistortion:
-    kernel = scaled_kernel(excess, s)
-    z = jnp.where(joint > 0, kernel @ q.T, 1.0)
-    c = (given / z).T @ kernel
-    log_z = jnp.log2(z)
-    side = jnp.sum(joint, axis=0)
-    free_energy = -jnp.sum(joint * log_z)
-    drift = side @ jnp.sum(xlogy(q * c, c), axis=1) / LN2
-    log_max = side @ jnp.where(side > 0, jnp.log2(jnp.max(c, axis=1)), 0.0)
-    spent = jnp.sum(joint / z * (jnp.where(jnp.isfinite(excess), excess * kernel, 0.0) @ q.T))
-    magnitude = jnp.sum(joint * jnp.abs(log_z))
-    rounding = length * jnp.finfo(joint.dtype).eps * (1 + 2 * magnitude + s * (least + allowed))
-    # A channel that spends too much is mixed with one of least distortion, which needs no more than `most`.
-    mixed = jnp.where(spent > allowed, 1 - allowed / spent, 0.0)
-    rate = (1 - mixed) * (free_energy - drift - s * spent) + mixed * most
-    upper = jnp.maximum(rate, 0.0) + rounding
-    lower = free_energy - log_max - s * allowed - rounding
-    gap = jnp.minimum(jnp.maximum(upper - lower, 0.0), upper)
-    steps, method = jnp.zeros((), int), jnp.asarray(INTERIOR_POINT)
-    return RateDistortion(upper, allowed, gap, s, gap <= tol, steps, q, jnp.stack([allowed, allowed]), method)

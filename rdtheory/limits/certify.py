@@ -1,0 +1,492 @@
+r"""What proves a bound: the certificates of the convex problems in `limits`, from the data and candidates alone.
+
+A solver proposes a law, a channel, a potential, a slope; nothing is believed of them. Each function here makes them
+feasible and returns what weak duality then proves, with a bound on the error of every sum added to it. Candidates that
+are NaN, infinite or not normalized make bounds that are far apart, never false ones.
+
+**Rounding.** A sum, product, quotient, root or logarithm of the machine is within a factor 1 ± 4u of the true one,
+u = 2^-53, and a power of two within 1 ± (4 + |exponent|) u; what is below 2^-1022 may be flushed to zero. (XLA's log1p
+is used only below a quarter: elsewhere it is wrong by 240 u.) A sum of k terms is then within (k + 16) 2u of the true
+one, relative to the sum of their magnitudes; that also covers laws, which are divided by their sums here and are meant
+as divided exactly. A test holds the machine to this.
+
+**Duality.** Four lines serve all of them. For laws p, W_x, r and t = pW,
+
+.. math:: I(p, W) = \sum_x p_x D(W_x\|r) - D(t\|r) \le \sum_x p_x D(W_x\|r),
+
+with equality at r = t. For any potential a and any price u(x, y) of a reproduction, with
+:math:`c_y = \sum_x p_x 2^{a_x - u(x,y)}`, every channel has
+
+.. math:: I(p, Q) \ge \sum_x p_x a_x - \log\max_y c_y - \mathbb E\, u(X, Y),
+
+since :math:`\sum p Q \log (Q 2^{u - a} / t) \ge -\log \sum p\, t\, 2^{a - u} = -\log \sum t_y c_y`. What a channel of
+the problem may spend of u at most is what the constraints say. notation: e = d - min d excess distortion, A what D
+allows of it; bits throughout.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.scipy.special import rel_entr
+
+__all__ = [
+    "Certificate",
+    "bottleneck",
+    "capacity",
+    "classification",
+    "conditional",
+    "divergence",
+    "total_variation",
+    "wyner_ziv",
+]
+
+LN2 = math.log(2)
+U = 2.0**-53
+FLOOR = 2.0**-1000  # least probability that a law gives to what it must not exclude
+FLUSHED = 2.0**-1000  # more than any term that is flushed: 2^-1022 times a logarithm
+LEAST_LOG = -900.0  # of a maximum, so that what was flushed stays far below it
+FAR = 128.0  # bits; a slope that makes every positive excess cost this acts like an infinite one
+CELLS = 32768  # of the partition that bounds c over all laws of a binary letter
+NOISE = 64.0  # bits; log of the smallest change of a channel that rounding may have made, 2^-64, with its sign
+
+
+class Certificate(NamedTuple):
+    """The optimum lies in [lower, upper], in bits; `point` is the law or the channel that attains one of the two."""
+
+    lower: Array
+    upper: Array
+    point: Array
+
+
+def capacity(w: Array, costs: Array, budget: Array, input_pmf: Array, output_pmf: Array, slope: Array) -> Certificate:
+    r"""Max I(X;Y) over input laws of mean cost at most B; w (n, m), of which a row of zeros is no input.
+
+    For every law r and s >= 0 the first line of duality gives, as :math:`\sum p_x (b_x - B) \le 0`,
+
+    .. math:: \sum_x p_x D(W_x\|pW) \le C(B) \le \max_x\; D(W_x\|r) - s (b_x - B)
+
+    for an input law p of mean cost at most B: the candidate, mixed with the cheapest letter until it is.
+    """
+    inputs, outputs = jnp.any(w > 0, axis=1), jnp.any(w > 0, axis=0)
+    w = _rows(w)
+    cheapest = jnp.min(jnp.where(inputs, costs, jnp.inf))
+    above, allowed = costs - cheapest, jnp.maximum(budget - cheapest, 0.0)
+    usable = inputs & ((above <= 0) | (allowed > 0))  # what costs more than all of the budget is never sent
+    error = _relative(len(inputs) + len(outputs))
+
+    s = jnp.where(jnp.isfinite(slope) & (slope > 0), slope, 0.0)
+    divergences, off = _divergence(w, jnp.maximum(_law(output_pmf, outputs), FLOOR)[None, :])
+    spared = _times(s, costs - budget)
+    upper = jnp.max(jnp.where(usable, divergences + off - spared + 4 * U * jnp.abs(spared), -jnp.inf))
+    most = jnp.log2(jnp.minimum(jnp.sum(usable), jnp.sum(outputs)).astype(w.dtype)) * (1 + error)
+    upper = jnp.minimum(_or(upper, jnp.inf), most)
+
+    p = _law(input_pmf, usable)
+    kept = _within(p @ jnp.where(usable, above, 0.0), allowed, error)
+    p = kept * p + (1 - kept) * _one_hot(jnp.argmax(usable & (above <= 0)), len(p))
+    divergences, off = _divergence(w, jnp.maximum(p @ w, FLOOR)[None, :])
+    # r = pW up to rounding, of which D(pW‖r) is the square.
+    lower = p @ jnp.where(p > 0, divergences - off, 0.0) * (1 - error) - error**2 / LN2 - len(outputs) * FLUSHED
+    return Certificate(jnp.maximum(_or(lower, 0.0), 0.0), upper, p)
+
+
+def conditional(joint: Array, d: Array, target: Array, channel: Array, potential: Array, slope: Array) -> Certificate:
+    r"""R_{X|Y}(D) = min I(X;X̂|Y); joint (n, k), d (n, m), channel (k, n, m), potential (k, n).
+
+    The second line for each y, at a common slope: :math:`\sum p_{xy} a_{xy} - \sum_y p_y \log\max c_{\hat xy} - s A`.
+    """
+    side = jnp.sum(joint, axis=0)
+    given = _rows(joint.T)  # P(x given y), (k, n)
+    budget = _budget(jnp.sum(joint, axis=1), d, target)
+    costs, spent = _priced(budget, slope)
+    error = _relative(len(side))
+    proved = jax.vmap(_dual, (0, 0, None))(given, potential, costs)
+    lower = side @ jnp.where(side > 0, proved - error * jnp.abs(proved), 0.0) - spent
+    budget = budget._replace(excess=budget.excess[None, :, :])
+    channel = _spending(joint.T[:, :, None], _law(channel, budget.excess < jnp.inf), budget, _best(budget.excess))
+    return _bounds(lower, side @ jax.vmap(_rate)(given, channel) * (1 + error), channel)
+
+
+def wyner_ziv(
+    joint: Array,
+    d: Array,
+    target: Array,
+    strategies: Array,
+    channel: Array,
+    potential: Array,
+    slope: Array,
+    side_weights: Array,
+) -> Certificate:
+    r"""Min I(X;T|Y) over laws of a strategy T, a map from side letters to reproductions; channel (n, t).
+
+    joint (n, k); strategies (t, k), every map; potential (n,) a; side_weights (t, k), v = log w of any w > 0. I(X;T|Y)
+    is a sum over t of f(Q_t), f(q) the least :math:`\sum p_{xy} q_x \log(q_x/w_y)` over :math:`\sum p_y w_y = \sum p_x
+    q_x`. With ē the mean excess of a strategy, concavity of the geometric mean gives
+
+    .. math:: R \ge \sum_x p_x a_x - sA - \log\max_{ty} \sum_x p_{x|y} 2^{a_x - s\bar e_{xt}} 2^{\sum_{y'} p_{y'|x}
+        v_{ty'} - v_{ty}}.
+    """
+    n, k = joint.shape
+    p, side = jnp.sum(joint, axis=1), jnp.sum(joint, axis=0)
+    of_side, given = _rows(joint), _rows(joint.T)  # P(y given x), (n, k); P(x given y), (k, n)
+    budget = _budget(p, d, target)
+    shown = jnp.where((joint > 0)[:, None, :], of_side[:, None, :] * budget.excess[:, strategies], 0.0)
+    budget = budget._replace(excess=jnp.where((p > 0)[:, None], jnp.sum(shown, axis=2), 0.0))
+    costs, spent = _priced(budget, slope)
+    a, v = _finite(potential), _finite(side_weights)
+    mean, size = of_side @ v.T, of_side @ jnp.abs(v).T  # (n, t)
+
+    def log_kappa(p: Array, v: Array) -> Array:
+        terms = (p > 0)[:, None] & (costs < jnp.inf)
+        log_p = jnp.log2(jnp.where(p > 0, p, 1.0))[:, None]
+        sizes = jnp.abs(log_p) + jnp.abs(a)[:, None] + costs + size + jnp.abs(v)[None, :]
+        return _log_sum(terms, log_p + a[:, None] - costs + mean - v[None, :], (k + 8) * sizes)
+
+    worst = jnp.maximum(jnp.max(jax.vmap(log_kappa, (0, 1))(given, v)), LEAST_LOG)
+    lower = p @ a - _relative(n) * (p @ jnp.abs(a)) - worst * (1 + 4 * U * jnp.sign(worst)) - spent
+    channel = _law(channel, budget.excess < jnp.inf)
+    channel = _spending(p[:, None], channel, budget, _best(budget.excess))
+    rates = jax.vmap(_rate, (0, None))(given, channel)
+    return _bounds(lower, side @ rates * (1 + _relative(k)), channel)
+
+
+def total_variation(
+    p: Array,
+    d: Array,
+    target: Array,
+    level: Array,
+    channel: Array,
+    potential: Array,
+    slope: Array,
+    price: Array,
+) -> Certificate:
+    r"""Min I(X;X̂) where E d <= D and half of Σ |r - p| is at most P; d (n, n), zero on its diagonal; price (n,).
+
+    The second line with u = s e + t(x̂), of which no law within P of p spends more than :math:`\sum p_x t_x + P\,(\max
+    t - \min t)`. The channel is made to meet P by another after it, which costs no rate, then mixed with X̂ = X.
+    """
+    budget = _budget(p, d, target)
+    t = _finite(price) - jnp.min(_finite(price))
+    most = jnp.minimum(level, 1.0)
+    paid = p @ t + most * jnp.max(t)
+    costs, spent = _priced(budget, slope)
+    lower = _dual(p, potential, costs + t[None, :]) - spent - paid * (1 + _relative(len(p)))
+
+    channel = _law(channel, budget.excess < jnp.inf)
+    distance = jnp.sum(jnp.abs(p @ channel - p)) / 2 + _relative(len(p))
+    channel, noise = _toward(p, channel, jnp.where(distance > most, 1 - most / distance, 0.0))
+    channel = _spending(p[:, None], channel, budget, jnp.eye(len(p)))
+    return _bounds(lower, _rate(p, channel) + noise, channel)
+
+
+def divergence(
+    p: Array,
+    d: Array,
+    target: Array,
+    level: Array,
+    channel: Array,
+    potential: Array,
+    slope: Array,
+    price: Array,
+    multiplier: Array,
+) -> Certificate:
+    r"""The same where D(r‖p) is at most P, for any price t of the letters of positive mass and any μ > 0.
+
+    A law within P of p spends of t at most :math:`\mu P + \mu\log\sum p_x 2^{t_x/\mu}` (Donsker & Varadhan).
+    """
+    n, alive, error = len(p), p > 0, _relative(len(p))
+    budget = _budget(p, d, target)
+    budget = budget._replace(excess=jnp.where(alive[None, :], budget.excess, jnp.inf))  # r is zero where p is
+    # No law on the letters alive is further from p than that of the rarest.
+    most = jnp.minimum(level, -jnp.log2(jnp.min(jnp.where(alive, p, 1.0))))
+    t = jnp.where(alive, _finite(price), 0.0)
+    t = jnp.where(alive, t - jnp.min(jnp.where(alive, t, jnp.inf)), 0.0)
+    mu = jnp.where((multiplier > 0) & jnp.isfinite(multiplier), multiplier, 1.0)
+    mean = p @ t
+    x = jnp.where(alive, t - mean, 0.0) / mu * LN2
+    near = jnp.clip(x, -1.0, 1.0)
+    small, large = jnp.log1p(p @ (jnp.expm1(near) - near)), jnp.log(p @ jnp.exp(x - jnp.max(x))) + jnp.max(x)
+    is_small = jnp.max(jnp.abs(x)) <= 1
+    off = error * (mean + mu * most + p @ jnp.abs(t - mean) + jnp.where(is_small, 0.0, mu * (1 + jnp.max(jnp.abs(x)))))
+    paid = mean + mu * (most + jnp.where(is_small, small, large) / LN2) + 8 * off
+    costs, spent = _priced(budget, slope)
+    lower = _dual(p, potential, costs + t[None, :]) - spent - paid
+
+    channel = _law(channel, budget.excess < jnp.inf)
+    channel, noise = _toward(p, channel, 1 - _nearest(p, p @ channel, most))
+    channel = _spending(p[:, None], channel, budget, jnp.eye(n))
+    return _bounds(lower, _rate(p, channel) + noise, channel)
+
+
+def classification(
+    p: Array,
+    d: Array,
+    target: Array,
+    e: Array,
+    level: Array,
+    channel: Array,
+    potential: Array,
+    slope: Array,
+    level_slope: Array,
+) -> Certificate:
+    """Min I(X;X̂) where the means of d and e, both (n, m), are within D and E: the second line with both prices.
+
+    Every letter of positive mass has a reproduction that is best for both, with which the channel is mixed.
+    """
+    first, second = _budget(p, d, target), _budget(p, e, level)
+    costs, spent = _priced(first, slope)
+    more, paid = _priced(second, level_slope)
+    lower = _dual(p, potential, costs + more) - spent - paid
+    best = _best(first.excess + second.excess)
+    channel = _law(channel, first.excess + second.excess < jnp.inf)
+    for budget in (first, second):
+        channel = _spending(p[:, None], channel, budget, best)
+    return _bounds(lower, _rate(p, channel), channel)
+
+
+def bottleneck(joint: Array, relevance: Array, channel: Array, potential: Array, slope: Array) -> Certificate:
+    r"""Min I(X;T) over descriptions with I(T;Y) >= `relevance`, T - X - Y; joint (n, k), channel (n, t).
+
+    The second line with :math:`u = s D(p_{Y|x}\|r)` for every law r of Y, of which :math:`s (I(X;Y) - relevance)` may
+    be spent: the maximum of c over all r is bounded for binary Y, and else what is proved is I(X;T) >= I(T;Y). A
+    channel that keeps too little is time-shared with T = X. A relevance that is I(X;Y) up to rounding, or more, is
+    meant to be that, and is kept where I(T;Y) is I(X;Y) up to rounding.
+    """
+    n, k = joint.shape
+    p, of_y = jnp.sum(joint, axis=1), jnp.sum(joint, axis=0)
+    laws = jnp.where((p > 0)[:, None], _rows(joint), of_y[None, :])
+    information, off = _information(p, laws, of_y)
+    channel = _law(channel, jnp.ones(channel.shape, bool))
+    law = p @ channel
+    kept, kept_off = _information(law, _rows((p[:, None] * channel).T @ laws), of_y)
+    off, relevance = off + kept_off, jnp.minimum(relevance, information)
+    entropy = p @ -jnp.log2(jnp.where(p > 0, p, 1.0))
+    all_ = information - relevance <= 2 * off
+    short = jnp.where(all_, relevance - off, relevance + off) - kept
+    share = jnp.where(short > 0, jnp.clip(short / jnp.maximum(information - off - kept, FLOOR), 0.0, 1.0), 0.0)
+    upper = jnp.minimum((1 - share) * _rate(p, channel) + share * entropy, entropy) * (1 + _relative(n))
+    lower = jnp.minimum(relevance, information - off)
+    if k == 2:
+        s = jnp.where(jnp.isfinite(slope) & (slope > 0), slope, 0.0)
+        a = _finite(potential)
+        proved = p @ a - _relative(n) * (p @ jnp.abs(a)) - _greatest(p, a, s, laws)
+        lower = jnp.maximum(lower, proved - s * (jnp.maximum(information - relevance, 0.0) + off))
+    return _bounds(lower, upper, channel)
+
+
+class _Budget(NamedTuple):
+    excess: Array  # d - min d, of source letters with mass
+    least: Array  # A, what D allows of it, is in [least, most]
+    most: Array
+
+
+def _budget(p: Array, d: Array, target: Array) -> _Budget:
+    """Where every least distortion is zero A is D, exactly; a D below Σ p min d is meant to be that."""
+    floor = jnp.where(p > 0, jnp.min(d, axis=1), 0.0)
+    excess = jnp.where(jnp.isfinite(d), jnp.where((p > 0)[:, None], d - floor[:, None], 0.0), jnp.inf)
+    excess = jnp.where((p > 0)[:, None], excess, 0.0)
+    least = p @ floor
+    off = jnp.where(least == 0, 0.0, _relative(len(p)) * least + 2 * U * jnp.abs(target))
+    allowed = target - least
+    return _Budget(excess, jnp.maximum(allowed - off, 0.0), jnp.maximum(allowed, 0.0) + off)
+
+
+def _priced(budget: _Budget, slope: Array) -> tuple[Array, Array]:
+    """S e for a slope that the problem allows, and the most of it that a channel within the budget spends.
+
+    Where nothing is allowed the price of every excess is infinite.
+    """
+    excess, none = budget.excess, budget.most == 0
+    smallest = jnp.min(jnp.where(excess > 0, excess, jnp.inf))
+    s = jnp.where(slope > 0, jnp.minimum(slope, FAR / smallest), 0.0)
+    costs = jnp.where(excess < jnp.inf, _times(s, excess), jnp.inf)
+    return jnp.where(none & (excess > 0), jnp.inf, costs), jnp.where(none, 0.0, _times(s, budget.most)) * (1 + 8 * U)
+
+
+def _spending(weights: Array, channel: Array, budget: _Budget, best: Array) -> Array:
+    """The channel mixed with one without excess, until the mean excess is within the budget."""
+    error = _relative(channel.size)
+    spent = jnp.sum(weights * jnp.where(channel > 0, channel * budget.excess, 0.0))
+    kept = _within(spent, budget.least, error)
+    return kept * channel + (1 - kept) * best
+
+
+def _within(spent: Array, allowed: Array, error: Array | float) -> Array:
+    """Greatest share of what spends so much that is surely within what is allowed."""
+    surely = allowed * (1 - error)
+    return jnp.where(spent * (1 + error) > surely, surely / jnp.where(spent > 0, spent * (1 + 2 * error), 1.0), 1.0)
+
+
+def _dual(p: Array, potential: Array, costs: Array) -> Array:
+    """Σ p a - log max c, less what it may be off; costs (n, m), infinite where a reproduction is forbidden."""
+    used, a = p > 0, _finite(potential)
+    log_p = jnp.log2(jnp.where(used, p, 1.0))
+    exponents = (log_p + a)[:, None] - costs
+    sizes = (jnp.abs(log_p) + jnp.abs(a))[:, None] + costs
+    log_c = _log_sum(used[:, None] & (costs < jnp.inf), exponents, 8 * sizes)
+    highest = jnp.maximum(jnp.max(log_c), LEAST_LOG)
+    a = jnp.where(used, a, 0.0)
+    return p @ a - _relative(len(p)) * (p @ jnp.abs(a)) - highest - 4 * U * jnp.abs(highest)
+
+
+def _log_sum(terms: Array, exponents: Array, sizes: Array) -> Array:
+    """Upper bound of log Σ_x 2^exponent over some terms, of which each exponent is off by at most U sizes."""
+    high = jnp.where(terms, exponents + U * sizes, -jnp.inf)
+    top = jnp.max(high, axis=0)
+    top = jnp.where(jnp.isfinite(top), top, jnp.where(top > 0, jnp.inf, 0.0))
+    total = jnp.sum(jnp.where(terms, jnp.exp2(high - top[None, :]), 0.0), axis=0)
+    # A power 2^-v counts as such, and v 2^-v, by which it is off, is below 1.
+    return jnp.where(jnp.isnan(total), jnp.inf, top + jnp.log2(total) + _relative(len(terms)) + 4 * U * jnp.abs(top))
+
+
+def _rate(p: Array, channel: Array) -> Array:
+    """Upper bound of I(p, channel)."""
+    divergences, off = _divergence(channel, jnp.maximum(p @ channel, FLOOR)[None, :])
+    return p @ jnp.where(p > 0, divergences + off, 0.0) * (1 + _relative(len(p)))
+
+
+def _information(p: Array, w: Array, r: Array) -> tuple[Array, Array]:
+    """I(p, W), of which r is the output law, and what it may be off."""
+    divergences, off = _divergence(w, jnp.maximum(r, FLOOR)[None, :])
+    value = p @ jnp.where(p > 0, divergences, 0.0)
+    return value, p @ jnp.where(p > 0, off, 0.0) + _relative(w.size) * (value + _relative(w.size))
+
+
+def _divergence(w: Array, r: Array, change: Array | None = None) -> tuple[Array, Array]:
+    """D(W_x‖r) of each row and what it may be off, relative to its terms; r > 0, of which `change` is w - r.
+
+    Σ w log(w/r) - w + r has no negative term, so little is lost where w is near r. If r does not sum to 1 it is more
+    than the divergence from r divided by its sum.
+    """
+    change = w - r if change is None else change
+    ratio = change / r
+    near = jnp.abs(ratio) < 0.25
+    logs = jnp.where(near, jnp.log1p(jnp.where(near, ratio, 0.0)), jnp.log(jnp.where(w > 0, w, 1.0) / r))
+    logs = jnp.where(w > 0, w * logs, 0.0)
+    off = _relative(r.shape[-1]) * jnp.sum(jnp.abs(logs) + jnp.abs(change), axis=-1) + r.shape[-1] * FLUSHED
+    return jnp.sum(logs - change, axis=-1) / LN2, 2 * off / LN2
+
+
+def _toward(p: Array, channel: Array, share: Array) -> tuple[Array, Array]:
+    """The channel followed by one that moves its output law towards p, by `share` of the way; a bound of the noise.
+
+    Processing the output costs no rate. Where the law is nearly p already, little of the way is more than rounding.
+    """
+    output = p @ channel
+    surplus, missing = share * jnp.maximum(output - p, 0.0), share * jnp.maximum(p - output, 0.0)
+    moved = jnp.where(output > 0, surplus / jnp.where(output > 0, output, 1.0), 0.0)
+    law = missing / jnp.where(jnp.sum(missing) > 0, jnp.sum(missing), 1.0)
+    noise = jnp.where(share > 0, NOISE * _relative(len(p)), 0.0)
+    return channel * (1 - moved)[None, :] + (channel @ moved)[:, None] * law[None, :], noise
+
+
+def _nearest(p: Array, law: Array, level: Array) -> Array:
+    """The greatest share of the way from p to `law` that stays within the divergence `level`, by bisection."""
+    change = jnp.where(p > 0, law - p, 0.0)
+
+    def divergence(share: Array) -> Array:
+        value, off = _divergence(p + share * change, jnp.where(p > 0, p, 1.0), jnp.where(p > 0, share * change, 0.0))
+        return value + off
+
+    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
+        middle = jnp.sqrt(low * high)
+        inside = divergence(middle) <= level
+        return jnp.where(inside, middle, low), jnp.where(inside, high, middle)
+
+    whole = divergence(jnp.ones(()))
+    outside = whole > level
+    # Divergence is convex along the way, so this much is within the level.
+    least = level / jnp.where(outside, whole, 1.0) * (1 - 1e-12)
+    return jnp.where(outside, jax.lax.fori_loop(0, 60, halve, (least, jnp.ones(())))[0], 1.0)
+
+
+def _greatest(p: Array, potential: Array, s: Array, laws: Array) -> Array:
+    """Upper bound of log c over every law r of a binary Y, c(r) = Σ p 2^(a - s D(p_{Y|x}‖r)).
+
+    Outside the span of the letters' laws every term falls. On a cell [a, b] of it each term exp(f) is between its ends
+    and its peak, f' falls and f'' = -s (p1/r² + p0/(1-r)²) is bounded at the ends: that bounds c'', and Taylor's
+    formula about the middle bounds c. At a singular end the sum of the peaks does.
+    """
+    log_p = jnp.log2(jnp.where(p > 0, p, 1.0))
+    exponents = jnp.where(p > 0, log_p + potential + 8 * U * (jnp.abs(log_p) + jnp.abs(potential)), -jnp.inf)
+    top = jnp.max(exponents)
+    weights = jnp.exp2(exponents - top)[:, None]
+    p0, p1 = laws[:, :1], laws[:, 1:]
+    low, high = jnp.min(p1), jnp.max(p1)
+    edges = low + (high - low) * (1 - jnp.cos(jnp.pi * jnp.arange(CELLS + 1) / CELLS)) / 2
+    # The ends themselves, against rounding in the line above.
+    edges = jnp.clip(edges, low, high).at[0].set(low).at[-1].set(high)
+    a, b = edges[None, :-1], edges[None, 1:]
+
+    def term(at: Array) -> Array:
+        return weights * jnp.exp(-s * (rel_entr(p1, at) + rel_entr(p0, 1 - at)))
+
+    def slope(at: Array) -> Array:
+        left = jnp.where(p1 > 0, p1 / jnp.where(p1 > 0, at, 1.0), 0.0)
+        right = jnp.where(p0 > 0, p0 / jnp.where(p0 > 0, 1 - at, 1.0), 0.0)
+        return s * (left - right)
+
+    peak, foot = term(jnp.clip(p1, a, b)), jnp.minimum(term(a), term(b))
+    steepest, fall = jnp.maximum(slope(a) ** 2, slope(b) ** 2), s * (p1 / b**2 + p0 / (1 - a) ** 2)
+    bend = steepest - fall
+    second = jnp.sum(jnp.where(bend > 0, peak, foot) * bend, axis=0)
+    middle, half = (a + b) / 2, (b - a)[0] / 2
+    at_middle = term(middle)
+    value, first = jnp.sum(at_middle, axis=0), jnp.sum(at_middle * slope(middle), axis=0)
+    taylor = value + jnp.abs(first) * half + jnp.maximum(second, 0.0) * half**2 / 2
+    parabola = jnp.where(second < 0, value - first**2 / (2 * second), jnp.inf)
+    sizes = half * jnp.sum(at_middle * jnp.abs(slope(middle)), axis=0)
+    sizes = sizes + half**2 * jnp.sum(peak * (steepest + fall), axis=0)
+    taylor = jnp.minimum(taylor, parabola) + 2 * _relative(len(p)) * sizes
+    bounds = jnp.minimum(jnp.sum(peak, axis=0), jnp.where(jnp.isnan(taylor), jnp.inf, taylor))
+    # The terms that count have s D below 60, so that s D is off by (60 + 2s) u at most.
+    log_c = jnp.log2(jnp.max(bounds) * (1 + 4 * _relative(len(p)) * (1 + s)))
+    return jnp.maximum(top + log_c, LEAST_LOG) * (1 + 4 * U * jnp.sign(top + log_c))
+
+
+def _bounds(lower: Array, upper: Array, point: Array) -> Certificate:
+    """No rate is negative, and what is not a number bounds nothing."""
+    return Certificate(jnp.maximum(_or(lower, 0.0), 0.0), _or(upper, jnp.inf), point)
+
+
+def _law(weights: Array, usable: Array) -> Array:
+    """The weights made a law on what is usable, along the last axis; uniform if there are none."""
+    clean = jnp.where(usable & (weights > 0) & jnp.isfinite(weights), weights, 0.0)
+    largest = jnp.max(clean, axis=-1, keepdims=True)
+    scaled = jnp.where(largest > 0, clean / jnp.where(largest > 0, largest, 1.0), usable)
+    return scaled / jnp.maximum(jnp.sum(scaled, axis=-1, keepdims=True), 1.0)
+
+
+def _rows(joint: Array) -> Array:
+    """Each row divided by its sum."""
+    total = jnp.sum(joint, axis=1, keepdims=True)
+    return joint / jnp.where(total > 0, total, 1.0)
+
+
+def _best(excess: Array) -> Array:
+    """The channel to a letter without excess."""
+    return _one_hot(jnp.argmin(excess, axis=-1), excess.shape[-1])
+
+
+def _one_hot(at: Array, size: int) -> Array:
+    return jax.nn.one_hot(at, size, dtype=jnp.float64)
+
+
+def _relative(terms: int) -> float:
+    return (terms + 16) * 2 * U
+
+
+def _times(s: Array, x: Array) -> Array:
+    return jnp.where(x == 0, 0.0, jnp.where(s == 0, 0.0, s * x))
+
+
+def _finite(x: Array) -> Array:
+    return jnp.where(jnp.isfinite(x), x, 0.0)
+
+
+def _or(x: Array, instead: float) -> Array:
+    return jnp.where(jnp.isnan(x), instead, x)
