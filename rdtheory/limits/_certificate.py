@@ -16,9 +16,10 @@ from jax.scipy.special import xlogy
 from rdtheory.limits import _axes, _problem
 from rdtheory.limits._axes import Columns, Squares
 from rdtheory.limits._mirror import Folded
-from rdtheory.limits._problem import LN2, Problem, finite_or_zero, log_letters, rounding, scaled_kernel, times
+from rdtheory.limits._problem import LN2, Problem, finite_or_zero, rounding, scaled_kernel, times
 from rdtheory.limits._structured import Streamed
 
+FAR = 64.0  # bits
 SLOPE, DISTORTION, RATE = range(3)  # what a point is asked for by
 
 # slope, p / z -> c for every reproduction letter, and a bound on the error of a transform that it came from
@@ -110,7 +111,7 @@ def certify(
     if isinstance(kind, int) and kind == SLOPE:  # known when the program is made
         return at_slope(problem, view, q, slopes[0], price)
     allowed = allowance(problem, target)
-    most = log_letters(problem)  # no channel of least distortion needs more
+    most = problem.most
 
     def off(s: Array, now: Moments) -> tuple[Array, Array]:
         over = jnp.where(now.spent > allowed, (1 - allowed / now.spent) * most, -jnp.inf)
@@ -125,7 +126,14 @@ def certify(
     s, now = _matched_slope(lambda s: moments(problem.p, view.excess, q, s), off, slopes, tol)
     own, near = _at_own(problem, view, q, s, now, price)
 
-    lower = now.free_energy - near.log_max - times(s, jnp.where(s == 0, 0.0, allowed))
+    # Without an excess to spend every excess was forbidden. That proves nothing of the little that rounding may have
+    # hidden, but a price of FAR bits on the smallest excess makes no c larger by more than 2^-FAR Σ p/z.
+    hidden = 2 * _unseen(problem, target)
+    finite = jnp.where(jnp.isfinite(s) | (hidden == 0), s, FAR / _problem.smallest(problem))
+    log_max = jnp.where(
+        finite == s, near.log_max, jnp.logaddexp2(near.log_max, jnp.log2(jnp.sum(problem.p / now.z)) - FAR)
+    )
+    lower = now.free_energy - log_max - times(finite, jnp.where(s == 0, 0.0, allowed + hidden))
     mixed = jnp.where(now.spent > allowed, 1 - allowed / now.spent, 0.0)
     upper = (1 - mixed) * (own.rate - near.rounding) + mixed * most + near.rounding
     gap = jnp.minimum(jnp.maximum(upper - lower, 0) + near.rounding, upper)
@@ -151,9 +159,15 @@ def _of_kind(kind: int | Array, slope: Array, distortion: Array, rate: Array) ->
 
 
 def allowance(problem: Problem, target: Array) -> Array:
-    """Excess distortion that `target` allows, in units of the problem; infinite where the rate is zero."""
+    """Excess distortion that `target` surely allows, in units of the problem; infinite where the rate is zero."""
     excess = target / problem.unit - problem.least
-    return jnp.where(excess >= problem.span, jnp.inf, jnp.maximum(excess, 0.0))
+    return jnp.where(excess >= problem.span, jnp.inf, jnp.maximum(excess - _unseen(problem, target), 0.0))
+
+
+def _unseen(problem: Problem, target: Array) -> Array:
+    """By how much rounding may have changed that excess; where nothing costs nothing, it is the target itself."""
+    error = jnp.finfo(problem.p.dtype).eps / 2 * (len(problem.p) + 4) * (target / problem.unit + problem.least)
+    return jnp.where(problem.least == 0, 0.0, error)
 
 
 def free_energy(p: Array, z: Array) -> Array:

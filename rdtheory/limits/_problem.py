@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.scipy.special import xlog1py, xlogy
 
 from rdtheory.distortion import Grid, Samples
 from rdtheory.limits import _axes, _mirror, _structured
@@ -33,6 +34,7 @@ class Problem(NamedTuple):
     best: Array  # the letter that attains D_max
     unit: Array
     usable: Array  # reproduction letters that some source letter of positive mass may use
+    most: Array  # bits that some channel of least distortion gets by with
 
 
 def make(p: Array, d: Distortion) -> Problem:
@@ -40,7 +42,8 @@ def make(p: Array, d: Distortion) -> Problem:
         facts = _structured.facts(p, d)
         unit = _unit(facts.largest)
         usable = jnp.ones(_structured.shape(d)[1], bool)
-        return Problem(p, d, facts.floor, p @ facts.floor / unit, facts.spent / unit, facts.best, unit, usable)
+        most = _log_letters(p, usable)
+        return Problem(p, d, facts.floor, p @ facts.floor / unit, facts.spent / unit, facts.best, unit, usable, most)
     floor = jnp.where(p > 0, jnp.min(d, axis=1), 0.0)
     highest = jnp.max(d, axis=1)
     finite = jnp.all(jnp.isfinite(highest))
@@ -57,7 +60,25 @@ def make(p: Array, d: Distortion) -> Problem:
     highest, means, usable = lax.cond(finite, plain, forbidding) if d.size > LARGE else forbidding()
     unit = _unit(jnp.max(jnp.where((p > 0) & (highest >= floor), highest - floor, 0.0)))
     means = jnp.maximum(means, 0.0) / unit
-    return Problem(p, d, floor, p @ floor / unit, jnp.min(means), jnp.argmin(means), unit, usable)
+    best, most = jnp.argmin(means), _log_letters(p, usable)
+    if d.size <= LARGE:
+        most = jnp.minimum(most, _entropy_of_nearest(p, d, floor, best))
+    return Problem(p, d, floor, p @ floor / unit, jnp.min(means), best, unit, usable, most)
+
+
+def _log_letters(p: Array, usable: Array) -> Array:
+    return jnp.log2(jnp.minimum(jnp.sum(p > 0), jnp.sum(usable)).astype(p.dtype))
+
+
+def _entropy_of_nearest(p: Array, d: Array, floor: Array, best: Array) -> Array:
+    """Of the letter shown where each is shown the nearest: `best` where that is among them."""
+    nearest = jnp.where(jnp.take(d, best, axis=1) == floor, best, jnp.argmin(d, axis=1))
+    others = jnp.sum(jnp.where(nearest == best, 0.0, p))
+    law = jnp.zeros(d.shape[1]).at[nearest].add(p)
+    # Nearly all may be shown `best`, and then the digits that count are those of the others.
+    rare = jnp.where(jnp.arange(len(law)) == best, 0.0, law)
+    entropy = -jnp.sum(xlogy(rare, rare)) - xlog1py(1 - others, -others)
+    return entropy / LN2 * (1 + (len(p) + len(law)) * jnp.finfo(p.dtype).eps)
 
 
 def _unit(largest: Array) -> Array:
@@ -126,11 +147,6 @@ def excess_over(p: Array, d: Array, floor: Array) -> Array:
     return jnp.where((p > 0)[:, None], d - floor[:, None], 0.0)
 
 
-def log_letters(problem: Problem) -> Array:
-    """Bits that some channel of least distortion gets by with."""
-    return jnp.log2(jnp.minimum(jnp.sum(problem.p > 0), jnp.sum(problem.usable)).astype(problem.p.dtype))
-
-
 def least_distortion(p: Array, d: Array) -> Array:
     """Σ_x p_x min_y d(x, y)."""
     return p @ jnp.where(p > 0, jnp.min(d, axis=1), 0.0)
@@ -187,20 +203,27 @@ def rounding(problem: Problem, magnitude: Array, s: Array) -> Array:
     """
     terms = jnp.finfo(problem.p.dtype).eps * (jnp.sum(problem.p > 0) + jnp.sum(problem.usable) + 8)
     relative = jnp.minimum(terms * (problem.least + problem.span) / problem.span, 1.0)
-    chord = jnp.where((s == 0) & (problem.span > 0) & jnp.isfinite(problem.span), relative * log_letters(problem), 0.0)
+    chord = jnp.where((s == 0) & (problem.span > 0) & jnp.isfinite(problem.span), relative * problem.most, 0.0)
     return terms * (1 + 2 * magnitude + jnp.where(jnp.isfinite(s), s * problem.least, 0.0)) + chord
+
+
+def smallest(problem: Problem) -> Array:
+    """The smallest excess distortion above zero, in units of the problem; infinite if there is none."""
+    if isinstance(problem.d, Grid | Samples):
+        return _structured.facts(problem.p, problem.d).smallest / problem.unit
+    above = excess(problem)
+    return jnp.min(jnp.where(above > 0, above, jnp.inf))
 
 
 def slope_range(problem: Problem) -> tuple[Array, Array, Array]:
     """A slope to begin with, one that acts like zero and one that acts like infinity."""
     if isinstance(problem.d, Grid | Samples):
-        facts = _structured.facts(problem.p, problem.d)
-        largest, smallest, some = facts.largest / problem.unit, facts.smallest / problem.unit, facts.largest > 0
+        largest = _structured.facts(problem.p, problem.d).largest / problem.unit
     else:
         above = excess(problem)
-        positive = (above > 0) & jnp.isfinite(above)
-        largest = jnp.max(jnp.where(positive, above, 0.0))
-        smallest, some = jnp.min(jnp.where(positive, above, jnp.inf)), largest > 0
+        largest = jnp.max(jnp.where(jnp.isfinite(above), above, 0.0))
+    some = largest > 0
     scale = jnp.where(jnp.isfinite(problem.span), problem.span, largest)  # every letter may be forbidden to some other
-    middle = 1 / jnp.where(scale > 0, scale, 1.0)
-    return middle, jnp.where(some, 1e-30 / largest, 1e-30), jnp.where(some, 1e4 / smallest, 1e4)
+    # Beyond ten bits for the smallest excess hardly any is left, however little D_max is.
+    middle = jnp.minimum(1 / jnp.where(scale > 0, scale, 1.0), 10 / smallest(problem))
+    return middle, jnp.where(some, 1e-30 / largest, 1e-30), jnp.where(some, 1e4 / smallest(problem), 1e4)

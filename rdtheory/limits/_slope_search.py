@@ -79,7 +79,7 @@ def search(
     def off(s: Array, spent: Array, rate: Array) -> tuple[Array, Array]:
         """How far the slope is too small, in log s, were D ∝ 1/s; and how far from the constraint, in bits."""
         # R falls by at most s times an excess, and what is missing by no more than it takes to make up for it.
-        missing = jnp.where(spent > allowed, (1 - allowed / spent) * _problem.log_letters(problem), 0.0)
+        missing = jnp.where(spent > allowed, (1 - allowed / spent) * problem.most, 0.0)
         by_rate, missed = kind == RATE, jnp.maximum(jnp.abs(times(s, spent - allowed)), missing)
         log_off = jnp.where(by_rate, 2 * LN2 * (target - rate), jnp.log(jnp.maximum(spent, 1e-300) / allowed))
         return log_off, jnp.where(by_rate, jnp.abs(target - rate), missed)

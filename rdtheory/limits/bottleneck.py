@@ -104,7 +104,8 @@ def _rate_at(joint: Array, relevance: Array, tol: Array, max_steps: Array) -> Bo
     p = jnp.sum(joint, axis=1)
     used, counts = p > 0, p > NEGLIGIBLE
     laws = jnp.where(used[:, None], joint / jnp.where(used, p, 1.0)[:, None], jnp.sum(joint, axis=0)[None, :])
-    information = jnp.sum(rel_entr(joint, p[:, None] * jnp.sum(joint, axis=0)[None, :])) / LN2
+    # Not of the joint pmf and the product: that may be flushed to zero where the joint is not.
+    information = p @ jnp.sum(rel_entr(laws, jnp.sum(joint, axis=0)[None, :]), axis=1) / LN2
     allowed = jnp.maximum(information - relevance, 0.0)
     log_p = jnp.log(jnp.where(used, p, 1.0))
     candidates = _first_candidates(laws)

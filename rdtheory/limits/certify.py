@@ -197,7 +197,7 @@ def divergence(
 
     A law within P of p spends of t at most :math:`\mu P + \mu\log\sum p_x 2^{t_x/\mu}` (Donsker & Varadhan).
     """
-    n, alive, error = len(p), p > 0, _relative(len(p))
+    n, alive = len(p), p > 0
     budget = _budget(p, d, target)
     budget = budget._replace(excess=jnp.where(alive[None, :], budget.excess, jnp.inf))  # r is zero where p is
     # No law on the letters alive is further from p than that of the rarest.
@@ -205,13 +205,7 @@ def divergence(
     t = jnp.where(alive, _finite(price), 0.0)
     t = jnp.where(alive, t - jnp.min(jnp.where(alive, t, jnp.inf)), 0.0)
     mu = jnp.where((multiplier > 0) & jnp.isfinite(multiplier), multiplier, 1.0)
-    mean = p @ t
-    x = jnp.where(alive, t - mean, 0.0) / mu * LN2
-    near = jnp.clip(x, -1.0, 1.0)
-    small, large = jnp.log1p(p @ (jnp.expm1(near) - near)), jnp.log(p @ jnp.exp(x - jnp.max(x))) + jnp.max(x)
-    is_small = jnp.max(jnp.abs(x)) <= 1
-    off = error * (mean + mu * most + p @ jnp.abs(t - mean) + jnp.where(is_small, 0.0, mu * (1 + jnp.max(jnp.abs(x)))))
-    paid = mean + mu * (most + jnp.where(is_small, small, large) / LN2) + 8 * off
+    paid = _most_paid(p, t, mu, most)
     costs, spent = _priced(budget, slope)
     lower = _dual(p, potential, costs + t[None, :]) - spent - paid
 
@@ -263,7 +257,7 @@ def bottleneck(joint: Array, relevance: Array, channel: Array, potential: Array,
     law = p @ channel
     kept, kept_off = _information(law, _rows((p[:, None] * channel).T @ laws), of_y)
     off, relevance = off + kept_off, jnp.minimum(relevance, information)
-    entropy = p @ -jnp.log2(jnp.where(p > 0, p, 1.0))
+    entropy = p @ -jnp.log2(jnp.where(p > 0, p, 1.0)) + 2 * _relative(n)
     all_ = information - relevance <= 2 * off
     short = jnp.where(all_, relevance - off, relevance + off) - kept
     share = jnp.where(short > 0, jnp.clip(short / jnp.maximum(information - off - kept, FLOOR), 0.0, 1.0), 0.0)
@@ -278,9 +272,12 @@ def bottleneck(joint: Array, relevance: Array, channel: Array, potential: Array,
 
 
 class _Budget(NamedTuple):
+    """In units of a power of two near the largest excess, so that nothing that matters is flushed."""
+
     excess: Array  # d - min d, of source letters with mass
     least: Array  # A, what D allows of it, is in [least, most]
     most: Array
+    unit: Array
 
 
 def _budget(p: Array, d: Array, target: Array) -> _Budget:
@@ -290,8 +287,11 @@ def _budget(p: Array, d: Array, target: Array) -> _Budget:
     excess = jnp.where((p > 0)[:, None], excess, 0.0)
     least = p @ floor
     off = jnp.where(least == 0, 0.0, _relative(len(p)) * least + 2 * U * jnp.abs(target))
-    allowed = target - least
-    return _Budget(excess, jnp.maximum(allowed - off, 0.0), jnp.maximum(allowed, 0.0) + off)
+    largest = jnp.max(jnp.where(jnp.isfinite(excess), excess, 0.0))
+    unit = jnp.where(largest > 0, jnp.ldexp(1.0, jnp.frexp(largest)[1] - 1), 1.0)
+    allowed, most = target - least, jnp.maximum(target - least, 0.0) + off
+    most = jnp.where(most > 0, jnp.maximum(most / unit, FLOOR), 0.0)
+    return _Budget(excess / unit, jnp.maximum(allowed - off, 0.0) / unit, most, unit)
 
 
 def _priced(budget: _Budget, slope: Array) -> tuple[Array, Array]:
@@ -301,7 +301,7 @@ def _priced(budget: _Budget, slope: Array) -> tuple[Array, Array]:
     """
     excess, none = budget.excess, budget.most == 0
     smallest = jnp.min(jnp.where(excess > 0, excess, jnp.inf))
-    s = jnp.where(slope > 0, jnp.minimum(slope, FAR / smallest), 0.0)
+    s = jnp.where(slope > 0, jnp.minimum(slope * budget.unit, FAR / smallest), 0.0)
     costs = jnp.where(excess < jnp.inf, _times(s, excess), jnp.inf)
     return jnp.where(none & (excess > 0), jnp.inf, costs), jnp.where(none, 0.0, _times(s, budget.most)) * (1 + 8 * U)
 
@@ -383,6 +383,16 @@ def _toward(p: Array, channel: Array, share: Array) -> tuple[Array, Array]:
     return channel * (1 - moved)[None, :] + (channel @ moved)[:, None] * law[None, :], noise
 
 
+def _most_paid(p: Array, t: Array, mu: Array, level: Array) -> Array:
+    """Upper bound of μ P + μ log Σ p 2^(t/μ), to the digits of t where μ is large."""
+    mean = p @ t
+    x = jnp.where(p > 0, t - mean, 0.0) / mu * LN2
+    far, near = jnp.max(jnp.abs(x)), jnp.clip(x, -1.0, 1.0)
+    small, large = jnp.log1p(p @ (jnp.expm1(near) - near)), jnp.log(p @ jnp.exp(x - jnp.max(x))) + jnp.max(x)
+    size = p @ jnp.abs(t) + p @ jnp.abs(t - mean) + mu * (level + jnp.where(far <= 1, 0.0, 1 + far))
+    return mean + mu * (level + jnp.where(far <= 1, small, large) / LN2) + 8 * _relative(len(p)) * size
+
+
 def _nearest(p: Array, law: Array, level: Array) -> Array:
     """The greatest share of the way from p to `law` that stays within the divergence `level`, by bisection."""
     change = jnp.where(p > 0, law - p, 0.0)
@@ -391,7 +401,7 @@ def _nearest(p: Array, law: Array, level: Array) -> Array:
         value, off = _divergence(p + share * change, jnp.where(p > 0, p, 1.0), jnp.where(p > 0, share * change, 0.0))
         return value + off
 
-    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = ends
         middle = jnp.sqrt(low * high)
         inside = divergence(middle) <= level
@@ -416,25 +426,30 @@ def _greatest(p: Array, potential: Array, s: Array, laws: Array) -> Array:
     top = jnp.max(exponents)
     weights = jnp.exp2(exponents - top)[:, None]
     p0, p1 = laws[:, :1], laws[:, 1:]
-    low, high = jnp.min(p1), jnp.max(p1)
-    edges = low + (high - low) * (1 - jnp.cos(jnp.pi * jnp.arange(CELLS + 1) / CELLS)) / 2
-    # The ends themselves, against rounding in the line above.
-    edges = jnp.clip(edges, low, high).at[0].set(low).at[-1].set(high)
-    a, b = edges[None, :-1], edges[None, 1:]
+    # Both of its probabilities are kept of each law on an edge, for 1 - r has none of the digits of a small r.
+    share = (1 - jnp.cos(jnp.pi * jnp.arange(CELLS + 1) / CELLS)) / 2
 
-    def term(at: Array) -> Array:
-        return weights * jnp.exp(-s * (rel_entr(p1, at) + rel_entr(p0, 1 - at)))
+    def between(low: Array, high: Array, share: Array) -> Array:
+        return jnp.clip(low + (high - low) * share, low, high).at[0].set(low).at[-1].set(high)[None, :]
 
-    def slope(at: Array) -> Array:
-        left = jnp.where(p1 > 0, p1 / jnp.where(p1 > 0, at, 1.0), 0.0)
-        right = jnp.where(p0 > 0, p0 / jnp.where(p0 > 0, 1 - at, 1.0), 0.0)
+    up, down = between(jnp.min(p1), jnp.max(p1), share), between(jnp.min(p0), jnp.max(p0), share)[:, ::-1]
+    a, b = (down[:, :-1], up[:, :-1]), (down[:, 1:], up[:, 1:])
+
+    def term(at: tuple[Array, Array]) -> Array:
+        return weights * jnp.exp(-s * (rel_entr(p1, at[1]) + rel_entr(p0, at[0])))
+
+    def slope(at: tuple[Array, Array]) -> Array:
+        left = jnp.where(p1 > 0, p1 / jnp.where(p1 > 0, at[1], 1.0), 0.0)
+        right = jnp.where(p0 > 0, p0 / jnp.where(p0 > 0, at[0], 1.0), 0.0)
         return s * (left - right)
 
-    peak, foot = term(jnp.clip(p1, a, b)), jnp.minimum(term(a), term(b))
-    steepest, fall = jnp.maximum(slope(a) ** 2, slope(b) ** 2), s * (p1 / b**2 + p0 / (1 - a) ** 2)
+    peak = term((jnp.clip(p0, b[0], a[0]), jnp.clip(p1, a[1], b[1])))
+    foot = jnp.minimum(term(a), term(b))
+    steepest, fall = jnp.maximum(slope(a) ** 2, slope(b) ** 2), s * (p1 / b[1] ** 2 + p0 / a[0] ** 2)
     bend = steepest - fall
     second = jnp.sum(jnp.where(bend > 0, peak, foot) * bend, axis=0)
-    middle, half = (a + b) / 2, (b - a)[0] / 2
+    middle = ((a[0] + b[0]) / 2, (a[1] + b[1]) / 2)
+    half = jnp.maximum(a[0] - b[0], b[1] - a[1])[0] / 2
     at_middle = term(middle)
     value, first = jnp.sum(at_middle, axis=0), jnp.sum(at_middle * slope(middle), axis=0)
     taylor = value + jnp.abs(first) * half + jnp.maximum(second, 0.0) * half**2 / 2
