@@ -212,7 +212,7 @@ def check_capacity(seed, count=300):
     assert (np.asarray(found.lower) <= attained + JUDGE).all(), (
         f"{np.max(np.asarray(found.lower) - attained)} above what is attained"
     )
-    r = np.where((w > 0).any(axis=1), r, 0.0)
+    r = np.where((w > 0).any(axis=1) & ~(r < 2.0**-1022), r, 0.0)
     usable = sound(r, s) & (r >= 0).all(axis=1) & (r.sum(axis=1) > 0) & (s < 1e200)
     rows, output = law(w), np.maximum(law(np.where(usable[:, None], r, 1.0)), certify.FLOOR)[:, None, :]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -309,6 +309,7 @@ def check_divergence(seed, count=300):
     over = np.sqrt(np.maximum(apart / math.log(2), 0)) - np.sqrt(P)
     over = over * np.sqrt(np.where(alive, own, 1).min(axis=1))
     assert (over <= 4e-16).all(), f"{over.max()} above the root of {P[over.argmax()]}"
+    now = now._replace(excess=np.where(alive[:, None, :], now.excess, np.inf))
     price, paid = priced(np.where(sound(s, s), s, 0), now)
     t, mu = t.astype(extended), np.where(sound(mu, mu) & (mu > 0), mu, 1).astype(extended)
     top = np.where(alive, t, -np.inf).max(axis=1)
