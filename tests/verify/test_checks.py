@@ -26,6 +26,7 @@ from rdtheory import (
     verify,
 )
 from rdtheory.limits import algorithms, channel, discrete, gaussian
+from rdtheory.verify import codes
 
 
 def scaled(field, factor):
@@ -206,6 +207,7 @@ def each_once(monkeypatch):
         for name in getattr(module, "__all__", ()) if module is not verify else ():
             if inspect.isfunction(getattr(module, name)):
                 monkeypatch.setattr(module, name, remembered(getattr(module, name)))
+    monkeypatch.setattr(codes, "regressed", remembered(codes.regressed))  # seconds
 
 
 @pytest.mark.usefixtures("each_once")
