@@ -37,6 +37,8 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if not config.getoption("--long"):
         jax.config.update("jax_disable_most_optimizations", True)
+        if not config.getoption("nbmake", False):
+            os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # in the commands that tests run, too
     # This process has read its settings: what is set here is for those that will run the tests.
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = tempfile.mkdtemp(prefix="rdtheory-tests-")

@@ -34,7 +34,7 @@ def assert_transforms_agree(function, *batches, rtol=1e-12, atol=1e-13):
     items = list(zip(*batches, strict=True))
     loop = stack([function(*item) for item in items])
     assert_close(jax.jit(function)(*items[0]), jax.tree.map(lambda leaf: leaf[0], loop), rtol=rtol, atol=atol)
-    batches = [jnp.asarray(batch) for batch in batches]
+    batches = jax.device_put(list(batches))
     assert_close(jax.vmap(function)(*batches), loop, rtol=rtol, atol=atol)
     assert_close(compiled_batch(function)(*batches), loop, rtol=rtol, atol=atol)
 

@@ -138,7 +138,8 @@ def search(
         return jax.tree.map(lambda a, b: jnp.where(again, a, b), once_more, following)
 
     def go_on(state: Search) -> Array:
-        inside = (state.hit.s > 0) & (state.hit.s < jnp.inf)
+        # A point that is no number has no neighbors: an invalid item must not hold up its batch.
+        inside = (state.hit.s > 0) & (state.hit.s < jnp.inf) & ~jnp.isnan(state.hit.spent)
         unprobed = inside & jnp.isnan(state.probed[1]) & ~state.smooth if probe else False
         # What was found at a given slope is well inside a straight piece, if there is one.
         gentle = state.probed[0] - state.hit.spent <= STEEP * NUDGE * state.probed[0]

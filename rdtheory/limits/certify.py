@@ -378,7 +378,7 @@ def _toward(p: Array, channel: Array, share: Array) -> tuple[Array, Array]:
     output = p @ channel
     surplus, missing = share * jnp.maximum(output - p, 0.0), share * jnp.maximum(p - output, 0.0)
     moved = jnp.where(output > 0, surplus / jnp.where(output > 0, output, 1.0), 0.0)
-    # What is missing may all be lost in rounding, of a likely letter for example; the rows must sum to one all the same.
+    # All that is missing may be lost in rounding, of a likely letter for one; rows must sum to one all the same.
     law = jnp.where(jnp.sum(missing) > 0, missing / jnp.where(jnp.sum(missing) > 0, jnp.sum(missing), 1.0), p)
     noise = jnp.where(share > 0, NOISE * _relative(len(p)), 0.0)
     return channel * (1 - moved)[None, :] + (channel @ moved)[:, None] * law[None, :], noise

@@ -5,6 +5,8 @@ letters where that is small, column generation with the interior point inside wh
 the gap is met. Which one it was is in the result.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -286,7 +288,13 @@ def _(primals, tangents):
     value, (p, d, _), q, s, weight, in_target = primals
     if isinstance(d, Grid | Samples):
         raise TypeError("no derivative is defined where the distortion matrix is never stored (grid, samples)")
-    _, (p_dot, d_dot, target_dot), *_ = tangents
+    _, changes, *_ = tangents
+    return value, _along(*_influence(p, d, q, s, weight), in_target, *changes)
+
+
+@functools.partial(_compile.jit, brief=True)
+def _influence(p: Array, d: Array, q: Array, s: Array, weight: Array) -> tuple[Array, Array]:
+    """The derivatives in the source and in the distortion matrix."""
     floor = jnp.min(d, axis=1)
     # A letter that nothing may reproduce has no mass; its own derivative is infinite, and counts as zero.
     floor = jnp.where(jnp.isfinite(floor), floor, 0.0)
@@ -295,6 +303,10 @@ def _(primals, tangents):
     z = jnp.sum(joint, axis=1)
     channel = joint / z[:, None]
     above = jnp.where(s > 0, -jnp.log2(z) / s, jnp.sum(_problem.finite_or_zero(channel * excess), axis=1))
-    in_source = _problem.times(weight, floor + above)
-    in_distortion = _problem.times(weight, p[:, None] * channel)
-    return value, in_source @ p_dot + jnp.sum(in_distortion * d_dot) + in_target * target_dot
+    return _problem.times(weight, floor + above), _problem.times(weight, p[:, None] * channel)
+
+
+@jax.jit
+def _along(in_source: Array, in_distortion: Array, in_target: Array, p: Array, d: Array, target: Array) -> Array:
+    """What changes of the three arguments come to: linear in them, which is transposed for gradients."""
+    return in_source @ p + jnp.sum(in_distortion * d) + in_target * target

@@ -1,5 +1,6 @@
 """How many bits a quantized layer takes, every piece of side information among them."""
 
+import functools
 import math
 
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ from jax.scipy.special import gammaln
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile
 from rdtheory.results import CodedSize
 
 __all__ = ["ENTRY_BITS", "adaptive_bits", "coded_size", "size_of", "size_of_counts", "total_size"]
@@ -75,6 +76,7 @@ def coded_size(
     return _checks.poison(size_of(found, levels=levels, codebook_bits=codebook, scale_bits=scales), ok)
 
 
+@functools.partial(_compile.jit, static_argnames="levels", brief=True)
 def size_of(
     labels: Array, *, levels: int | None = None, codebook_bits: ArrayLike = 0.0, scale_bits: ArrayLike = 0.0
 ) -> CodedSize:

@@ -1,7 +1,7 @@
 """Checks of codes that are real: none is below the limit, and how far above it each one is."""
 
+import functools
 import math
-from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -87,12 +87,6 @@ def block_codes(key: Array, quick: bool) -> list[Row]:
     blocks = generator(key).normal(size=(100 if quick else 200, 120))
     rows = []
 
-    def each(code: Callable[[Array, Array], Array], blocks: np.ndarray) -> np.ndarray:
-        # A code of its own for each block, so that errors are independent.
-        keys = jax.random.split(book, len(blocks))
-        run = _compile.jit(jax.vmap(code), lengthy=True)
-        return np.asarray(run(keys, blocks))
-
     def above(name: str, errors: np.ndarray, bits: int, n: int) -> None:
         mean, bar = estimate(errors)
         rate = bits / n
@@ -104,17 +98,18 @@ def block_codes(key: Array, quick: bool) -> list[Row]:
     for M in (64,) if quick else (64, 256):
         L = n // round(math.log2(M))
         c = sparse_regression.coefficients(L, M, n, 1.0, matched=True)
-
-        def through(key: Array, w: Array, c: Array = c, M: int = M) -> Array:
-            return sparse_regression.decode(key, sparse_regression.encode(key, w, c, M), c, len(w))
-
-        errors = np.mean((blocks - each(through, blocks)) ** 2, axis=1)
+        errors = np.mean((blocks - np.asarray(regressed(book, blocks, c, M))) ** 2, axis=1)
         above(f"sparse regression, {M} columns to a section", errors, sparse_regression.bits(L, M), n)
     n, D, probability = 6, 0.25, 0.1
     ones = np.ones(n)
     laws = jax.device_put(((1 - D) * ones, ones / n))
-    nearest = each(lambda key, w: random_codebook.encode(key, w, *laws, 2**n).distortion, blocks[:, :n])
-    above("random codebook", nearest, n, n)
+
+    @functools.partial(_compile.jit, lengthy=True)
+    def nearest(book: Array, blocks: Array) -> Array:
+        keys = jax.random.split(book, len(blocks))
+        return jax.vmap(lambda key, w: random_codebook.encode(key, w, *laws, 2**n).distortion)(keys, blocks)
+
+    above("random codebook", np.asarray(nearest(book, blocks[:, :n])), n, n)
     trials = 200 if quick else 500
     needed = random_codebook.rate_for_excess(excess, ones, *laws, D, probability, trials=trials, limit=2**16)
     bounds = finite_blocklength.gaussian(n, D, probability)
@@ -154,6 +149,22 @@ def channel_codes(key: Array, quick: bool) -> list[Row]:
         at_most("I <= length of channel simulation", sampled, information, length, length_bar),
         agree("D of channel simulation", sampled, D, lost, lost_bar),
     ]  # fmt: skip
+
+
+@functools.partial(_compile.jit, lengthy=True, static_argnums=3)
+def regressed(book: Array, blocks: Array, c: Array, M: int) -> Array:
+    """Blocks through sparse regression codes: one of its own for each, so that errors are independent.
+
+    Examples
+    --------
+    >>> regressed(jax.random.key(0), jnp.ones((2, 12)), sparse_regression.coefficients(3, 16, 12, 1.0), 16).shape
+    (2, 12)
+    """
+
+    def through(key: Array, w: Array) -> Array:
+        return sparse_regression.decode(key, sparse_regression.encode(key, w, c, M), c, len(w))
+
+    return jax.vmap(through)(jax.random.split(book, len(blocks)), blocks)
 
 
 def _trellis_leaf(

@@ -206,7 +206,7 @@ def test_jit_and_vmap_change_nothing_and_an_invalid_item_is_nan():
     together = jax.jit(jax.vmap(there_and_back))
     assert_close(together(keys, w, v, a), wanted, rtol=1e-11)
     w[1], v[2], a[3] = np.nan, -1.0, -1.0
-    spoiled = together(keys, w, v, a)
+    spoiled = jax.device_get(together(keys, w, v, a))
     assert np.isnan(np.asarray(spoiled[0].distortion)[1:4]).all()
     others = np.array([0, 4])
     assert_close(*(jax.tree.map(lambda leaf: leaf[others], x) for x in (spoiled, wanted)), rtol=1e-11)
