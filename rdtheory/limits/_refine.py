@@ -133,6 +133,7 @@ def solve(law: Law, rho: Measure, D: float, tol: float, max_steps: int) -> Found
         table = _cells.whole(rho, kernel, grid)
         dual, c, gain = _difference.best_dual(cells, kernel, table, spent.z, D, (1, box), width)
         rounding = _difference.rounding(cells, above.rate, slope, D, width) + max(dual.rounding, above.rounding)
+        rounding += _difference.noise(law.jitter, cells, spent.z)
         quadrature = above.error + 2 * cells.error / LN2
         found = Found(
             max(dual.value - cells.error / LN2 - rounding, 0.0),
