@@ -25,9 +25,11 @@ ON_HOST = (np.ndarray, np.generic, float, int)
 def require_x64(function: str) -> None:
     """Raise unless JAX computes in float64, without which a certificate of 1e-9 bit means nothing."""
     if jnp.result_type(float) != jnp.float64:
+        local = "jax.enable_x64" if hasattr(jax, "enable_x64") else "jax.experimental.enable_x64"
         raise RuntimeError(
             f"{function} certifies its result and needs float64, but JAX is running in float32. "
-            'Before any other JAX call, run: jax.config.update("jax_enable_x64", True)'
+            'Before any other JAX call, run: jax.config.update("jax_enable_x64", True); '
+            f"or, for some calls only: with {local}(True):"
         )
 
 
@@ -197,7 +199,7 @@ def covariance(name: str, value: ArrayLike, size: int | None = None) -> tuple[Ar
     symmetric = (v + v.T) / 2
     # NaN would make LAPACK raise or stall, and is flagged already.
     known, tolerance = xp.where(xp.isfinite(symmetric), symmetric, 0.0), 100 * x.shape[0] * epsilon * scale
-    if xp is np and _has_root(known, tolerance):
+    if xp is np and _has_root(known, float(tolerance)):
         return _on_device(symmetric), ok
     smallest = xp.linalg.eigvalsh(known)[0]
     ok &= holds(

@@ -100,7 +100,7 @@ def test_reachable_does_not_look_at_rows_without_mass():
 
 
 def test_poison_spoils_floats_with_nan_and_flags_with_false():
-    result = WaterFilling(jnp.array(1.0), jnp.array(True), jnp.array([1.0, 2.0]))
+    result = WaterFilling(jnp.array(1.0), jnp.array(True), jnp.array([1.0, 2.0]), jnp.array(0.0))
     clean = jax.jit(_checks.poison)(result, jnp.array(True))
     np.testing.assert_array_equal(clean.distortions, result.distortions)
     spoiled = jax.jit(_checks.poison)(result, jnp.array(False))

@@ -106,6 +106,23 @@ for call in [
     assert run(code, JAX_ENABLE_X64="0").split() == ["True"] * 5
 
 
+def test_float64_for_some_calls_as_the_error_says():
+    code = """
+import jax, jax.experimental, jax.numpy as jnp, numpy as np, rdtheory as rd
+p, d, one = np.array([0.5, 0.5]), 1 - np.eye(2), np.eye(2)
+try:
+    rd.rate_at(p, d, 0.1)
+except RuntimeError as error:
+    remedy = str(error).split("for some calls only: ")[1]
+exec(remedy + " found = rd.rate_at(p, d, 0.1).rate, rd.continuous.rate_at(rd.sources.gaussian(1.0), 0.25).upper")
+exec(remedy + " found += (rd.linear.rate(one, one, 0.5).rate, rd.capacity(one).rate)")
+print(*found, *(rate.dtype for rate in found), jnp.zeros(()).dtype)
+"""
+    found = run(code, JAX_ENABLE_X64="0").split()
+    assert [float(rate) for rate in found[:4]] == pytest.approx([0.531004406411, 1.0, 2.0, 1.0], abs=1e-6)
+    assert found[4:] == ["float64"] * 4 + ["float32"]
+
+
 def test_closed_forms_and_models_work_in_float32_too():
     code = """
 import jax.numpy as jnp, rdtheory as rd

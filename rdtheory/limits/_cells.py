@@ -21,6 +21,8 @@ LN2 = math.log(2)
 EPS = np.finfo(float).eps
 FALLEN = 40.0  # nats: where K < e^-40 it is dropped
 ABANDONED = 1e-11  # mass, and nats of distortion, given up far out
+GIVEN_UP = 1e-7  # the same, beyond which cells are rather made coarser
+COARSEST = 0.4  # widths of the kernel
 OFFSETS = {order: np.polynomial.legendre.leggauss(order) for order in (2, 3, 4)}
 
 Measure = Callable[[np.ndarray], np.ndarray]  # ρ
@@ -83,8 +85,11 @@ def width_of(rho: Measure, slope: float, most: float) -> float:
     return min(max(a - b, a / 64) for a, b in zip(far, near, strict=True))
 
 
-def core(law: Law, rho: Measure, slope: float, longest: float) -> tuple[float, float]:
-    """The interval outside of which neither mass nor distortion is worth a cell; shorter if that is too long."""
+def core(law: Law, rho: Measure, slope: float, longest: float) -> tuple[float, float, float]:
+    """The interval outside of which neither mass nor distortion is worth a cell; shorter if that is too long.
+
+    Also what was given up at either end, mass and nats; infinite if that was more than there is.
+    """
     panels = law.panels
     assert panels is not None
     center = float(np.median(law.source.breaks))
@@ -103,17 +108,23 @@ def core(law: Law, rho: Measure, slope: float, longest: float) -> tuple[float, f
         if high - low <= longest or given_up > least:
             break
     if high - low > longest:  # not even without most of the mass: what is about the center
-        low, high = max(low, center - longest / 2), min(high, center + longest / 2)
-    return low, high
+        return max(low, center - longest / 2), min(high, center + longest / 2), math.inf
+    return low, high, given_up
 
 
 def grid_of(law: Law, rho: Measure, slope: float, fraction: float, most_cells: int) -> Grid:
-    """Cells of a fraction of the kernel's width; jumps of the density and the ends of a flat bottom on edges."""
+    """Cells of a fraction of the kernel's width; jumps of the density and the ends of a flat bottom on edges.
+
+    A wide source gets coarser ones, up to `COARSEST`, rather than lose its ends.
+    """
     assert law.panels is not None
     source = law.source
     most = float(law.panels.right[-1] - law.panels.left[0])
     step = fraction * min(width_of(rho, slope, most), source.scale)
-    low, high = core(law, rho, slope, most_cells * step)
+    low, high, lost = core(law, rho, slope, most_cells * step)
+    while lost > GIVEN_UP and 2 * fraction <= COARSEST:
+        step, fraction = 2 * step, 2 * fraction
+        low, high, lost = core(law, rho, slope, most_cells * step)
     flat = [end for end in reach(rho, 1.0, 0.0, high - low) if 1e-6 * step < end < high - low]
     at_low, at_high = low == source.support[0], high == source.support[1]
     whole_source = [high - low] if at_low and at_high else []

@@ -188,6 +188,14 @@ def best_dual(
     return best, c, float(cells.mass[live] @ np.log2(raw[live])) + cells.entropy
 
 
+def noise(jitter, cells: Cells, z: np.ndarray) -> float:
+    """Bits by which either bound moves if the logarithm of the density is off by `jitter`, as in `_line`."""
+    off = jitter((cells.grid.edges[1:] + cells.grid.edges[:-1]) / 2)
+    if not off.any():
+        return 0.0
+    return float(np.sum(cells.mass * off * (2 + 3 * np.abs(np.log(z)).max(axis=0)))) / LN2
+
+
 def rounding(cells: Cells, rate: float, slope: float, distortion: float, width: int) -> float:
     """Bits: sums of numbers of the bounds' size, beside what was counted term by term; K's width is in cells."""
     # A place is stored to EPS |x|, over which log K changes by at most FALLEN widths' worth.

@@ -251,6 +251,23 @@ def quadrature_error(density, nodes: Nodes, y, q, slope: float, v: np.ndarray) -
     )
 
 
+def noise(jitter, nodes: Nodes, y: np.ndarray, q: np.ndarray, slope: float) -> float:
+    """Bits by which either bound moves if the logarithm of the density is off by `jitter`.
+
+    Below, λ takes up the error and leaves c as it is, so ∫ f log λ moves by that of log f and of f. Above, the free
+    energy, the distortion and the output law move, and s ρ is at most -log z on average.
+    """
+    off = jitter(nodes.x)
+    if not off.any():
+        return 0.0
+    b = _short_range.blocks(nodes.x, y, REACH * width_of(slope))
+    z = np.maximum(_short_range.times(kernel(b, width_of(slope)), b, q), SMALLEST)
+    bits = float(np.sum(nodes.p * off * (2 + 3 * np.abs(np.log(z))))) / LN2
+    if nodes.tail is not None:
+        bits += float(np.sum(nodes.tail.p * jitter(nodes.tail.x) * (2 + 3 * np.abs(nodes.tail.log_f)))) / LN2
+    return bits
+
+
 def rounding(nodes: Nodes, slope: float, distortion: float, rate: float) -> float:
     """Bound on the rounding error of either bound, in bits.
 

@@ -15,7 +15,8 @@ REACH = 9.0  # kernel widths: beyond them K < e^-40
 PANEL = 1.25  # kernel widths
 HEAVY = 2_000  # kernel widths; more are not resolved, and the ends are dealt with by `Tail`
 MOST = 200_000
-JUNCTION = 1e-9  # f w at the ends of the core, about the rate lost there
+JUNCTIONS = (1e-9, 1e-8, 1e-7)  # f w at the ends of the core, about the rate lost there
+LONG = 5_000  # kernel widths; of a core beyond them the next junction is taken, or a round takes half a minute
 ABANDONED = 1e-14  # mass, and θ times distortion, given up far out
 
 
@@ -95,10 +96,14 @@ def _heavy(log_density, panels, width: float) -> Nodes:
 
     x, _ = rule(panels.left, panels.right)
     x = x.ravel()
-    high = np.nonzero(log_density(x) + math.log(width) > math.log(JUNCTION))[0]
-    low_end, high_end = (int(high[0]), int(high[-1])) if len(high) else (len(x) // 2, len(x) // 2)
-    a = float(x[low_end - 1]) if low_end > 0 else first
-    b = float(x[high_end + 1]) if high_end + 1 < len(x) else last
+    a, b = first, last
+    for junction in JUNCTIONS:
+        high = np.nonzero(log_density(x) + math.log(width) > math.log(junction))[0]
+        low_end, high_end = (int(high[0]), int(high[-1])) if len(high) else (len(x) // 2, len(x) // 2)
+        a = float(x[low_end - 1]) if low_end > 0 else first
+        b = float(x[high_end + 1]) if high_end + 1 < len(x) else last
+        if (b - a) / width <= LONG:
+            break
     if (b - a) / width > MOST:
         raise ValueError(
             f"the source spreads over {(b - a) / width:.1e} widths of the kernel at this distortion, and {MOST} are "

@@ -31,8 +31,15 @@ def rule(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return left[:, None] + half[:, None] * (1 + NODES), half[:, None] * WEIGHTS
 
 
-def resolve(log_density: Callable[[np.ndarray], np.ndarray], edges: np.ndarray) -> Panels:
-    """Panels between the edges, halved where the density asks for it."""
+def resolve(
+    log_density: Callable[[np.ndarray], np.ndarray],
+    edges: np.ndarray,
+    jitter: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> Panels:
+    """Panels between the edges, halved where the density asks for it.
+
+    `jitter` says by how many nats its logarithm is off at random: what changes by less is no reason to halve.
+    """
     left, right = edges[:-1], edges[1:]
     x, w = rule(left, right)
     values = log_density(x)
@@ -57,6 +64,9 @@ def resolve(log_density: Callable[[np.ndarray], np.ndarray], edges: np.ndarray) 
         total = sum(float(d[:, 2].sum()) for d in done) + float(np.abs(finer[:, 0]).sum())
         splittable = (middle > left) & (middle < right)
         rough = (change > 1e-16 * total) & splittable & (depth < FINEST)
+        if jitter is not None and rough.any():
+            off = (w * np.exp(values - shift) * jitter(x)).sum(1).reshape(-1, 2).sum(1)
+            rough &= change > off
         if len(done) and sum(map(len, done)) + 2 * rough.sum() > MOST:
             rough[:] = False
         keep = ~rough

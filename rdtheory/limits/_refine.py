@@ -16,6 +16,7 @@ BOX = 16  # cells of the first grid: a third of a width
 MOST_COARSE, MOST_FIRST, MOST = 2**14, 2**16, 2**18  # cells on those grids, and on any
 AT_ONCE = 40  # boxes cut in a round
 GAIN = 0.03  # of the greatest that is missing: less is left for the next round
+HOPELESS = 0.01  # mass beyond all cells: no round brings it back
 PATIENCE = 4  # rounds without a gap smaller by a tenth
 SAMPLES = np.concatenate([-np.geomspace(1e3, 1e-9, 400), [0.0], np.geomspace(1e-9, 1e3, 400)])
 
@@ -133,6 +134,7 @@ def solve(law: Law, rho: Measure, D: float, tol: float, max_steps: int) -> Found
         table = _cells.whole(rho, kernel, grid)
         dual, c, gain = _difference.best_dual(cells, kernel, table, spent.z, D, (1, box), width)
         rounding = _difference.rounding(cells, above.rate, slope, D, width) + max(dual.rounding, above.rounding)
+        rounding += _difference.noise(law.jitter, cells, spent.z)
         quadrature = above.error + 2 * cells.error / LN2
         found = Found(
             max(dual.value - cells.error / LN2 - rounding, 0.0),
@@ -142,7 +144,7 @@ def solve(law: Law, rho: Measure, D: float, tol: float, max_steps: int) -> Found
         gap = found.upper - found.lower
         stale = 0 if best is None or gap < 0.9 * (best.upper - best.lower) else stale + 1
         best = found if best is None or gap < best.upper - best.lower or math.isnan(best.upper - best.lower) else best
-        if gap <= 0.9 * tol:
+        if gap <= 0.9 * tol or cells.outside > HOPELESS:
             break
         seen = max(float(spent.c.max()), 1.0)
         coarse = max(spent.free - gain, 0.0) + dual.loose + quadrature + max(math.log2(float(c.max()) / seen), 0.0)
@@ -180,10 +182,16 @@ def _missing(cells: Cells, c: np.ndarray, width: int, tol: float) -> np.ndarray:
 
 
 def _slope(law: Law, rho: Measure, D: float) -> float:
-    """A slope at which the optimum has about the distortion D, on coarse cells."""
+    """A slope at which the optimum has about the distortion D, on coarse cells.
+
+    Where even these are too many the source is wide beside the kernel: then the optimal channel adds about a noise of a
+    density in proportion to K.
+    """
 
     def distortion(slope: float) -> float:
         cells = _cells.cells_of(law, _cells.grid_of(law, rho, slope, COARSE, MOST_COARSE))
+        if cells.outside > HOPELESS:
+            return _noise(rho, slope)
         edges = cells.grid.cells + 1
         boxes = _boxes.comb(edges, 4)
         q = np.full(len(boxes.first), 1 / len(boxes.first))
@@ -192,3 +200,16 @@ def _slope(law: Law, rho: Measure, D: float) -> float:
         return _difference.channel(rho, cells, _cells.kernel_of(rho, slope, cells.grid), q).distortion
 
     return _crossing.slope_of(distortion, 1 / (LN2 * D), D)
+
+
+def _noise(rho: Measure, slope: float) -> float:
+    """Mean ρ of noise with a density in proportion to K = 2^(-slope ρ)."""
+    far = 1.0
+    while far < 1e150 and min(slope * rho(np.array([far, -far]))) < _cells.FALLEN:
+        far *= 2
+    while far > 1e-150 and min(slope * rho(np.array([far, -far]) / 2)) > 2 * _cells.FALLEN:
+        far /= 2
+    x = far * (np.arange(2**14) + 0.5) / 2**14
+    d = rho(np.concatenate([-x, x]))
+    k = np.exp2(-slope * d)
+    return float(k @ d / k.sum())

@@ -74,6 +74,16 @@ def columns(d: Distortion, letters: Array) -> Array:
     )
 
 
+def without_dead_letters(p: Array, d: Grid | Samples) -> Grid | Samples:
+    """Samples of mass zero put where one with mass is.
+
+    They change nothing; but far from every reproduction all kernels are zero there, and their ratios are not numbers.
+    """
+    if isinstance(d, Grid) or (not isinstance(p, Tracer) and bool(jnp.all(p > 0))):
+        return d
+    return d._replace(source=jnp.where((p > 0)[:, None], d.source, d.source[jnp.argmax(p)]))
+
+
 def facts(p: Array, d: Grid | Samples) -> Facts:
     if isinstance(d, Samples):
         return _facts_of_samples(p, d)

@@ -34,7 +34,7 @@ from threadpoolctl import threadpool_limits
 from rdtheory import _checks
 from rdtheory.distortion import absolute_error
 from rdtheory.limits import _atoms, _crossing, _line, _nodes, _refine, discrete
-from rdtheory.limits._law import Law, law_of
+from rdtheory.limits._law import Law, in_units, law_of, units_of
 from rdtheory.sources import Source
 
 __all__ = ["ContinuousRate", "rate_at"]
@@ -129,35 +129,69 @@ def rate_at(
     D, _ = _checks.nonnegative("distortion", distortion)
     D = float(D)
     importlib.import_module("scipy.linalg")  # its threads can be limited only once it is there
-    law = law_of(source)
-    if callable(difference) or difference != 2:
-        return _any_difference(law, D, difference, float(tol), int(max_steps))
-    if D == 0 and law.entropy == math.inf:
+    difference = 1.0 if difference is abs else difference
+    if D == 0 and source.log_density is not None:
         raise ValueError("distortion must be > 0: a source with a density has infinite rate at distortion zero")
+    rho = None if difference == 2 else _refine.measure(difference, source.scale)
+    # Without units nothing overflows, and R(D) does not depend on them.
+    units = units_of(source)
+    one, other = _worth(difference, units.length, D)
+    with np.errstate(over="ignore", divide="ignore"):
+        share = float(np.float64(D) / one / other)
+    if share == 0 < D and source.log_density is not None:
+        raise ValueError(
+            f"distortion is too small beside the source's scale {source.scale:.3g} to be resolved, got {D}"
+        )
+    if rho is not None and callable(difference):
+        given = rho
+
+        def rho(u: np.ndarray) -> np.ndarray:
+            return given(units.length * u) / one
+
+    law = law_of(in_units(source, units), units)
+    found = _unitless(law, rho, difference, share, float(tol), int(max_steps))
+    with np.errstate(over="ignore", divide="ignore"):
+        slope = np.asarray(found.slope) / one / other
+    points = units.center + units.length * np.asarray(found.points)
+    return found._replace(distortion=jnp.asarray(D), slope=jnp.asarray(slope), points=jnp.asarray(points))
+
+
+def _worth(difference: float | Callable, length: float, D: float) -> tuple[np.float64, np.float64]:
+    """Two factors, whose product may be no float, of the distortion that is called one."""
+    if callable(difference):
+        return np.exp2(np.rint(np.log2(D))) if D > 0 else np.float64(1.0), np.float64(1.0)
+    with np.errstate(over="ignore"):
+        half = np.exp2(difference / 2 * np.log2(length))
+    return half, half
+
+
+def _unitless(
+    law: Law, rho: _refine.Measure | None, difference: float | Callable, D: float, tol: float, max_steps: int
+) -> ContinuousRate:
+    if rho is not None:
+        return _any_difference(law, D, rho, difference, tol, max_steps)
     if law.variance <= D:
         return _result(0.0, 0.0, D, 0.0, tol, 0, np.array([law.mean]), np.ones(1), 0.0, 0.0, 0.0)
     if D == 0:
         rounding = 100 * _line.EPS * (1 + law.entropy)
-        x, p = source.atoms, source.masses
+        x, p = law.source.atoms, law.source.masses
         return _result(law.entropy - rounding, law.entropy + rounding, D, math.inf, tol, 0, x, p, 0.0, rounding, 0.0)
     # The blocks are small: several threads on one would only wait for each other.
     with threadpool_limits(limits=1, user_api="blas"):
-        return _solve(law, D, float(tol), int(max_steps), short=True)
+        return _solve(law, D, tol, max_steps, short=True)
 
 
-def _any_difference(law: Law, D: float, difference: float | Callable, tol: float, max_steps: int) -> ContinuousRate:
+def _any_difference(
+    law: Law, D: float, rho: _refine.Measure, difference: float | Callable, tol: float, max_steps: int
+) -> ContinuousRate:
     """The same for a ρ that is not the square."""
-    rho = _refine.measure(difference, law.source.scale)
     if law.panels is None:
-        power = 1.0 if difference is abs else difference
-        if callable(power) or power > 1:
+        if callable(difference) or difference > 1:
             raise ValueError(
                 "difference must be 2 or at most 1 for samples; under another, rdtheory.rate_at takes their distortion "
                 "matrix over reproduction points of your choice"
             )
-        return _among_samples(law, D, float(power), tol, max_steps)
-    if D == 0:
-        raise ValueError("distortion must be > 0: a source with a density is not solved for at distortion zero")
+        return _among_samples(law, D, float(difference), tol, max_steps)
     far_out = np.errstate(over="ignore", invalid="ignore", divide="ignore")
     with threadpool_limits(limits=1, user_api="blas"), far_out:
         y, greatest, error = _refine.best_constant(law, rho)
@@ -236,7 +270,7 @@ def _solve(law: Law, D: float, tol: float, max_steps: int, *, short: bool) -> Co
     assert best is not None
     found, nodes, y, q, slope = best
     quadrature = 0.0 if law.panels is None else _line.quadrature_error(law.density, nodes, y, q, slope, found.v)
-    rounding = _line.rounding(nodes, slope, D, found.upper)
+    rounding = _line.rounding(nodes, slope, D, found.upper) + _line.noise(law.jitter, nodes, y, q, slope)
     lower, upper = found.lower - quadrature - rounding, found.upper + quadrature + rounding
     result = _result(max(lower, 0.0), upper, D, slope, tol, steps, y, q, quadrature, rounding, nodes.outside)
     if not short or result.converged or steps >= max_steps:

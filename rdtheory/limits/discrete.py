@@ -265,7 +265,8 @@ def _source(source_pmf: ArrayLike, distortion: ArrayLike | Grid | Samples) -> tu
     if len(p) != letters:
         raise ValueError(f"source_pmf has {len(p):,} letters, the distortion is between {letters:,}")
     # Made by hand, it was not checked; and NaN flags what was traced when it was made.
-    return p, distortion, p_ok & _checks.no_nan("distortion_matrix", *jax.tree.leaves(distortion))
+    ok = p_ok & _checks.no_nan("distortion_matrix", *jax.tree.leaves(distortion))
+    return p, _structured.without_dead_letters(p, distortion), ok
 
 
 def _reachable(distortion: ArrayLike, p: Array, d: Distortion) -> tuple[Array, _checks.Flag]:

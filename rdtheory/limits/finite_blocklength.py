@@ -230,7 +230,7 @@ def _assemble(
 @_compile.jit
 def _linear_model(weight_cov: Array, input_cov: Array, D: Array, epsilon: Array) -> NormalApproximation:
     variances = component_variances(weight_cov, input_cov)
-    rate, level, _ = fill(variances, D)
+    rate, level, *_ = fill(variances, D)
     above = variances >= level
     share = jnp.where(above, jnp.where(variances > 0, 1.0, 0.0), variances / jnp.where(above, 1.0, level))
     dispersion = jnp.where(D < jnp.sum(variances), 0.5 * LOG_E**2 * jnp.sum(share**2), 0.0)

@@ -9,6 +9,7 @@ d(w, ŵ) = (w - ŵ)ᵀ Σ_X (w - ŵ). `lower_bound` is the paper's Theorem 1, `r
 
 import math
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from rdtheory import _checks, _compile, _size_classes
-from rdtheory.limits.gaussian import fill, pour
+from rdtheory.limits.gaussian import fill, of_sums, pour
 from rdtheory.results import LinearBound, WaterFilling
 
 __all__ = ["component_variances", "lower_bound", "rate", "shannon_lower_bound"]
@@ -52,8 +53,9 @@ def lower_bound(
     Returns
     -------
     LinearBound
-        ``rate`` in bits per weight vector, ``water_level`` μ, ``weight_distortions`` (m,) D_i. Differentiable in
-        every argument where it is finite, off the kinks of the minimum.
+        ``rate`` in bits per weight vector, ``water_level`` μ, ``weight_distortions`` (m,) D_i, and ``rounding``, by
+        how many bits floating point may have moved the rate: large where Σ_W is nearly singular, above all in float32.
+        Differentiable in every argument where it is finite, off the kinks of the minimum.
 
     Raises
     ------
@@ -102,9 +104,10 @@ def rate(
     -------
     WaterFilling
         ``rate`` in bits per weight vector, ``water_level`` θ, ``distortions`` (m,) of the components in descending
-        order of their variance. Differentiable in every argument for 0 < D; dR/dD = -1/(2 θ ln 2). A component
-        whose variance is below about (m · 2e-16)² of the product of the largest scales cannot be told from zero,
-        and counts as zero.
+        order of their variance, and ``rounding``, by how many bits floating point may have moved the rate: infinite
+        where a component that matters cannot be told from zero. Differentiable in every argument for 0 < D;
+        dR/dD = -1/(2 θ ln 2). A component whose variance is below about (m · 2e-16)² of the product of the largest
+        scales counts as zero.
 
     Raises
     ------
@@ -152,7 +155,8 @@ def shannon_lower_bound(
     -------
     LinearBound
         ``rate`` in bits per weight vector, not clipped; ``water_level`` μ; ``weight_distortions`` (m,) in the
-        eigenbasis of Σ_X, ascending λ. Differentiable in `differential_entropy` and `distortion`.
+        eigenbasis of Σ_X, ascending λ; ``rounding`` in bits, of all but the entropy. Differentiable in
+        `differential_entropy` and `distortion`.
 
     Raises
     ------
@@ -181,7 +185,6 @@ def shannon_lower_bound(
     return _checks.poison(_size_classes.cut(found, weight_distortions=w.shape[:1]), h_ok & w_ok & x_ok & D_ok)
 
 
-@jax.custom_jvp
 def component_variances(weight_cov: Float[Array, "m m"], input_cov: Float[Array, "m m"]) -> Float[Array, " m"]:
     r"""Variances of the decorrelated outputs, :math:`\operatorname{eig}(\Sigma_X^{1/2}\Sigma_W\Sigma_X^{1/2})`.
 
@@ -198,21 +201,48 @@ def component_variances(weight_cov: Float[Array, "m m"], input_cov: Float[Array,
     >>> print(component_variances(jnp.eye(2), jnp.diag(jnp.array([1.0, 4.0]))))
     [4. 1.]
     """
+    return _components(weight_cov, input_cov)[0]
+
+
+class _Trust(NamedTuple):
+    """How far rounding may have moved the variances ν_k, the eigenvalues of F_Xᵀ Σ_W F_X and of F_Wᵀ Σ_X F_W.
+
+    The correlations C of either covariance are off by some E with abs(eigenvalues of E) <= ε, so ν_k moves by at most
+    ε ‖a_k‖², where a_k = diag(deviations) F u_k, F the factor of the other one and u_k an orthonormal basis. Since
+    Σ a_k a_kᵀ / ν_k = C⁻¹,
+
+        Σ_k ε ‖a_k‖² / max(ν_k, θ) <= min(ε tr C⁻¹, ε ‖diag(deviations) F‖² / θ).
+    """
+
+    inverse: Array  # (2,) ε tr C⁻¹ of weights and of inputs; infinite if singular
+    largest: Array  # (2,) the same for the largest eigenvalue of C⁻¹
+    length: Array  # (2,) ε ‖diag(deviations) F‖²
+    root: Array  # error of the singular values themselves
+
+
+@jax.custom_jvp
+def _components(weight_cov: Array, input_cov: Array) -> tuple[Array, _Trust]:
     factor_w, factor_x = _factor(weight_cov), _factor(input_cov)
     roots = jnp.linalg.svd(factor_x.T @ factor_w, compute_uv=False)
-    return jnp.where(_negligible(roots, factor_w, factor_x), 0.0, roots**2)
+    least = _least_root(factor_w, factor_x)
+    (inverse_w, largest_w, error_w), (inverse_x, largest_x, error_x) = _inverse(weight_cov), _inverse(input_cov)
+    length_w = error_w * jnp.sum(jnp.diagonal(weight_cov)[:, None] * factor_x**2)
+    length_x = error_x * jnp.sum(jnp.diagonal(input_cov)[:, None] * factor_w**2)
+    pairs = (inverse_w, inverse_x), (largest_w, largest_x), (length_w, length_x)
+    return jnp.where(roots <= least, 0.0, roots**2), _Trust(*map(jnp.stack, pairs), 4 * least)
 
 
-@component_variances.defjvp
-def _component_variances_jvp(primals, tangents):
+@_components.defjvp
+def _components_jvp(primals, tangents):
     # First-order perturbation: ν are the eigenvalues of F_Xᵀ Σ_W F_X and of F_Wᵀ Σ_X F_W, so each covariance is
     # varied with the factor of the other one held fixed, and no factor is differentiated.
     (w, x), (dw, dx) = primals, tangents
     factor_w, factor_x = _factor(w), _factor(x)
-    left, roots, right = jnp.linalg.svd(factor_x.T @ factor_w)
+    left, _, right = jnp.linalg.svd(factor_x.T @ factor_w)
     along_w, along_x = factor_x @ left, factor_w @ right.T
     tangent = jnp.einsum("ik,ij,jk->k", along_w, dw, along_w) + jnp.einsum("ik,ij,jk->k", along_x, dx, along_x)
-    return jnp.where(_negligible(roots, factor_w, factor_x), 0.0, roots**2), tangent
+    variances, trust = _components(w, x)
+    return (variances, trust), (tangent, jax.tree.map(jnp.zeros_like, trust))
 
 
 @partial(_compile.jit, brief=True)
@@ -223,12 +253,37 @@ def _lower_bound(weight_cov: Array, input_variances: Array, D: Array) -> LinearB
     log_errors = jnp.sum(jnp.log2(jnp.where(known, 1.0, errors)))
     log_det = _log2_det(weight_cov, known)
     bits = jnp.where(jnp.isneginf(log_det), -jnp.inf, 0.5 * (log_det - log_errors))
-    return LinearBound(bits, level, errors)
+    inverse, largest, _ = _inverse(weight_cov)
+    own = of_sums(weight_variances, jnp.ones_like(level), ~known) + of_sums(errors, level, (errors > 0) & ~known)
+    return LinearBound(bits, level, errors, own + _bits(inverse, largest))
 
 
 @partial(_compile.jit, brief=True)
 def _rate(weight_cov: Array, input_cov: Array, D: Array) -> WaterFilling:
-    return fill(component_variances(weight_cov, input_cov), D)
+    variances, trust = _components(weight_cov, input_cov)
+    filled = fill(variances, D)
+    return filled._replace(
+        rounding=filled.rounding + _moved(trust, *lax.stop_gradient((variances, filled.water_level)))
+    )
+
+
+def _moved(trust: _Trust, variances: Array, level: Array) -> Array:
+    """Bits by which the errors of the variances move the rate, which has the derivative 1 / (2 max(ν, θ) ln 2)."""
+
+    def over(length: Array, depth: Array) -> Array:
+        return jnp.where(length > 0, length / depth, 0.0)
+
+    shift = over(trust.root * (2 * jnp.sqrt(variances) + trust.root), jnp.maximum(variances, level))
+    moved = jnp.sum(jnp.minimum(trust.inverse, over(trust.length, level))) + jnp.sum(shift)
+    return _bits(moved, jnp.sum(jnp.minimum(trust.largest, over(trust.length, level))) + jnp.max(shift))
+
+
+def _bits(moved: Array, most: Array) -> Array:
+    """Bits for the sum of the relative changes of all variances, to first order; infinite if the largest is not small.
+
+    The derivative at a variance that moved by a share η is larger by up to 1 / (1 - η).
+    """
+    return jnp.where(most < 0.5, moved / (2 * LN2 * (1 - 2 * jnp.minimum(most, 0.5))), jnp.inf)
 
 
 @partial(_compile.jit, brief=True)
@@ -241,13 +296,35 @@ def _shannon_lower_bound(entropy: Array, weight_cov: Array, input_cov: Array, D:
     weight_variances = jnp.maximum(jnp.einsum("ik,ij,jk->k", basis, weight_cov, basis), 0.0)
     level, errors = _allowed_errors(weight_variances, input_variances, D)
     bits = entropy - 0.5 * jnp.sum(jnp.log2(jnp.where(there, 2 * math.pi * math.e * errors, 1.0)))
-    return LinearBound(jnp.where(jnp.isneginf(entropy), -jnp.inf, bits), level, errors)
+    # With inputs off by E the errors allowed cost tr E D_i more, and each weight's variance is a sum that was rounded.
+    relative = 4 * jnp.sum(there) * jnp.finfo(bits.dtype).eps
+    off_inputs = relative * jnp.max(input_variances) * jnp.where(level > 0, errors / level, 0.0)
+    off_weights = relative * jnp.trace(weight_cov) / jnp.where(weight_variances > 0, weight_variances, 1.0)
+    off = jnp.where(there, off_inputs + jnp.where(errors >= weight_variances, off_weights, 0.0), 0.0)
+    own = of_sums(errors, level, there) + relative * (jnp.abs(entropy) + jnp.sum(there))
+    rounding = lax.stop_gradient(own + _bits(jnp.sum(off), jnp.max(off)))
+    return LinearBound(jnp.where(jnp.isneginf(entropy), -jnp.inf, bits), level, errors, rounding)
 
 
-def _negligible(roots: Array, factor_w: Array, factor_x: Array) -> Array:
+def _least_root(factor_w: Array, factor_x: Array) -> Array:
+    """What a singular value of F_Xᵀ F_W must exceed to be told from zero."""
     scale = jnp.linalg.norm(factor_w) * jnp.linalg.norm(factor_x)
     seen = jnp.any((factor_w != 0) | (factor_x != 0), axis=1)  # what has no variance adds no rounding
-    return roots <= jnp.sum(seen) * jnp.finfo(roots.dtype).eps * scale
+    return jnp.sum(seen) * jnp.finfo(factor_w.dtype).eps * scale
+
+
+def _inverse(cov: Array) -> tuple[Array, Array, Array]:
+    """ε tr C⁻¹ and ε over the least eigenvalue of the correlations C, infinite if they are singular; and ε itself.
+
+    C was rounded when it was stored and when it was scaled; its eigenvalues and its factors are exact for a C + E with
+    E of the size of a few m roundings of the largest eigenvalue.
+    """
+    deviations, values, _ = _correlation(lax.stop_gradient(cov))
+    error = 4 * (jnp.sum(deviations > 0) + 1) * jnp.finfo(cov.dtype).eps * jnp.max(values)
+    regular = jnp.sum(values > 0) == jnp.sum(deviations > 0)
+    inverses = jnp.where(values > 0, 1 / jnp.where(values > 0, values, 1.0), 0.0)
+    total, largest = (jnp.where(regular, error * x, jnp.inf) for x in (jnp.sum(inverses), jnp.max(inverses)))
+    return total, largest, error
 
 
 def _factor(cov: Array) -> Array:

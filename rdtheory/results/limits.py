@@ -49,6 +49,7 @@ class WaterFilling(NamedTuple):
     rate: Float[Array, "..."]  #: bits per vector
     water_level: Float[Array, "..."]  #: θ, the distortion of each component that is described at all
     distortions: Float[Array, "... m"]  #: min(θ, variance) of each component; they sum to min(D, total variance)
+    rounding: Float[Array, "..."]  #: bits; the exact rate lies within so many of `rate`, in whatever precision
 
 
 class LinearBound(NamedTuple):
@@ -57,6 +58,7 @@ class LinearBound(NamedTuple):
     rate: Float[Array, "..."]  #: bits per weight vector; not clipped, so it can be negative where it is loose
     water_level: Float[Array, "..."]  #: μ, the common level of λ_i D_i
     weight_distortions: Float[Array, "... m"]  #: D_i, the squared error allowed to each weight
+    rounding: Float[Array, "..."]  #: bits, in whatever precision; ``rate - rounding`` is a lower bound beyond doubt
 
 
 class CapacityCost(NamedTuple):

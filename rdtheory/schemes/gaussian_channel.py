@@ -14,7 +14,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, PRNGKeyArray
 
@@ -218,13 +218,11 @@ def _shrink_loudest(variances: Array, D: Array) -> Array:
     `variances` and the errors returned are in ascending order.
     """
     m = len(variances)
-    loudest_first = variances[::-1]
-
-    def lower(errors: Array, k: Array) -> tuple[Array, None]:
-        following = jnp.where(k + 1 < m, loudest_first[jnp.minimum(k + 1, m - 1)], 0.0)
-        surplus = jnp.maximum(jnp.sum(errors) - D, 0.0)
-        drop = jnp.minimum(errors[k] - following, surplus / (k + 1))
-        return errors - jnp.where(jnp.arange(m) <= k, drop, 0.0), None
-
-    errors, _ = lax.scan(lower, loudest_first, jnp.arange(m))
-    return jnp.minimum(jnp.maximum(errors, 0.0), loudest_first)[::-1]
+    loudest_first = jnp.maximum(variances[::-1], 0.0)
+    following = jnp.append(loudest_first[1:], 0.0)
+    # Nothing is taken from a sum: the quiet components would drown in the rounding of the loud ones.
+    quiet = jnp.append(jnp.cumsum(loudest_first[:0:-1])[::-1], 0.0)
+    lowered = jnp.arange(1, m + 1)
+    k = jnp.argmax(lowered * following + quiet <= D)  # the last one always is
+    level = jnp.clip((D - quiet[k]) / lowered[k], following[k], loudest_first[k])
+    return jnp.minimum(level, loudest_first)[::-1]

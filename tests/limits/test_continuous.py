@@ -241,6 +241,63 @@ def test_extreme_places_and_units(source, D, wanted):
     assert result.converged
 
 
+STEPS = np.arange(7.0) ** 2 / 8
+SCALED = {
+    "gaussian": (sources.gaussian, 2, 0.25, 2.0),
+    "exponential": (sources.exponential, 2, 0.1, 2.0),
+    "mixture": (lambda s: sources.gaussian_mixture(*jnp.array([[0.5, 0.5], [-s, s], [0.5 * s, 0.2 * s]])), 2, 0.1, 2.0),
+    "own": (lambda s: sources.from_log_density(lambda x: -np.abs(x / s), (-np.inf, np.inf)), 2, 0.5, 2.0),
+    "samples": (lambda s: sources.from_samples(STEPS * s), 2, 0.5, 2.0),
+    "samples, absolute": (lambda s: sources.from_samples(STEPS * s), 1, 0.5, abs),
+    "uniform, cube": (lambda s: sources.uniform(-s, s), 3, 0.1, 3.0),
+}
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_the_rate_does_not_depend_on_the_unit_of_length(name):
+    make, power, D, difference = SCALED[name]
+    plain = continuous.rate_at(make(1.0), D, difference=difference)
+    assert plain.converged
+    for exponent in (-300, 300) if power < 3 else (-200, 200):
+        scale = 2.0**exponent  # rounds nothing, but no rule sees the digits
+        found = continuous.rate_at(make(scale), D * scale**power, difference=difference)
+        assert found.converged
+        assert max(plain.lower, found.lower) <= min(plain.upper, found.upper)
+        np.testing.assert_allclose(float(found.slope) * scale**power, plain.slope, rtol=1e-2)
+        np.testing.assert_allclose(found.distortion, D * scale**power, rtol=1e-15)
+        spread = [np.sqrt(r.masses @ (np.asarray(r.points) / s) ** 2) for r, s in ((plain, 1.0), (found, scale))]
+        np.testing.assert_allclose(*spread, rtol=1e-3)
+
+
+def test_units_at_the_end_of_the_range():
+    assert continuous.rate_at(sources.gaussian(1e90), 2.5e179).lower == pytest.approx(1.0, abs=1e-6)
+    found = continuous.rate_at(sources.gaussian(1e-100), 9e-201)
+    wanted = -0.5 * np.log2(0.9)
+    assert found.lower <= wanted <= found.upper < wanted + 1e-6
+    # Below, distortions have few digits left or none, and slopes are beyond all numbers.
+    found = continuous.rate_at(sources.from_samples(STEPS * 1e-160), 2.5e-320 / 2)
+    assert found.converged
+    with pytest.raises(ValueError, match="too small beside the source's scale"):
+        continuous.rate_at(sources.gaussian(1e200), 0.1)
+    assert continuous.rate_at(sources.gaussian(1e-200), 0.1).upper == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "D", "width"),
+    [
+        (lambda at: sources.uniform(at, at + 1), 0.01, 1e-6),
+        (lambda at: sources.from_samples(at + STEPS), 0.5, 1e-6),
+        # what the density is asked at was rounded there
+        (lambda at: sources.gaussian_mixture(*jnp.array([[1.0], [at], [1.0]])), 0.1, 1e-5),
+    ],
+)
+def test_far_from_zero_it_is_as_about_zero(source, D, width):
+    plain, far = (continuous.rate_at(source(at), D) for at in (0.0, 1e9))
+    assert max(plain.lower, far.lower) <= min(plain.upper, far.upper)
+    assert far.upper - far.lower <= width
+    assert abs(float(far.masses @ (far.points - 1e9)) - float(plain.masses @ plain.points)) < 1e-3
+
+
 def test_a_jump_nobody_told_about_is_found():
     told = sources.from_log_density(lambda x: np.where(x < 0.3217, 0.0, 1.5), (0.0, 1.0), breaks=(0.3217,))
     untold = told._replace(breaks=np.array([0.5]))

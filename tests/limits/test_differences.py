@@ -298,3 +298,27 @@ def test_sweep(name, r, share):
     result = continuous.rate_at(source, D, difference=r)
     assert 0 <= result.upper - result.lower <= 1e-5  # not all get to the tolerance
     assert bool(result.converged) == bool(result.upper - result.lower <= 1e-6)
+
+
+# R(D) of Laplace under the absolute error is -log D; at a small D a source is wide beside the kernel.
+@pytest.mark.parametrize(
+    ("source", "D", "lower", "upper"),
+    [
+        (sources.laplace(1.0), 1e-3, 9.96, -np.log2(1e-3)),
+        # Shannon's bound, which noise of the kernel's own density meets but for the two ends
+        (sources.uniform(0.0, 1.0), 3e-4, -np.log2(2 * np.e * 3e-4), -np.log2(2 * np.e * 3e-4) + 0.01),
+    ],
+)
+def test_a_source_wide_beside_the_kernel_gets_coarser_cells(source, D, lower, upper):
+    result = continuous.rate_at(source, D, difference=abs, max_steps=3)
+    assert lower - 0.05 <= result.lower <= upper
+    assert lower <= result.upper <= upper + 0.5
+    assert result.abandoned < 1e-5
+
+
+def test_a_source_too_wide_to_be_resolved_is_given_up_at_once():
+    result = continuous.rate_at(sources.laplace(1.0), 1e-5, difference=abs)
+    assert result.lower == 0
+    assert result.upper == np.inf
+    assert result.steps == 1
+    assert result.abandoned > 0.1  # that is why

@@ -2,6 +2,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import pytest
 from scipy.linalg import eigvalsh
@@ -17,6 +18,9 @@ INPUT_COVS = np.stack([oracles.random_covariance(rng, M) for _ in range(40)])
 INPUT_VARIANCES = rng.uniform(0.1, 3.0, size=(40, M))
 SHARES = [1e-6, 0.01, 0.1, 0.5, 0.9, 0.999]
 ITEMS = pytest.mark.parametrize("item", range(6))
+
+
+local_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
 
 
 def total(weight_cov, input_cov):
@@ -208,6 +212,99 @@ def test_an_input_that_never_varies_costs_no_rate():
     np.testing.assert_allclose(result.rate, 1.0, rtol=1e-14)
     np.testing.assert_allclose(result.weight_distortions, [0.25, 2.0], rtol=1e-15)
     assert linear.lower_bound(np.eye(2), np.zeros(2), 0.0).rate == 0
+
+
+# Rounding ------------------------------------------------------------------------------------------------------------
+
+
+def water_filled(variances, D):
+    """The level by taking the smallest first, in whatever arithmetic the variances are."""
+    rest, left = D, sorted(variances)
+    while len(left) > 1 and left[0] * len(left) < rest:
+        rest -= left.pop(0)
+    return min(rest / len(left), left[-1])
+
+
+def exact_rate(w, x, D):
+    w, x = mpmath.matrix(w.tolist()), mpmath.matrix(x.tolist())
+    values, vectors = mpmath.eigsy(x)
+    root = vectors * mpmath.diag([mpmath.sqrt(max(value, 0)) for value in values])
+    variances = list(mpmath.eigsy(root.T * w * root, eigvals_only=True))
+    level = water_filled(variances, mpmath.mpf(D))
+    return sum(mpmath.log(v / level, 2) for v in variances if v > level) / 2
+
+
+def exact_bound(w, inputs, D):
+    variances, inputs = [mpmath.mpf(float(v)) for v in np.diag(w)], [mpmath.mpf(float(v)) for v in inputs]
+    level = water_filled([v * x for v, x in zip(variances, inputs, strict=True)], mpmath.mpf(D))
+    errors = [min(level / x, v) for v, x in zip(variances, inputs, strict=True)]
+    return (mpmath.log(mpmath.det(mpmath.matrix(w.tolist())), 2) - sum(mpmath.log(e, 2) for e in errors)) / 2
+
+
+def ill_conditioned(condition, spread, seed, dtype):
+    """A covariance whose weights have scales as far apart as `spread` says."""
+    random = np.random.default_rng(seed)
+    q = np.linalg.qr(random.normal(size=(M, M)))[0]
+    scales = spread ** random.uniform(-0.5, 0.5, size=M)
+    cov = scales[:, None] * ((q * condition ** -np.linspace(0, 1, M)) @ q.T) * scales
+    return ((cov + cov.T) / 2).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("x64", "condition", "spread", "least", "most"),
+    [
+        # `least` is an error that is really made: with no allowance the bounds would be false
+        (True, 1e2, 1.0, 1e-16, 1e-11),
+        (True, 1e10, 1.0, 1e-9, 1e-2),
+        (True, 1e10, 1e6, 1e-9, 1e-2),
+        (False, 1e2, 1.0, 1e-7, 1e-2),
+        (False, 1e7, 1.0, 1e-3, np.inf),
+    ],
+)
+def test_the_stated_rounding_covers_what_is_lost(x64, condition, spread, least, most):
+    dtype = np.float64 if x64 else np.float32
+    lost, stated = [], []
+    for seed in range(6):
+        w, x = (ill_conditioned(condition, spread, [seed, one], dtype) for one in (0, 1))
+        for share in (1e-6, 0.01, 0.5):
+            for function, exact, inputs in (
+                (linear.rate, exact_rate, x),
+                (linear.rate, exact_rate, np.eye(M, dtype=dtype)),
+                (linear.lower_bound, exact_bound, np.diag(x)),
+            ):
+                D = float(dtype(share * np.trace(w @ (inputs if inputs.ndim == 2 else np.diag(inputs)))))
+                with local_x64(x64):
+                    found = function(w, inputs, D)
+                with mpmath.workdps(50):
+                    error = float(abs(mpmath.mpf(float(found.rate)) - exact(w, inputs, D)))
+                assert error <= found.rounding, (function.__name__, seed, share)
+                lost.append(error)
+                stated.append(float(found.rounding))
+    assert max(lost) >= least
+    assert max(stated) <= most
+
+
+def test_shannons_bound_less_its_rounding_is_below_the_gaussian_rate():
+    exceeded = []
+    for seed in range(6):
+        w, x = ill_conditioned(10.0, 1.0, [seed, 0], float), ill_conditioned(1e9, 1e3, [seed, 1], float)
+        with mpmath.workdps(50):
+            entropy = mpmath.log(mpmath.det(mpmath.matrix((2 * np.pi * np.e * w).tolist())), 2) / 2
+            for share in (1e-20, 1e-9, 0.1):
+                D = share * total(w, x)
+                bound = linear.shannon_lower_bound(float(entropy), w, x, D)
+                excess = float(mpmath.mpf(float(bound.rate)) - exact_rate(w, x, D))
+                assert excess <= bound.rounding
+                exceeded.append(excess)
+    assert max(exceeded) > 1e-10
+
+
+def test_what_cannot_be_told_from_zero_has_no_bound_and_does_no_harm_under_water():
+    w = np.array([[1.0, 1 - 2.0**-53], [1 - 2.0**-53, 1.0]])
+    assert linear.rate(w, np.eye(2), 1e-16).rounding == np.inf
+    assert linear.rate(w, np.eye(2), 0.1).rounding < 1e-12
+    assert linear.rate(np.zeros((2, 2)), np.eye(2), 0.1).rounding < 1e-12
+    assert not np.isnan(linear.rate(np.eye(2), np.eye(2), 0.0).rounding)
 
 
 # Other priors --------------------------------------------------------------------------------------------------------

@@ -155,6 +155,21 @@ def test_a_coarser_problem_is_tried_first(name, monkeypatch):
         assert point.rate - point.gap <= lower
 
 
+def test_samples_of_mass_zero_change_nothing_however_far(monkeypatch):
+    p, d, _ = PROBLEMS["cloud"]()
+    monkeypatch.setattr(_choose._coarse_first, "__defaults__", ((64, 200),))
+    p = np.append(0.0, p[1:]) / p[1:].sum()
+    plain, *others = (
+        rd.curve(p, d._replace(source=d.source.at[0].set(place)), np.array([SLOPES["cloud"]]))
+        for place in (0.0, 1e3, 1e150)
+    )
+    for point in others:
+        assert point.converged.all()
+        np.testing.assert_allclose(point.rate, plain.rate, rtol=0, atol=2e-9)
+    far = d._replace(source=d.source.at[0].set(1e150))
+    assert jax.jit(_structured.without_dead_letters)(p, far).source.max() < 10
+
+
 def test_merged_samples_keep_mass_mean_and_covariance():
     rng = np.random.default_rng(8)
     x, p = rng.normal(size=(3000, 2)) * [1.0, 3.0], rng.dirichlet(np.ones(3000))

@@ -49,6 +49,22 @@ def test_diagonal_covariances_give_theorem_two(D):
     np.testing.assert_allclose(result.rate, 0.5 * np.log2(variances / errors).sum(), rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.parametrize("quiet", [1e-15, 1e-16, 1e-17, 1e-20, 1e-100, 0.0])
+@pytest.mark.parametrize("D", [0.1, 0.05, 0.7])
+def test_a_component_beside_which_the_other_drowns_is_not_described(quiet, D):
+    w, x = np.diag([1.0, quiet, quiet, quiet / 3]), np.eye(M)
+    channel = gaussian_channel.optimal(w, x, D)
+    np.testing.assert_allclose(np.diag(channel.gain), [1 - D, 0, 0, 0], rtol=1e-14, atol=0)
+    result = gaussian_channel.performance(channel, w, x)
+    np.testing.assert_allclose(result.rate, -0.5 * np.log2(D), rtol=0, atol=1e-13)
+    np.testing.assert_allclose(result.distortion, D, rtol=1e-14)
+    # In another basis, where rounding makes components that are not there.
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(M, M)))[0]
+    turned = turn @ w @ turn.T
+    result = gaussian_channel.performance(gaussian_channel.optimal(turned, x, D), turned, x)
+    np.testing.assert_allclose(result.rate, -0.5 * np.log2(D), rtol=0, atol=1e-13)
+
+
 def test_performance_is_its_formula():
     w, x, gain = WEIGHT_COVS[0], INPUT_COVS[0], rng.normal(size=(M, M))
     noise = oracles.random_covariance(rng, M)
