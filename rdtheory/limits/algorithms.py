@@ -19,7 +19,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from rdtheory import _checks, _size_classes
-from rdtheory.limits import _blahut_arimoto, _choose
+from rdtheory.limits import _blahut_arimoto, _choose, _derivatives
 from rdtheory.results import RateDistortion
 
 __all__ = ["accelerated_blahut_arimoto", "blahut_arimoto", "interior_point"]
@@ -186,7 +186,8 @@ def _at_slope(
     p, d, ok = source(source_pmf, distortion_matrix)
     s, s_ok = _checks.nonnegative("slope", slope, finite=False)
     ok &= s_ok & _checks.stopping(tol, max_steps)
-    return _checks.poison(core(*constants(p, d, s, tol, max_steps)), ok)
+    found = _derivatives.none_of(core(*constants(p, d, s, tol, max_steps)), (p, d, s), _derivatives.REMEDY)
+    return _checks.poison(found, ok)
 
 
 def _in_class(core: Callable) -> Callable:

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from rdtheory import _checks, _compile
 from rdtheory._compile import is_traced
 from rdtheory.distortion import Grid, Samples
-from rdtheory.limits import _certificate, _choose, _problem, _structured
+from rdtheory.limits import _certificate, _choose, _derivatives, _problem, _structured
 from rdtheory.limits._structured import Distortion
 from rdtheory.limits.algorithms import MAX_STEPS, TOL, constants, source
 from rdtheory.results import Lagrangian, RateDistortion
@@ -68,7 +68,8 @@ def curve(
     p, d, ok = _source(source_pmf, distortion_matrix)
     s, s_ok = _checks.nonnegative("slopes", slopes, ndim=1, finite=False)
     ok &= s_ok & _checks.stopping(tol, max_steps)
-    return _checks.poison(_choose.curve(*constants(p, d, s, tol, max_steps)), ok)
+    found = _choose.curve(*constants(p, d, s, tol, max_steps))
+    return _checks.poison(_derivatives.none_of(found, (p, d, s), _derivatives.REMEDY), ok)
 
 
 def rate_at(
@@ -96,7 +97,7 @@ def rate_at(
     RateDistortion
         ``rate`` with R(D) in [rate - gap, rate]; ``distortion`` is the D asked for; ``slope`` is -dR/dD where the
         derivative exists. ``rate`` is differentiable once, in the distortion asked for, the source and the
-        distortion matrix (envelope theorem); the other fields count as constants.
+        distortion matrix (envelope theorem); a second derivative, or one of another field, is a TypeError.
 
     Raises
     ------
@@ -120,7 +121,7 @@ def rate_at(
     found = _choose.point(*constants(p, d, target, tol, max_steps), kind=_certificate.DISTORTION)
     if is_traced(p, d, target):
         rate = _envelope(found.rate, (p, d, target), found.reproduction_pmf, found.slope, found.slope, -found.slope)
-        found = found._replace(rate=rate)
+        found = _derivatives.none_of(found, (p, d, target), _derivatives.REMEDY)._replace(rate=rate)
     return _checks.poison(found, ok)
 
 
@@ -169,7 +170,7 @@ def distortion_at(
     if is_traced(p, d, target):
         q, s, one = found.reproduction_pmf, found.slope, jnp.ones(())
         distortion = _envelope(found.distortion, (p, d, target), q, s, one, jnp.where(s > 0, -1 / s, 0.0))
-        found = found._replace(distortion=distortion)
+        found = _derivatives.none_of(found, (p, d, target), _derivatives.REMEDY)._replace(distortion=distortion)
     return _checks.poison(found, ok)
 
 
@@ -290,7 +291,9 @@ def _(primals, tangents):
     if isinstance(d, Grid | Samples):
         raise TypeError("no derivative is defined where the distortion matrix is never stored (grid, samples)")
     _, changes, *_ = tangents
-    return value, _along(*_influence(p, d, q, s, weight), in_target, *changes)
+    slopes = *_influence(p, d, q, s, weight), in_target
+    slopes = _derivatives.once_only(slopes, primals[1], "R(D), as rate_at, distortion_at and lagrangian give it,")
+    return value, _along(*slopes, *changes)
 
 
 @functools.partial(_compile.jit, brief=True)

@@ -202,3 +202,36 @@ def test_an_invalid_argument_has_no_derivative():
     found = gradient(PMF, MATRIX, jnp.array([0.4, -1.0, jnp.nan]))
     assert np.isfinite(found[0])
     np.testing.assert_allclose(found[0], jax.grad(FUNCTIONS["rate_at"][0], argnums=2)(PMF, MATRIX, 0.4), **CLOSE)
+
+
+@pytest.mark.parametrize("function", [rd.rate_at, rd.distortion_at, rd.discrete.lagrangian])
+def test_a_second_derivative_is_refused_and_not_zero(function):
+    p, d = np.array([0.7, 0.3]), 1 - np.eye(2)
+    first = jax.grad(lambda x: function(p, d, x)[0 if function is not rd.distortion_at else 1])
+    assert np.isfinite(first(0.2))
+    for second in (jax.grad(first), jax.jacfwd(first)):
+        with pytest.raises(TypeError, match="first derivatives only"):
+            second(0.2)
+    with pytest.raises(TypeError, match="first derivatives only"):
+        jax.jacfwd(lambda p: jax.grad(lambda x: function(p, d, x)[0 if function is not rd.distortion_at else 1])(0.2))(
+            p
+        )
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        lambda p, d, x: rd.rate_at(p, d, x).slope,
+        lambda p, d, x: rd.rate_at(p, d, x).reproduction_pmf[0],
+        lambda p, d, x: rd.distortion_at(p, d, x).rate,
+        lambda p, d, x: rd.interior_point(p, d, x).rate,
+        lambda p, d, x: rd.blahut_arimoto(p, d, x).distortion,
+        lambda p, d, x: rd.curve(p, d, x[None]).rate[0],
+    ],
+)
+def test_what_has_no_derivative_says_so(field):
+    p, d, x = np.array([0.7, 0.3]), 1 - np.eye(2), jnp.asarray(0.2)
+    for function in (field, jax.jit(field)):
+        with pytest.raises(TypeError, match="no derivative is defined here: differentiate the rate of rate_at"):
+            jax.grad(function, argnums=2)(p, d, x)
+    assert np.isnan(jax.jacfwd(field, argnums=2)(p, d, x))
