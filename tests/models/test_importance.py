@@ -351,6 +351,20 @@ def test_as_published_squares_the_mean_of_a_batch(kind):
     assert np.max(np.abs(flat(found) - flat(single))) > 0.1 * np.max(flat(single))
 
 
+@pytest.mark.parametrize("kind", ["fisher", "ggn", "gradient", "as published"])
+def test_a_class_that_is_ruled_out_is_as_if_it_were_not_there(kind):
+    def without(w, x):
+        return jnp.tanh(x @ w)[:, :2]
+
+    def masked(w, x):
+        return jnp.concatenate([without(w, x), jnp.full((len(x), 1), -jnp.inf)], axis=1)
+
+    function, kind = (importance.as_published, "fisher") if kind == "as published" else (importance.diagonal, kind)
+    labels = LABELS % 2 if kind == "gradient" else None
+    found, wanted = (function(apply, WEIGHTS[0], FLAT, labels=labels, kind=kind) for apply in (masked, without))
+    assert_relative(found, wanted, 1e-12)
+
+
 # Transformations and errors ------------------------------------------------------------------------------------------
 
 WEIGHTS = jnp.asarray(rng.normal(size=(3, 4, 3)))
