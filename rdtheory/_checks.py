@@ -122,7 +122,7 @@ def pmf(name: str, value: ArrayLike, ndim: int = 1) -> tuple[Array, Flag]:
         abs(total - 1) <= tolerance,
         lambda: f"{name} must sum to 1, but sums to {float(total):.12g}; divide it by its sum if that was meant",
     )
-    return _on_device(v / total), ok
+    return _on_device(_normalized(v, total) if xp is jnp else v / total), ok
 
 
 def stochastic_matrix(name: str, value: ArrayLike) -> tuple[Array, Flag]:
@@ -136,7 +136,21 @@ def stochastic_matrix(name: str, value: ArrayLike) -> tuple[Array, Flag]:
         (abs(totals - 1) <= tolerance).all(),
         lambda: f"each row of {name} must sum to 1, but the sums are {_show(totals[:, 0])}",
     )
-    return _on_device(v / totals), ok
+    return _on_device(_normalized(v, totals) if xp is jnp else v / totals), ok
+
+
+@jax.custom_jvp
+def _normalized(v: Array, total: Array) -> Array:
+    """The quotient, where a derivative that is infinite in a mass of zero, as that of entropy, spoils no other."""
+    return v / total
+
+
+@_normalized.defjvp
+def _normalized_jvp(values: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    (v, total), (dv, dtotal) = values, tangents
+    p = v / total
+    # Not p · dtotal / total, whose transpose multiplies what is infinite by the zero p.
+    return p, dv / total - jnp.where(p > 0, p * jnp.broadcast_to(dtotal / total, p.shape), 0.0)
 
 
 def no_nan(name: str, *values: Array) -> Flag:
