@@ -54,10 +54,12 @@ def error_feedback(
 
     Returns
     -------
-    FeedbackQuantized : ``weights_hat``, ``labels``, ``objective``. No derivative is promised.
+    FeedbackQuantized : ``weights_hat`` in the dtype of the weights, ``labels``, ``objective``. No derivative is
+        promised.
 
     Raises
     ------
+    TypeError : weights that are not floating.
     ValueError : shapes disagree, an indefinite matrix, a singular one without damping, steps that are not positive,
         both or none of the quantizers.
 
@@ -73,7 +75,7 @@ def error_feedback(
     >>> print(error_feedback(jnp.array([0.4, 0.4]), importance, step=1.0).weights_hat)
     [0. 1.]
     """
-    w, w_ok = _checks.finite("weights", weights)
+    w, w_ok = _checks.weights("weights", weights)
     if w.ndim not in (1, 2):
         raise ValueError(f"weights must be a vector or a matrix (for several, use jax.vmap), got shape {w.shape}")
     matrix, matrix_ok = _checks.covariance("importance", importance, size=w.shape[-1])
@@ -160,16 +162,21 @@ def _in_columns(
     quantizer: Array,
     rounded: Callable[[Array, Array], tuple[Array, Array]],
 ) -> FeedbackQuantized:
-    """`rounded` turns a column of targets and its row of `quantizer` into labels and values."""
+    """`rounded` turns a column of targets and its row of `quantizer` into labels and values.
+
+    What is fed back is the error of the values as they are stored, in the precision of the weights.
+    """
+    exact = w.astype(float)
 
     def column(shift: Array, item: tuple[Array, Array, Array, Array]):
         j, weights, row, settings = item
-        labels, weights_hat = rounded(weights + shift[:, j], settings)
-        return shift + (weights - weights_hat)[:, None] * row[None, :], (labels, weights_hat)
+        labels, values = rounded(weights + shift[:, j], settings)
+        weights_hat = values.astype(w.dtype)
+        return shift + (weights - weights_hat.astype(float))[:, None] * row[None, :], (labels, weights_hat)
 
-    items = (jnp.arange(w.shape[1]), w.T, metric.feedback, quantizer)
-    _, (labels, weights_hat) = lax.scan(column, jnp.zeros_like(w), items)
-    lost = w - weights_hat.T
+    items = (jnp.arange(w.shape[1]), exact.T, metric.feedback, quantizer)
+    _, (labels, weights_hat) = lax.scan(column, jnp.zeros_like(exact), items)
+    lost = exact - weights_hat.T.astype(float)
     return FeedbackQuantized(weights_hat.T, labels.T, jnp.sum((lost @ metric.importance) * lost))
 
 

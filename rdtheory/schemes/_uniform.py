@@ -52,10 +52,11 @@ def uniform(
 
     Returns
     -------
-    UniformQuantized : No derivative is promised.
+    UniformQuantized : ``weights_hat`` in the dtype of the weights. No derivative is promised.
 
     Raises
     ------
+    TypeError : weights that are not floating.
     ValueError : shapes disagree, a negative importance, an indefinite metric, a singular one without damping, a level
         that is not positive, weights so small or large that float32 does not hold the step.
 
@@ -135,7 +136,7 @@ def _storable(layers: list[Array], found: list[UniformQuantized]) -> _checks.Fla
     ok, range_ = np.True_, jnp.finfo(jnp.float32)
     for i, (weights, layer) in enumerate(zip(layers, found, strict=True)):
         xp, w, rows = _checks.look(weights, layer.steps.rows)
-        largest, base = xp.abs(w).max(), rows.min()
+        largest, base = xp.abs(w).max().astype(float), rows.min()
         # Steps halve until they vanish: where the least normal one was reached, a finer one would have been wanted.
         sound = (largest == 0) | (largest <= range_.max) & ~(base <= 1.01 * range_.tiny)
         ok &= _checks.holds(
@@ -190,11 +191,12 @@ def _rounded(w, importance, metric, stored, level, classed) -> UniformQuantized:
     found = Steps(ratios.rows * base, ratios.columns)
     sizes = entries(found, jnp.inf)
     if metric is None:
-        labels, w_hat = _error_feedback.round_to_steps(w, sizes)
-        objective = jnp.sum(importance * (w - w_hat) ** 2)
+        labels, values = _error_feedback.round_to_steps(w.astype(float), sizes)
+        w_hat = values.astype(w.dtype)
     else:
         w_hat, labels, _ = _error_feedback.feed_back(w, metric, sizes)
-        objective = jnp.sum(importance * ((w - w_hat) @ metric.importance) * (w - w_hat))
+    lost = w.astype(float) - w_hat.astype(float)
+    objective = jnp.sum(importance * (lost if metric is None else lost @ metric.importance) * lost)
     size = _size(labels, classes if classed else None, jnp.isfinite(sizes), BASE_BITS + ratio_bits)
     return UniformQuantized(w_hat, labels, found, objective, size)
 
@@ -226,7 +228,7 @@ def _layers(
     layers, matrices, between = [], [], []
     share, ok = _checks.nonnegative("damping", damping)
     for weight, given, metric in zip(weights, importance, metrics, strict=True):
-        w, w_ok = _checks.finite("weights", weight, 2)
+        w, w_ok = _checks.weights("weights", weight, 2)
         i = _checks.array("importance", given)
         i, i_ok = _checks.nonnegative("importance", i, ndim=i.ndim)
         if metric is not None and i.ndim and i.shape[-1] != 1:
