@@ -88,7 +88,7 @@ def mutual_information(source_pmf: Float[ArrayLike, " n"], channel: Float[ArrayL
     # An output that never occurs: the first to send it, with mass t, would be known by it, p t log(t / p t).
     new = (q == 0) & (output == 0)
     told = _surplus(weight, jnp.where(new, 1.0, q), jnp.where(new, 1.0, output))
-    by_new = jnp.where(new & (weight > 0), -weight * jnp.log2(jnp.where(weight > 0, weight, 1.0)), 0.0)
+    by_new = jnp.where(new, -weight * jnp.log2(jnp.where(weight > 0, weight, 1.0)), 0.0)
     return _checks.poison(jnp.sum(told + by_new * q), p_ok & q_ok)
 
 
