@@ -7,7 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdtheory import candidates, golden_rules, importance, low_rank, prune, quantize, training, trellis
+from rdtheory import (
+    candidates,
+    gaussian_channel,
+    golden_rules,
+    importance,
+    low_rank,
+    prune,
+    quantize,
+    training,
+    trellis,
+)
 from rdtheory.codec import linear
 from rdtheory.schemes import bitstream, scalar
 from tests import oracles
@@ -106,6 +116,7 @@ def alone(function, *arguments):
     return lambda w: (function(w, *arguments), 0.0, 0.0)
 
 
+CHANNEL = gaussian_channel.optimal(METRIC, np.eye(M), 0.5)
 BOTH = np.concatenate([DIAGONAL.ravel(), DIAGONAL[0]])
 CALLS = {
     "prune.magnitude": pruned(lambda tree, keep: prune.magnitude(tree, keep), np.ones(R * M + M)),
@@ -130,6 +141,7 @@ CALLS = {
     "trellis.quantize": trellised,
     "scalar.quantize": scaled,
     "linear.compress": compressed,
+    "gaussian_channel.sample": lambda w: (gaussian_channel.sample(jax.random.key(0), CHANNEL, w), 0.0, 0.0),
     "golden_rules.project": alone(golden_rules.project, WHOLE, BASIS),
     "candidates.pruned": lambda w: (candidates.pruned(w[0], 2), 0.0, 0.0),
     "candidates.pruned, projected": lambda w: (candidates.pruned(w[0], 2, METRIC), 0.0, 0.0),
@@ -142,7 +154,7 @@ LOOKED_AT = {"golden_rules.residuals"}
 
 def test_every_function_of_weights_is_here():
     named = set()
-    for module in (candidates, golden_rules, low_rank, prune, quantize, scalar, trellis):
+    for module in (candidates, gaussian_channel, golden_rules, low_rank, prune, quantize, scalar, trellis):
         for name in module.__all__:
             if {"weights", "values"} & inspect.signature(getattr(module, name)).parameters.keys():
                 named.add(f"{module.__name__.split('.')[-1]}.{name}")
@@ -166,6 +178,7 @@ def test_weights_keep_their_precision_and_the_error_is_that_of_what_is_returned(
         "prune.obs",
         "low_rank.svd",
         "low_rank.weighted",
+        "gaussian_channel.sample",
         "golden_rules.project",
         "quantize.kmeans",
         "quantize.lloyd",
