@@ -245,7 +245,7 @@ def covariance(name: str, value: ArrayLike, size: int | None = None) -> tuple[Ar
     symmetric = (v + v.T) / 2
     # NaN would make LAPACK raise or stall, and is flagged already.
     known, tolerance = xp.where(xp.isfinite(symmetric), symmetric, 0.0), 100 * x.shape[0] * epsilon * scale
-    if xp is np and _has_root(known, tolerance):
+    if xp is np and _has_root(known, float(tolerance)):
         return _on_device(symmetric), ok
     smallest = xp.linalg.eigvalsh(known)[0]
     ok &= holds(
@@ -336,7 +336,7 @@ def _has_root(matrix: np.ndarray, tolerance: float) -> bool:
 
 
 def _epsilon(value: ArrayLike) -> float:
-    dtype = jnp.result_type(_native(value.dtype)) if hasattr(value, "dtype") else jnp.result_type(float)
+    dtype = jax.dtypes.canonicalize_dtype(_native(value.dtype) if hasattr(value, "dtype") else float)
     return float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else float(jnp.finfo(jnp.float32).eps)
 
 

@@ -238,6 +238,15 @@ def test_a_leaf_that_is_no_weight_is_named_with_the_remedy(as_user, leaf):
                 call()
 
 
+def test_without_x64_double_precision_is_single_and_no_warning():
+    local = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
+    with local(False):
+        for name in ("prune.obs", "quantize.kmeans", "golden_rules.project"):
+            assert CALLS[name](WEIGHTS)[0].dtype == np.float32
+        with pytest.raises(ValueError, match="values must be at most 4.6e"):
+            quantize.kmeans(np.array([1e30, 2.0]), 2)
+
+
 def test_training_keeps_the_precision_of_each_leaf():
     params = {"w": jnp.ones((2, 2), jnp.bfloat16), "b": jnp.zeros((1, 2), jnp.float32)}
     x = rng.normal(size=(8, 2))

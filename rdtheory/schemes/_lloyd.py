@@ -219,7 +219,7 @@ def weighted(values: ArrayLike, importance: ArrayLike | None) -> tuple[Array, Ar
     [1. 1.]
     """
     w, w_ok = _checks.weights("values", values)
-    limit, (_, v) = math.sqrt(jnp.finfo(float).max) / 4, _checks.look(w)
+    limit, (_, v) = math.sqrt(jnp.finfo(jnp.result_type(float)).max) / 4, _checks.look(w)
     w_ok &= _checks.holds(
         abs(v).max().astype(float) <= limit,
         lambda: f"values must be at most {limit:.1e} in absolute value, for squares to be numbers; scale them down",
