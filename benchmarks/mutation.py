@@ -185,8 +185,13 @@ def run(module: str, sample: int | None, again: bool, trees: "queue.Queue[Path]"
         jobs = {pool.submit(judge, item): item for item in pending}
         try:
             for job in concurrent.futures.as_completed(jobs):
-                db.set_result(jobs[job].job_id, job.result())
+                result = job.result()
+                db.set_result(jobs[job].job_id, result)
                 progress.advance(task)
+                if not result.is_killed:
+                    progress.console.print(
+                        told(module, *changed(result.diff or "")), soft_wrap=True, markup=False, highlight=False
+                    )
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -207,6 +212,10 @@ def changed(diff: str) -> tuple[str, str, str]:
     return (str(int(where[1]) + first - 1) if where else "?"), before, after
 
 
+def told(module: str, where: str, before: str, after: str) -> str:
+    return f"\nrdtheory/{module}.py:{where}\n- {before}\n+ {after}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="*", default=ALL, help="like limits/linear, or a folder")
@@ -215,6 +224,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="mutants tested at once")
     options = parser.parse_args()
     HERE.mkdir(exist_ok=True)
+    os.chdir(ROOT)
     # What is not changed need not be compiled again.
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(HERE / "compiled")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
@@ -238,8 +248,8 @@ def main() -> None:
             table.add_row(module, *_row(counts))
     table.add_row("all", *_row(sums))
     console.print(table)
-    for module, where, before, after in survivors:
-        console.print(f"\nrdtheory/{module}.py:{where}\n- {before}\n+ {after}", markup=False, highlight=False)
+    for survivor in survivors:
+        console.print(told(*survivor), soft_wrap=True, markup=False, highlight=False)
     raise SystemExit(bool(survivors))
 
 
