@@ -42,6 +42,19 @@ def _read(
     name: str, value: ArrayLike, ndim: int | None = None, *, shape: tuple[int, ...] | None = None
 ) -> Array | np.ndarray:
     """`array`, but what is no array of JAX yet stays on the host, where checks look at it."""
+    result = _given(name, value, ndim, shape=shape)
+    floating = jnp.result_type(float)
+    if result.dtype == floating:
+        return result
+    _, known = look(result)
+    with np.errstate(over="ignore"):
+        return known.astype(floating)
+
+
+def _given(
+    name: str, value: ArrayLike, ndim: int | None = None, *, shape: tuple[int, ...] | None = None
+) -> Array | np.ndarray:
+    """Real numbers in the precision they came in."""
     try:
         result = _as_array(value)
     except (TypeError, ValueError) as error:
@@ -57,12 +70,7 @@ def _read(
         raise ValueError(f"{name} must be {expected}, got an array of shape {result.shape}")
     if 0 in result.shape:
         raise ValueError(f"{name} must not be empty, got shape {result.shape}")
-    floating = jnp.result_type(float)
-    if result.dtype == floating:
-        return result
-    _, known = look(result)
-    with np.errstate(over="ignore"):
-        return known.astype(floating)
+    return result
 
 
 def _as_array(value: ArrayLike) -> Array | np.ndarray:
@@ -70,15 +78,27 @@ def _as_array(value: ArrayLike) -> Array | np.ndarray:
     # JAX refuses what would lose a mask, or is in no precision of its own.
     if not all(isinstance(leaf, ON_HOST) and not isinstance(leaf, np.ma.MaskedArray) for leaf in leaves):
         return jnp.asarray(value)
-    if any(isinstance(leaf, np.ndarray | np.generic) and not _is_native(leaf.dtype) for leaf in leaves):
-        return jnp.asarray(value)
     large = isinstance(value, np.ndarray) and value.size > LARGE
-    known = value if large else np.array(value)  # a copy: what is put on a CPU may stay where it is
+    known = native(value if large else np.array(value))  # a copy: what is put on a CPU may stay where it is
     return known if known.dtype.kind in "fiub" else jnp.asarray(known)
 
 
-def _is_native(dtype: np.dtype) -> bool:
-    return dtype.isnative and dtype.itemsize <= 8
+def native(value):
+    """NumPy's numbers of another byte order, or of more than 64 bits, as JAX has that kind; anything else as it is."""
+    dtype = getattr(value, "dtype", None)
+    wanted = dtype if dtype is None else _native(dtype)
+    with np.errstate(over="ignore"):
+        return value if wanted == dtype else value.astype(wanted)
+
+
+def _native(dtype):
+    known = isinstance(dtype, np.dtype) and dtype.kind in "fiu" and not (dtype.isnative and dtype.itemsize <= 8)
+    return np.dtype(f"{dtype.kind}{min(dtype.itemsize, 8)}") if known else dtype
+
+
+def stored(value: ArrayLike) -> Array:
+    """`value` as an array of JAX of the same kind and precision, as labels and indices are taken."""
+    return jnp.asarray(native(value))
 
 
 def _on_device(value: Array | np.ndarray) -> Array:
@@ -124,7 +144,7 @@ def pmf(name: str, value: ArrayLike, ndim: int = 1) -> tuple[Array, Flag]:
         abs(total - 1) <= tolerance,
         lambda: f"{name} must sum to 1, but sums to {float(total):.12g}; divide it by its sum if that was meant",
     )
-    return _on_device(v / total), ok
+    return _on_device(_normalized(v, total) if xp is jnp else v / total), ok
 
 
 def stochastic_matrix(name: str, value: ArrayLike) -> tuple[Array, Flag]:
@@ -138,7 +158,35 @@ def stochastic_matrix(name: str, value: ArrayLike) -> tuple[Array, Flag]:
         (abs(totals - 1) <= tolerance).all(),
         lambda: f"each row of {name} must sum to 1, but the sums are {_show(totals[:, 0])}",
     )
-    return _on_device(v / totals), ok
+    return _on_device(_normalized(v, totals) if xp is jnp else v / totals), ok
+
+
+@jax.custom_jvp
+def _normalized(v: Array, total: Array) -> Array:
+    """The quotient, where a derivative that is infinite in a mass of zero, as that of entropy, spoils no other."""
+    return v / total
+
+
+@_normalized.defjvp
+def _normalized_jvp(values: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    (v, total), (dv, dtotal) = values, tangents
+    p = v / total
+    # Not p · dtotal / total, whose transpose multiplies what is infinite by the zero p.
+    return p, dv / total - jnp.where(p > 0, p * jnp.broadcast_to(dtotal / total, p.shape), 0.0)
+
+
+def weights(
+    name: str, value: ArrayLike, ndim: int | None = None, *, shape: tuple[int, ...] | None = None
+) -> tuple[Array, Flag]:
+    """Finite weights in the precision they came in: what is made of them is to have it, whatever is computed inside."""
+    x = _given(name, value, ndim, shape=shape)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise TypeError(f"{name} must be floating, got dtype {x.dtype}; if these are weights, turn them to float first")
+    if isinstance(x, np.ndarray):
+        with np.errstate(over="ignore"):
+            x = x.astype(jax.dtypes.canonicalize_dtype(x.dtype), copy=False)
+    xp, v = look(x)
+    return _on_device(x), holds(xp.isfinite(v).all(), lambda: f"{name} must be finite, got {_show(x)}")
 
 
 def no_nan(name: str, *values: Array) -> Flag:
@@ -290,7 +338,7 @@ def _has_root(matrix: np.ndarray, tolerance: float) -> bool:
 
 
 def _epsilon(value: ArrayLike) -> float:
-    dtype = jnp.result_type(value) if hasattr(value, "dtype") else jnp.result_type(float)
+    dtype = jax.dtypes.canonicalize_dtype(_native(value.dtype) if hasattr(value, "dtype") else float)
     return float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else float(jnp.finfo(jnp.float32).eps)
 
 

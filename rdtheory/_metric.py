@@ -39,6 +39,7 @@ def residuals(w: Array, w_hat: Array, importance: Array) -> GoldenRules:
 
 @_compile.jit
 def project(w: Array, importance: Array, b: Array) -> Array:
+    """In the precision of w; computed in that of the importance."""
     weighted = times(importance, w.shape, b)
     gram = b.T @ weighted
     # In units of each column's norm: a small importance is not a dependent column.
@@ -46,7 +47,7 @@ def project(w: Array, importance: Array, b: Array) -> Array:
     inverse = jnp.where(norm > 0, 1 / jnp.where(norm > 0, norm, 1.0), 0.0)
     scaled = inverse[:, None] * (gram + gram.T) / 2 * inverse[None, :]
     coordinates = inverse * (jnp.linalg.pinv(scaled, hermitian=True) @ (inverse * (weighted.T @ w.ravel())))
-    return (b @ coordinates).reshape(w.shape)
+    return (b @ coordinates).reshape(w.shape).astype(w.dtype)
 
 
 def times(importance: Array, shape: tuple[int, ...], columns: Array) -> Array:

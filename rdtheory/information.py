@@ -1,10 +1,14 @@
-"""Entropy, divergence and mutual information of finite distributions, in bits."""
+"""Entropy, divergence and mutual information of finite distributions, in bits.
+
+All are differentiable, on the simplex: what is normalized is not changed by a factor. At a mass of zero a derivative is
+that to the right, which may be infinite; only reverse mode (`jax.grad`) keeps it apart from those of the other masses.
+"""
 
 import math
 
+import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.special import entr, rel_entr
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
@@ -32,13 +36,14 @@ def entropy(pmf: Float[ArrayLike, " n"]) -> Float[Array, ""]:
     1.5
     """
     p, ok = _checks.pmf("pmf", pmf)
-    return _checks.poison(jnp.sum(entr(p)) / LN2, ok)
+    one = jnp.ones_like(p)
+    return _checks.poison(-jnp.sum(_surplus(one, p, one)), ok)
 
 
 def divergence(pmf: Float[ArrayLike, " n"], reference_pmf: Float[ArrayLike, " n"]) -> Float[Array, ""]:
     r"""Kullback-Leibler divergence :math:`D(p\|r) = \sum_x p_x \log(p_x / r_x)` in bits.
 
-    Infinite where `pmf` has mass that `reference_pmf` lacks.
+    Infinite where `pmf` has mass that `reference_pmf` lacks; there it has no derivative.
 
     Parameters
     ----------
@@ -56,7 +61,7 @@ def divergence(pmf: Float[ArrayLike, " n"], reference_pmf: Float[ArrayLike, " n"
     p, p_ok = _checks.pmf("pmf", pmf)
     r, r_ok = _checks.pmf("reference_pmf", reference_pmf)
     _checks.array("reference_pmf", r, shape=p.shape)
-    return _checks.poison(jnp.sum(rel_entr(p, r)) / LN2, p_ok & r_ok)
+    return _checks.poison(jnp.sum(_surplus(jnp.ones_like(p), p, r)), p_ok & r_ok)
 
 
 def mutual_information(source_pmf: Float[ArrayLike, " n"], channel: Float[ArrayLike, "n m"]) -> Float[Array, ""]:
@@ -79,5 +84,28 @@ def mutual_information(source_pmf: Float[ArrayLike, " n"], channel: Float[ArrayL
     p, p_ok = _checks.pmf("source_pmf", source_pmf)
     q, q_ok = _checks.stochastic_matrix("channel", channel)
     _checks.array("channel", q, shape=(p.shape[0], q.shape[1]))
-    joint = p[:, None] * q
-    return _checks.poison(jnp.sum(rel_entr(joint, p[:, None] * jnp.sum(joint, axis=0)[None, :])) / LN2, p_ok & q_ok)
+    weight, output = (jnp.broadcast_to(x, q.shape) for x in (p[:, None], (p @ q)[None, :]))
+    # An output that never occurs: the first to send it, with mass t, would be known by it, p t log(t / p t).
+    new = (q == 0) & (output == 0)
+    told = _surplus(weight, jnp.where(new, 1.0, q), jnp.where(new, 1.0, output))
+    by_new = jnp.where(new, -weight * jnp.log2(jnp.where(weight > 0, weight, 1.0)), 0.0)
+    return _checks.poison(jnp.sum(told + by_new * q), p_ok & q_ok)
+
+
+@jax.custom_jvp
+def _surplus(weight: Array, mass: Array, other: Array) -> Array:
+    """Terms weight · mass · log(mass / other), and 0 where either factor is."""
+    there = (weight > 0) & (mass > 0)
+    ratio = jnp.where(there, mass, 1.0) / jnp.where(there, other, 1.0)
+    return weight * mass * jnp.log2(ratio)
+
+
+@_surplus.defjvp
+def _surplus_jvp(values: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+    weight, mass, other = values
+    # Each derivative as its limit; that in a mass of zero is infinite, where the other has any and the weight some.
+    by_weight = _surplus(jnp.ones_like(weight), mass, other)
+    ratio = jnp.where(other > 0, mass / other, jnp.inf)
+    by_mass = jnp.where(weight > 0, weight * (jnp.log2(ratio) + 1 / LN2), 0.0)
+    by_other = jnp.where((weight > 0) & (mass > 0), -weight * mass / other / LN2, 0.0)
+    return _surplus(*values), by_weight * tangents[0] + by_mass * tangents[1] + by_other * tangents[2]

@@ -1,3 +1,5 @@
+import jax
+import mpmath
 import numpy as np
 import pytest
 
@@ -44,6 +46,55 @@ def test_mutual_information_of_a_perfect_and_of_a_useless_channel():
     p = np.array([0.7, 0.0, 0.3])
     np.testing.assert_allclose(information.mutual_information(p, np.eye(3)), oracles.entropy(p), rtol=1e-15)
     np.testing.assert_allclose(information.mutual_information(p, np.tile(PMFS[0], (3, 1))), 0, atol=1e-15)
+
+
+def right_derivatives(function, values):
+    """What raising each number alone changes, in 60 digits; infinite where it grows without end."""
+    slopes = np.zeros(values.shape)
+    with mpmath.workdps(60):
+        exact = np.array([mpmath.mpf(float(v)) for v in values.ravel()], object).reshape(values.shape)
+        for place in np.ndindex(values.shape):
+            found = []
+            for step in (mpmath.mpf(10) ** -20, mpmath.mpf(10) ** -26):
+                moved = exact.copy()
+                moved[place] += step
+                found.append((function(moved / moved.sum(axis=-1, keepdims=True)) - function(exact)) / step)
+            # A slope of log(step) grows by 6 log2(10) = 20 bits from the one step to the other.
+            endless = mpmath.isinf(found[1]) or abs(found[1] - found[0]) > 1e-3
+            slopes[place] = np.sign(float(found[1])) * np.inf if endless else float(found[1])
+    return slopes
+
+
+def surplus(masses, others, weights=1):
+    masses, others, weights = np.broadcast_arrays(masses, others, weights)
+    return sum(
+        w * m * (mpmath.log(m / o, 2) if o > 0 else mpmath.inf)
+        for m, o, w in zip(masses.ravel(), others.ravel(), weights.ravel(), strict=True)
+        if m > 0 and w > 0
+    )
+
+
+POINTS = [[0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [0.25, 0.25, 0.5], [0.0, 0.75, 0.25]]
+SQUARES = [np.eye(3), [[0.5, 0.5, 0.0], [0.25, 0.0, 0.75], [0.0, 0.0, 1.0]], [[0.5, 0.5, 0.0]] * 3]
+
+
+@pytest.mark.parametrize("p", POINTS)
+def test_derivatives_at_masses_of_zero_are_those_to_the_right(p):
+    p = np.array(p)
+    assert_slopes(jax.grad(information.entropy)(p), right_derivatives(lambda x: -surplus(x, 1), p))
+    for r in (np.array([0.25, 0.5, 0.25]), p, p[[0, 2, 1]]):
+        if np.isfinite(information.divergence(p, r)):
+            by_p, by_r = jax.grad(information.divergence, (0, 1))(p, r)
+            assert_slopes(by_p, right_derivatives(lambda x, r=r: surplus(x, r), p))
+            assert_slopes(by_r, right_derivatives(lambda x, p=p: surplus(p, x), r))
+    for q in map(np.array, SQUARES):
+        by_p, by_q = jax.grad(information.mutual_information, (0, 1))(p, q)
+        assert_slopes(by_p, right_derivatives(lambda x, q=q: surplus(q, (x @ q)[None, :], x[:, None]), p))
+        assert_slopes(by_q, right_derivatives(lambda x, p=p: surplus(x, (p @ x)[None, :], p[:, None]), q))
+
+
+def assert_slopes(found, wanted):
+    np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-14)
 
 
 def test_jit_and_vmap_change_nothing():

@@ -32,6 +32,7 @@ def compress(
     feedback in steps that follow one water level, and coded. The rate counts every byte of the file. R(D) is the rate
     below which no code meets the distortion for all weights of those mean squares that are Gaussian and independent,
     even if it knows the inputs.
+    Weights in float16 come back in float32.
 
     Example: rdtheory compress weights.npz --inputs x.npz --distortion 0.01 --out weights.rd
 

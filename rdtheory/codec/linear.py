@@ -29,7 +29,7 @@ class Layer(NamedTuple):
     moments: np.ndarray  #: (m, m), Σ
     variance: float  #: mean square of the weights
     shape: tuple[int, ...]  #: as it was given
-    dtype: np.dtype
+    dtype: np.dtype  #: of what is decoded
 
 
 class Compressed(NamedTuple):
@@ -46,8 +46,11 @@ class Compressed(NamedTuple):
 def layers(weights: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray]) -> dict[str, Layer]:
     """Each array of weights with the moments of the inputs of its name, or of the only ones where there is one array.
 
+    Weights are decoded in the precision they came in, at least float32 and at most float64.
+
     Raises
     ------
+    TypeError : weights that are not floating.
     ValueError : no inputs of that name, or of another width; weights of more than two axes.
 
     Examples
@@ -71,7 +74,12 @@ def layers(weights: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray]) 
                 f"{array.shape}, got {x.shape}"
             )
         w, x = np.asarray(array, float).reshape(len(array), -1), np.asarray(x, float)
-        dtype = array.dtype if array.dtype in (np.float32, np.float64) else np.dtype(np.float32)
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            raise TypeError(
+                f"weights {name!r} must be floating, got dtype {array.dtype}; leave out what is not weights, and turn "
+                "weights to float first"
+            )
+        dtype = np.dtype(np.float32 if array.dtype.itemsize <= 4 else np.float64)
         found[name] = Layer(w, x.T @ x / len(x), float(np.mean(w**2)), array.shape, dtype)
     return found
 
@@ -129,6 +137,7 @@ def compress(
     Raises
     ------
     ValueError : shapes that do not go together, a distortion that is not positive.
+    TypeError : weights that are not floating.
 
     Examples
     --------

@@ -73,7 +73,7 @@ def _log_letters(p: Array, usable: Array) -> Array:
 def _entropy_of_nearest(p: Array, d: Array, floor: Array, best: Array) -> Array:
     """Of the letter shown where each is shown the nearest: `best` where that is among them."""
     nearest = jnp.where(jnp.take(d, best, axis=1) == floor, best, jnp.argmin(d, axis=1))
-    others = jnp.sum(jnp.where(nearest == best, 0.0, p))
+    others = jnp.minimum(jnp.sum(jnp.where(nearest == best, 0.0, p)), 1.0)
     law = jnp.zeros(d.shape[1]).at[nearest].add(p)
     # Nearly all may be shown `best`, and then the digits that count are those of the others.
     rare = jnp.where(jnp.arange(len(law)) == best, 0.0, law)

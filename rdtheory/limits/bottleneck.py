@@ -84,7 +84,7 @@ def rate_at(
     """
     _checks.require_x64("bottleneck.rate_at")
     shape = _checks.array("joint_pmf", joint_pmf, 2).shape
-    flat, ok = _checks.pmf("joint_pmf", jnp.reshape(jnp.asarray(joint_pmf), -1))
+    flat, ok = _checks.pmf("joint_pmf", jnp.reshape(_checks.stored(joint_pmf), -1))
     joint = flat.reshape(shape)
     wanted, wanted_ok = _checks.nonnegative("relevance", relevance)
     xp, values, bits = _checks.look(joint, wanted)

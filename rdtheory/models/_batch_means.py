@@ -18,7 +18,9 @@ def squares(apply: Callable, kind: str, params: PyTree, inputs: Array, labels: A
         logs = jax.nn.log_softmax(apply(w, x) / temperature)
         if kind == "gradient":
             return -jnp.mean(jnp.take_along_axis(logs, y[:, None], axis=1), axis=0)
-        return 2 * jnp.exp(jax.nn.logsumexp(logs, axis=0, b=1 / len(x)) / 2)
+        masked = jnp.isneginf(logs).all(axis=0)[None, :]  # √p has no derivative there, and p none that is not zero
+        roots = jnp.exp(jax.nn.logsumexp(jnp.where(masked, 0.0, logs), axis=0, b=1 / len(x)) / 2)
+        return jnp.where(masked[0], 0.0, 2 * roots)
 
     def batch(total: PyTree, example: tuple[Array, Array]):
         out, pull = jax.vjp(lambda w: means(w, *example), params)

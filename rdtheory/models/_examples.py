@@ -19,7 +19,7 @@ def rows(inputs: ArrayLike, name: str = "inputs") -> tuple[Array, _checks.Flag]:
     dtype = getattr(inputs, "dtype", None)
     if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
         return _checks.finite(name, inputs, 2)
-    x = jnp.asarray(inputs)
+    x = _checks.stored(inputs)
     if x.ndim != 2 or 0 in x.shape:
         _checks.array(name, x, 2)
     xp, v = _checks.look(x)
@@ -28,7 +28,7 @@ def rows(inputs: ArrayLike, name: str = "inputs") -> tuple[Array, _checks.Flag]:
 
 def classes(labels: ArrayLike, n: int, outputs: int, name: str = "labels") -> tuple[Array, _checks.Flag]:
     """Class numbers (n,) below `outputs`."""
-    y = jnp.asarray(labels)
+    y = _checks.stored(labels)
     if y.shape != (n,) or not jnp.issubdtype(y.dtype, jnp.integer):
         raise ValueError(f"{name} must be {n} class numbers, one per input, got shape {y.shape}, dtype {y.dtype}")
     _, v = _checks.look(y)

@@ -9,25 +9,26 @@ import contextlib
 import gzip
 import math
 import zlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 IMAGES, LABELS = 0x803, 0x801  # IDX: unsigned bytes, along three axes and along one
+GZIP = b"\x1f\x8b"  # how a compressed file begins, whatever its name is
 UNPACKED = 2**28  # bytes that a compressed file may unpack to; MNIST's 60,000 images are 2**25.5
 RATIO = 1032  # deflate cannot compress better than this
 CIFAR_IMAGES, CIFAR_PIXELS = 10_000, 3 * 32 * 32
 
 
 def idx_images(path: Path) -> np.ndarray:
-    """Images (n, rows, columns) of one IDX file, or of its .gz."""
+    """Images (n, rows, columns) of one IDX file, under any of its `idx_names`, compressed or not."""
     return _idx(path, IMAGES, "images")
 
 
 def idx_labels(path: Path, classes: int) -> np.ndarray:
-    """Labels (n,) below `classes` of one IDX file, or of its .gz."""
+    """Labels (n,) below `classes` of one IDX file, under any of its `idx_names`, compressed or not."""
     labels = _idx(path, LABELS, "labels")
     return _in_range(_found(path), labels, classes)
 
@@ -36,14 +37,23 @@ def cifar_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Images (10000, 3072), all of red, then green, then blue, and labels (10000,) of one CIFAR-10 file."""
     size, wanted = path.stat().st_size, CIFAR_IMAGES * (1 + CIFAR_PIXELS)
     if size != wanted:
-        raise ValueError(f"{path} has {size:,} bytes; a batch of binary CIFAR-10 has {wanted:,}: copy it again")
+        remedy = "gunzip it" if _is_compressed(path) else "copy it again"
+        raise ValueError(f"{path} has {size:,} bytes; a batch of binary CIFAR-10 has {wanted:,}: {remedy}")
     content = _take(path, path.read_bytes(), wanted).reshape(CIFAR_IMAGES, 1 + CIFAR_PIXELS)
     return content[:, 1:], _in_range(path, content[:, 0], 10)
 
 
-def require(folder: Path, names: list[str], remedy: str, *, suffixes: tuple[str, ...] = ("",)) -> None:
-    """Raise unless `folder` holds a file for each of `names`."""
-    missing = [name for name in names if not any((folder / (name + end)).is_file() for end in suffixes)]
+def idx_names(name: str) -> tuple[str, ...]:
+    """What a file of MNIST is found as, the one to be read first: some copies have a dot for the second dash."""
+    dotted = name.replace("-idx", ".idx")
+    return name, f"{name}.gz", dotted, f"{dotted}.gz"
+
+
+def require(
+    folder: Path, names: list[str], remedy: str, *, names_of: Callable[[str], tuple[str, ...]] = lambda name: (name,)
+) -> None:
+    """Raise unless `folder` holds a file for each of `names`, under one of the names it may have."""
+    missing = [name for name in names if not any((folder / given).is_file() for given in names_of(name))]
     if missing:
         where = f"{folder} lacks {', '.join(missing)}" if folder.is_dir() else f"{folder} is not a folder"
         raise FileNotFoundError(f"{where}; {remedy}")
@@ -52,7 +62,8 @@ def require(folder: Path, names: list[str], remedy: str, *, suffixes: tuple[str,
 def _idx(name: Path, magic: int, kind: str) -> np.ndarray:
     path = _found(name)
     axes = magic & 0xFF
-    with _opened(path) as stream:
+    compressed = _is_compressed(path)
+    with _opened(path, compressed) as stream:
         header = stream.read(4 + 4 * axes)
         if len(header) < 4 + 4 * axes:
             raise ValueError(f"{path} is cut off inside its header; copy it again")
@@ -62,16 +73,16 @@ def _idx(name: Path, magic: int, kind: str) -> np.ndarray:
         size = math.prod(shape)
         if size == 0:
             raise ValueError(f"{path} holds no {kind}: its header says {_times(shape)}")
-        _plausible(path, shape, size)
+        _plausible(path, shape, size, compressed)
         # One byte more than announced: there must be none.
         content = stream.read(size + 1)
     return _take(path, content, size, f"{_times(shape)} {kind}").reshape(shape)
 
 
-def _plausible(path: Path, shape: list[int], size: int) -> None:
+def _plausible(path: Path, shape: list[int], size: int, compressed: bool) -> None:
     """Refuse what a header announces before any memory is taken for it."""
     there = path.stat().st_size
-    if path.suffix != ".gz":
+    if not compressed:
         if there < size:
             raise ValueError(f"{path} is cut off: its header announces {_times(shape)} bytes, it has {there:,}")
     elif size > RATIO * there:
@@ -96,13 +107,18 @@ def _in_range(path: Path, labels: np.ndarray, classes: int) -> np.ndarray:
 
 
 def _found(path: Path) -> Path:
-    """The file, or its .gz where only that is there."""
-    return path if path.is_file() else path.with_name(path.name + ".gz")
+    """The first of the names under which the file is there."""
+    return next((given for name in idx_names(path.name) if (given := path.with_name(name)).is_file()), path)
+
+
+def _is_compressed(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(len(GZIP)) == GZIP
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Generator[BinaryIO | gzip.GzipFile]:
-    if path.suffix != ".gz":
+def _opened(path: Path, compressed: bool) -> Generator[BinaryIO | gzip.GzipFile]:
+    if not compressed:
         with path.open("rb") as stream:
             yield stream
         return

@@ -34,8 +34,8 @@ def arguments(apply, params, inputs, kind, labels, temperature, batch_size):
             f"apply must be a function that can be hashed, got {type(apply).__name__}; wrap it: "
             "def apply(params, x): return model(params, x)"
         ) from error
-    w, ok = _tree_checks.tree("params", params)
-    x = inputs if hasattr(inputs, "dtype") else np.asarray(inputs)
+    w, ok = _tree_checks.tree("params", params, _checks.finite)
+    x = _checks.native(inputs if hasattr(inputs, "dtype") else np.asarray(inputs))
     if x.ndim < 1 or len(x) == 0:
         raise ValueError(f"inputs must have shape (n, ...), one row for each example, got {x.shape}")
     if jnp.issubdtype(x.dtype, jnp.integer):  # tokens stay what they are
@@ -57,7 +57,7 @@ def arguments(apply, params, inputs, kind, labels, temperature, batch_size):
     if kind == "gradient":
         if labels is None:
             raise ValueError("kind 'gradient' needs labels, one class number for each input")
-        y = jnp.asarray(labels)
+        y = _checks.stored(labels)
         if y.shape != x.shape[:1] or not jnp.issubdtype(y.dtype, jnp.integer):
             raise ValueError(f"labels must be {len(x)} class numbers, got shape {y.shape}, dtype {y.dtype}")
         _, known = _checks.look(y)

@@ -28,12 +28,7 @@ def product(g: Array, inner: Array, shares: Array) -> Array:
     The gradient of a dense layer is an outer product, for which this costs a² + b² for each example and not
     a² b + a b²; whether all of a batch are is found out, to rounding.
     """
-    row = jnp.argmax(jnp.sum(g * g, axis=2), axis=1)
-    v = jnp.take_along_axis(g, row[:, None, None], axis=1)[:, 0]
-    power = jnp.sum(v * v, axis=1)
-    u = jnp.einsum("sab,sb->sa", g, v) / jnp.where(power > 0, power, 1.0)[:, None]
-    lost = jnp.sum((g - u[:, :, None] * v[:, None, :]) ** 2, axis=(1, 2))
-    outer = jnp.all(lost <= (64 * jnp.finfo(g.dtype).eps) ** 2 * jnp.sum(g * g, axis=(1, 2)))
+    u, v, outer = vectors(g)
 
     def of_vectors() -> Array:
         return ((shares * jnp.sum((v @ inner) * v, axis=1))[:, None] * u).T @ u
@@ -43,6 +38,16 @@ def product(g: Array, inner: Array, shares: Array) -> Array:
         return jnp.moveaxis(shares[:, None, None] * (g @ inner), 1, 0).reshape(rows.shape) @ rows.T
 
     return lax.cond(outer, of_vectors, of_matrices)
+
+
+def vectors(g: Array) -> tuple[Array, Array, Array]:
+    """Vectors u_s, v_s whose outer product is G_s, and whether it is for all s, to rounding: v is the largest row."""
+    row = jnp.argmax(jnp.sum(g * g, axis=2), axis=1)
+    v = jnp.take_along_axis(g, row[:, None, None], axis=1)[:, 0]
+    power = jnp.sum(v * v, axis=1)
+    u = jnp.einsum("sab,sb->sa", g, v) / jnp.where(power > 0, power, 1.0)[:, None]
+    lost = jnp.sum((g - u[:, :, None] * v[:, None, :]) ** 2, axis=(1, 2))
+    return u, v, jnp.all(lost <= (64 * jnp.finfo(g.dtype).eps) ** 2 * jnp.sum(g * g, axis=(1, 2)))
 
 
 @compiled

@@ -31,7 +31,7 @@ def pruned(
 
     Returns
     -------
-    candidates : (binomial(k, keep), ...), of the shape of the weights each; supports in lexicographic order.
+    candidates : (binomial(k, keep), ...), in the shape and dtype of the weights each; supports in lexicographic order.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def pruned(
      [3. 0. 1.]
      [0. 2. 1.]]
     """
-    w, ok = _checks.finite("weights", weights)
+    w, ok = _checks.weights("weights", weights)
     k = w.size
     keep = _checks.count("keep", keep, 0, k)
     _limit(math.comb(k, keep))
@@ -52,7 +52,7 @@ def pruned(
     if importance is None or keep == 0:
         masks = np.zeros((len(supports), k))
         masks[np.arange(len(supports))[:, None], supports] = 1.0
-        return jax.device_put(masks.reshape(-1, *w.shape) * _checks.look(w)[1][None])
+        return jax.device_put(masks.reshape(-1, *w.shape).astype(w.dtype) * _checks.look(w)[1][None])
     matrix, matrix_ok = _metric.checked(importance, w.shape)
     return _checks.poison(_projections(w, matrix, np.eye(k)[:, supports].transpose(1, 0, 2)), ok & matrix_ok)
 
@@ -71,7 +71,7 @@ def quantized(
 
     Returns
     -------
-    candidates : (partitions of k weights into `levels` cells, ...), of the shape of the weights each.
+    candidates : (partitions of k weights into `levels` cells, ...), in the shape and dtype of the weights each.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def quantized(
      [2.  2.  2. ]
      [3.  1.5 1.5]]
     """
-    w, ok = _checks.finite("weights", weights)
+    w, ok = _checks.weights("weights", weights)
     k = w.size
     levels = _checks.count("levels", levels, 1, k)
     _limit(levels**k // math.factorial(levels))

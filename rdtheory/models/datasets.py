@@ -129,7 +129,8 @@ def idx(path: str | os.PathLike[str], *, test: bool = False, classes: int = 10) 
     """Images in the format of MNIST, from a folder of IDX files.
 
     The folder holds ``train-images-idx3-ubyte`` and ``train-labels-idx1-ubyte``, for the test part the same with
-    ``t10k`` in place of ``train``; each may be compressed, and then ends in ``.gz``. Fashion-MNIST is so, too.
+    ``t10k`` in place of ``train``. Each may be compressed, may end in ``.gz``, and may have a dot before ``idx``, as
+    some copies do. Fashion-MNIST is so, too.
 
     Parameters
     ----------
@@ -161,7 +162,7 @@ def idx(path: str | os.PathLike[str], *, test: bool = False, classes: int = 10) 
     folder, part = Path(path), "t10k" if test else "train"
     names = [f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"]
     remedy = f"MNIST's files {' and '.join(names)}, or the same with .gz, belong into it"
-    _files.require(folder, names, remedy, suffixes=("", ".gz"))
+    _files.require(folder, names, remedy, names_of=_files.idx_names)
     images = _files.idx_images(folder / names[0])
     labels = _files.idx_labels(folder / names[1], _checks.count("classes", classes, 1))
     if len(images) != len(labels):

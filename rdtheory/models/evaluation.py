@@ -88,7 +88,8 @@ def kl(
 
     Returns
     -------
-    kl : >= 0, bits per example. Differentiable in both networks.
+    kl : >= 0, bits per example; infinite where only the compressed network rules a class out, by an output of -inf. A
+        class that both rule out counts for nothing. Differentiable in both networks where it is finite.
 
     References
     ----------
@@ -165,11 +166,15 @@ def _right(outputs: Array, labels: Array) -> Array:
 def _divergence(outputs: Array, outputs_hat: Array, _: None) -> Array:
     """Σ p log(p/q) = Σ (q - p - p d), d = log(q/p): every term is >= 0, so a small sum is not lost among large ones."""
     log_p, log_q = jax.nn.log_softmax(outputs), jax.nn.log_softmax(outputs_hat)
-    p, d = jnp.exp(log_p), log_q - log_p
+    masked = jnp.isneginf(log_p)  # p = 0, whatever q is: the term is q
+    p, q, d = jnp.exp(log_p), jnp.exp(log_q), jnp.where(masked, 0.0, log_q - log_p)
     small = abs(d) < 1
     near = jnp.where(small, d, 0.0)
-    return jnp.sum(jnp.where(small, p * (jnp.expm1(near) - near), jnp.exp(log_q) - p - p * d), axis=1) / LN2
+    terms = jnp.where(small, p * (jnp.expm1(near) - near), q - p - p * d)
+    return jnp.sum(jnp.where(masked, q, terms), axis=1) / LN2
 
 
 def _difference(outputs: Array, outputs_hat: Array, _: None) -> Array:
-    return jnp.sum((outputs - outputs_hat) ** 2, axis=1)
+    # Outputs that are infinite alike, as of masked classes, are no difference; where finite, all derivatives are kept.
+    alike = jnp.isinf(outputs) & (outputs == outputs_hat)
+    return jnp.sum(jnp.where(alike, 0.0, outputs - outputs_hat) ** 2, axis=1)

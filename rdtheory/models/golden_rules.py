@@ -71,11 +71,12 @@ def project(
 
     Returns
     -------
-    weights_hat : in the shape of `weights`; a column of importance zero gets zero. Differentiable in `weights`.
+    weights_hat : in the shape and dtype of `weights`; a column of importance zero gets zero. Differentiable in them.
 
     Raises
     ------
     ValueError : shapes disagree, a negative diagonal or an indefinite matrix.
+    TypeError : weights that are not floating.
 
     References
     ----------
@@ -86,7 +87,7 @@ def project(
     >>> print(project(jnp.array([1.0, 3.0, 5.0]), jnp.array([1.0, 3.0, 1.0]), jnp.array([[1.0, 0], [1, 0], [0, 1]])))
     [2.5 2.5 5. ]
     """
-    w, w_ok = _checks.finite("weights", weights)
+    w, w_ok = _checks.weights("weights", weights)
     b, b_ok = _checks.finite("basis", basis, 2)
     _checks.array("basis", b, shape=(w.size, b.shape[1]))
     matrix, ok = _metric.checked(importance, w.shape)

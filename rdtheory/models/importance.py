@@ -53,7 +53,7 @@ def diagonal(
     ----------
     apply : the model, ``apply(params, inputs)`` from (n, ...) to outputs (n,) or (n, k); for classification k >= 2
         logits. It must treat examples one by one. Compiled once for each function object, so define it outside loops.
-    params : w, any pytree of floating arrays.
+    params : w, any pytree of floating arrays; the model and its importance are computed in JAX's default precision.
     inputs : (n, ...), what the expectation is over.
     labels : (n,), class numbers from 0; for ``"gradient"`` alone.
     temperature : > 0; softens the probabilities of all kinds but ``"jacobian"``, and divides ∂ log p too.
@@ -67,7 +67,7 @@ def diagonal(
     Raises
     ------
     ValueError : an unknown kind, inputs that are not finite, labels missing or out of range, outputs of a wrong shape.
-    TypeError : a leaf of `params` that is not an array, a model that cannot be hashed.
+    TypeError : a leaf of `params` that is not a floating array, a model that cannot be hashed.
 
     References
     ----------

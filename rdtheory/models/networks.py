@@ -196,7 +196,7 @@ def _windows(maps: Array) -> Array:
 
 def _rows(params: tuple[Layer, ...], x: ArrayLike, size: int) -> Array:
     """Inputs in the precision of the weights."""
-    rows = jnp.asarray(x).astype(params[0].weights.dtype)
+    rows = _checks.stored(x).astype(params[0].weights.dtype)
     if rows.ndim == 0 or rows.shape[-1] != size:
         raise ValueError(
             f"x must have {size} inputs along its last axis (a picture is one row), got shape {rows.shape}"

@@ -11,7 +11,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, PRNGKeyArray, Shaped
 
-from rdtheory import _checks, _compile
+from rdtheory import _checks, _compile, _tree_checks
 from rdtheory.models import _examples, _minibatches, datasets, evaluation
 from rdtheory.models._examples import Apply
 
@@ -68,7 +68,8 @@ def fit(
 
     Parameters
     ----------
-    apply, params : the model, ``apply(params, x)`` (b, k) for x (b, m), and where it starts: any pytree.
+    apply, params : the model, ``apply(params, x)`` (b, k) for x (b, m), and where it starts: any pytree of
+        floating arrays, whose dtypes are kept.
     inputs : (n, m); used in the precision of `params`.
     labels : (n,) class numbers from 0 to k - 1 (an integer dtype), or real targets (n, k), or (n,) for one output.
     key : JAX random key of the shuffling; the same key gives the same bits.
@@ -86,7 +87,9 @@ def fit(
 
     Raises
     ------
-    ValueError : inputs that are not finite, labels that do not match inputs or outputs, a count out of range.
+    ValueError : inputs or `params` that are not finite, labels that do not match inputs or outputs, a count out of
+        range.
+    TypeError : a leaf of `params` that is not a floating array.
 
     References
     ----------
@@ -100,8 +103,10 @@ def fit(
     >>> print(fitted.params.ravel().round(2))
     [ 3. -1.]
     """
+    params, params_ok = _tree_checks.tree("params", params)
     dtype = jnp.result_type(*jax.tree.leaves(params))
     x, y, ok = _data(apply, params, inputs, labels, dtype)
+    ok &= params_ok
     epochs, patience = _checks.count("epochs", epochs, 0), _checks.count("patience", patience, 1)
     batch_size = min(_checks.count("batch_size", batch_size, 1), len(x))
     rate, rate_ok = _checks.nonnegative("learning_rate", learning_rate)
@@ -171,7 +176,7 @@ def train(
     True
     """
     x, ok = _checks.finite("inputs", inputs, 2)
-    y = np.asarray(labels)
+    y = _checks.native(np.asarray(labels))
     if y.shape != x.shape[:1] or not np.issubdtype(y.dtype, np.integer) or y.min() < 0:
         raise ValueError(
             f"labels must be {len(x)} class numbers >= 0, one per input, got shape {y.shape}, dtype {y.dtype}"
@@ -211,7 +216,7 @@ def _data(
     x, x_ok = _examples.rows(inputs, f"{owner}inputs")
     x = x.astype(dtype)
     k = _examples.outputs(apply, params, x)
-    if jnp.issubdtype(jnp.result_type(labels), jnp.integer):
+    if jnp.issubdtype(jnp.result_type(_checks.native(labels)), jnp.integer):
         y, y_ok = _examples.classes(labels, len(x), k, name)
         return x, y, x_ok & y_ok
     y, y_ok = _checks.finite(name, labels)

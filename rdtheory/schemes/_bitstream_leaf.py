@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from rdtheory import _checks
 from rdtheory.results import Quantized
 from rdtheory.schemes import _entropy, _trellis_code, _trellis_states
 from rdtheory.schemes._bitstream_numbers import (
@@ -33,8 +34,8 @@ CODES = [_trellis_code.taps(states) for states in _trellis_code.CODES]  # named 
 
 def concrete(where: str, leaf: Quantized) -> Quantized:
     """The same in NumPy, valid."""
-    parts = [None if part is None else np.asarray(part) for part in leaf[1:]]
-    arrays = Quantized(np.asarray(leaf.labels), *parts)
+    parts = [None if part is None else _checks.native(np.asarray(part)) for part in leaf[1:]]
+    arrays = Quantized(_checks.native(np.asarray(leaf.labels)), *parts)
     validate(where, arrays)
     return arrays if arrays.taps is None else arrays._replace(taps=arrays.taps.astype(np.int32))
 

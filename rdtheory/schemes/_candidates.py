@@ -53,7 +53,7 @@ def code_length(index: Int[ArrayLike, "..."], information: Float[ArrayLike, "...
     bits, ok = _checks.finite("information", information)
     _, v = _checks.look(bits)
     ok &= _checks.holds((v >= 0).all(), lambda: f"information must be >= 0, got {bits}")
-    return _checks.poison(power_law_bits(jnp.asarray(index), bits), ok)
+    return _checks.poison(power_law_bits(_checks.stored(index), bits), ok)
 
 
 def candidate(key: Array, number: Array, m: int) -> Array:

@@ -61,7 +61,7 @@ def coded_size(
     >>> print(size.labels, size.codebook, size.fixed_rate)
     4.0 64.0 17.0
     """
-    found = jnp.asarray(labels)
+    found = _checks.stored(labels)
     if not jnp.issubdtype(found.dtype, jnp.integer) or found.size == 0:
         raise ValueError(f"labels must be whole numbers, at least one, got shape {found.shape} of {found.dtype}")
     codebook, codebook_ok = _checks.nonnegative("codebook_bits", codebook_bits)

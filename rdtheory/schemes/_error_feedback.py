@@ -1,6 +1,8 @@
 """Quantization of a layer column after column, each error made up for by the columns that follow."""
 
+import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -10,7 +12,15 @@ from jaxtyping import Float
 from rdtheory import _checks, _compile
 from rdtheory.results import FeedbackQuantized
 
-__all__ = ["conditional_importance", "error_feedback", "factors", "feed_back", "round_to_steps"]
+__all__ = ["Damped", "conditional_importance", "damped", "error_feedback", "feed_back", "round_to_steps"]
+
+
+class Damped(NamedTuple):
+    """An importance I, and with its damping M diag(d) Mᵀ, M upper triangular with ones on its diagonal."""
+
+    importance: Float[Array, "m m"]
+    feedback: Float[Array, "m m"]  #: M
+    conditional: Float[Array, " m"]  #: d
 
 
 def error_feedback(
@@ -40,16 +50,18 @@ def error_feedback(
     step : round to multiples of these, > 0, of any shape that broadcasts against the weights; where infinite, to zero.
     codebook : round to the nearest of these values instead; give one of the two.
     damping : this times the mean of the diagonal of I is added to that diagonal, >= 0; where I is all zero, as it is
-        for inputs that are, this itself. It is needed where I is singular, as it is for inputs that never vary; the
-        result is NaN there without it.
+        for inputs that are, this itself. It is needed where I is singular, as it is for inputs that never vary.
 
     Returns
     -------
-    FeedbackQuantized : ``weights_hat``, ``labels``, ``objective``. No derivative is promised.
+    FeedbackQuantized : ``weights_hat`` in the dtype of the weights, ``labels``, ``objective``. No derivative is
+        promised.
 
     Raises
     ------
-    ValueError : shapes disagree, an indefinite matrix, steps that are not positive, both or none of the quantizers.
+    TypeError : weights that are not floating.
+    ValueError : shapes disagree, an indefinite matrix, a singular one without damping, steps that are not positive,
+        both or none of the quantizers.
 
     References
     ----------
@@ -63,21 +75,22 @@ def error_feedback(
     >>> print(error_feedback(jnp.array([0.4, 0.4]), importance, step=1.0).weights_hat)
     [0. 1.]
     """
-    w, w_ok = _checks.finite("weights", weights)
+    w, w_ok = _checks.weights("weights", weights)
     if w.ndim not in (1, 2):
         raise ValueError(f"weights must be a vector or a matrix (for several, use jax.vmap), got shape {w.shape}")
     matrix, matrix_ok = _checks.covariance("importance", importance, size=w.shape[-1])
     share, share_ok = _checks.nonnegative("damping", damping)
+    metric, regular = damped("importance", matrix, share)
     if step is not None and codebook is None:
         steps, quantizer_ok = _steps(step, w.shape)
-        result = feed_back(jnp.atleast_2d(w), matrix, jnp.atleast_2d(steps), share)
+        result = feed_back(jnp.atleast_2d(w), metric, jnp.atleast_2d(steps))
     elif codebook is not None and step is None:
         entries, quantizer_ok = _checks.finite("codebook", codebook, 1)
-        result = _feed_back_codebook(jnp.atleast_2d(w), matrix, entries, share)
+        result = _feed_back_codebook(jnp.atleast_2d(w), metric, entries)
     else:
         raise ValueError("error_feedback needs either step or codebook, the quantizer to round with")
     result = FeedbackQuantized(result.weights_hat.reshape(w.shape), result.labels.reshape(w.shape), result.objective)
-    return _checks.poison(result, w_ok & matrix_ok & share_ok & quantizer_ok)
+    return _checks.poison(result, w_ok & matrix_ok & share_ok & regular & quantizer_ok)
 
 
 def conditional_importance(
@@ -95,7 +108,7 @@ def conditional_importance(
 
     Raises
     ------
-    ValueError : an indefinite matrix.
+    ValueError : an indefinite matrix, a singular one without damping.
 
     Examples
     --------
@@ -104,28 +117,29 @@ def conditional_importance(
     """
     matrix, matrix_ok = _checks.covariance("importance", importance)
     share, share_ok = _checks.nonnegative("damping", damping)
-    return _checks.poison(factors(matrix, share)[1], matrix_ok & share_ok)
+    metric, regular = damped("importance", matrix, share)
+    return _checks.poison(metric.conditional, matrix_ok & share_ok & regular)
 
 
 @_compile.jit
-def feed_back(w: Float[Array, "r m"], importance: Array, steps: Array, damping: Array) -> FeedbackQuantized:
+def feed_back(w: Float[Array, "r m"], metric: Damped, steps: Array) -> FeedbackQuantized:
     """`error_feedback` of rows, with a step for every weight, of arguments that were checked.
 
     Examples
     --------
-    >>> print(feed_back(jnp.ones((1, 2)), jnp.eye(2), jnp.full((1, 2), 0.3), jnp.array(0.0)).labels)
+    >>> print(feed_back(jnp.ones((1, 2)), damped("it", jnp.eye(2), jnp.array(0.0))[0], jnp.full((1, 2), 0.3)).labels)
     [[3 3]]
     """
-    return _in_columns(w, importance, damping, steps.T, round_to_steps)
+    return _in_columns(w, metric, steps.T, round_to_steps)
 
 
 @_compile.jit
-def _feed_back_codebook(w: Array, importance: Array, codebook: Array, damping: Array) -> FeedbackQuantized:
+def _feed_back_codebook(w: Array, metric: Damped, codebook: Array) -> FeedbackQuantized:
     def nearest(target: Array, _: Array) -> tuple[Array, Array]:
         labels = jnp.argmin(jnp.abs(target[:, None] - codebook[None, :]), axis=1)
         return labels, codebook[labels]
 
-    return _in_columns(w, importance, damping, w.T, nearest)
+    return _in_columns(w, metric, w.T, nearest)
 
 
 def round_to_steps(target: Array, steps: Array) -> tuple[Array, Array]:
@@ -144,42 +158,57 @@ def round_to_steps(target: Array, steps: Array) -> tuple[Array, Array]:
 
 def _in_columns(
     w: Array,
-    importance: Array,
-    damping: Array,
+    metric: Damped,
     quantizer: Array,
     rounded: Callable[[Array, Array], tuple[Array, Array]],
 ) -> FeedbackQuantized:
-    """`rounded` turns a column of targets and its row of `quantizer` into labels and values."""
-    feedback, _ = factors(importance, damping)
+    """`rounded` turns a column of targets and its row of `quantizer` into labels and values.
+
+    What is fed back is the error of the values as they are stored, in the precision of the weights.
+    """
+    exact = w.astype(float)
 
     def column(shift: Array, item: tuple[Array, Array, Array, Array]):
         j, weights, row, settings = item
-        labels, weights_hat = rounded(weights + shift[:, j], settings)
-        return shift + (weights - weights_hat)[:, None] * row[None, :], (labels, weights_hat)
+        labels, values = rounded(weights + shift[:, j], settings)
+        weights_hat = values.astype(w.dtype)
+        return shift + (weights - weights_hat.astype(float))[:, None] * row[None, :], (labels, weights_hat)
 
-    items = (jnp.arange(w.shape[1]), w.T, feedback, quantizer)
-    _, (labels, weights_hat) = lax.scan(column, jnp.zeros_like(w), items)
-    lost = w - weights_hat.T
-    return FeedbackQuantized(weights_hat.T, labels.T, jnp.sum((lost @ importance) * lost))
+    items = (jnp.arange(w.shape[1]), exact.T, metric.feedback, quantizer)
+    _, (labels, weights_hat) = lax.scan(column, jnp.zeros_like(exact), items)
+    lost = exact - weights_hat.T.astype(float)
+    return FeedbackQuantized(weights_hat.T, labels.T, jnp.sum((lost @ metric.importance) * lost))
 
 
-def factors(importance: Array, damping: Array) -> tuple[Array, Array]:
-    """M, upper triangular with ones on its diagonal, and d: the damped importance is M diag(d) Mᵀ.
+def damped(name: str, importance: Array, damping: Array) -> tuple[Damped, _checks.Flag]:
+    """The factors of an importance that was checked, and whether it has them.
 
     Examples
     --------
-    >>> print(factors(jnp.array([[2.0, 1.0], [1.0, 2.0]]), jnp.array(0.0))[0])
+    >>> print(damped("it", jnp.array([[2.0, 1.0], [1.0, 2.0]]), jnp.array(0.0))[0].feedback)
     [[1.  0.5]
      [0.  1. ]]
     """
+    result, least = _factors(importance, damping)
+    # What is left of a pivot by the rounding of all before it is none; NaN, where the last was below zero, is no pivot.
+    regular = _checks.holds(
+        _checks.look(least)[1] > len(importance) * jnp.finfo(importance.dtype).eps,
+        lambda: f"{name} is singular, and damping {damping} does not help: it must be larger (1e-2 is usual)",
+    )
+    return result, regular
+
+
+@functools.partial(_compile.jit, brief=True)
+def _factors(importance: Array, damping: Array) -> tuple[Damped, Array]:
+    """With the least pivot, as a share of its entry of the diagonal."""
     m = len(importance)
     mean = jnp.trace(importance) / m
     # An importance of zeros has no unit of its own to measure the damping in.
-    damped = importance + damping * jnp.where(mean > 0, mean, 1.0) * jnp.eye(m)
+    total = importance + damping * jnp.where(mean > 0, mean, 1.0) * jnp.eye(m)
     # Cholesky from the last column up: of the matrix with its order reversed.
-    upper = jnp.linalg.cholesky(damped[::-1, ::-1])[::-1, ::-1]
+    upper = jnp.linalg.cholesky(total[::-1, ::-1])[::-1, ::-1]
     diagonal = jnp.diagonal(upper)
-    return upper / diagonal[None, :], diagonal**2
+    return Damped(importance, upper / diagonal[None, :], diagonal**2), jnp.min(diagonal**2 / jnp.diagonal(total))
 
 
 def _steps(step: ArrayLike, shape: tuple[int, ...]) -> tuple[Array, _checks.Flag]:

@@ -20,8 +20,13 @@ POLISHING = 20
 CHUNK = 1 << 15  # candidates at a time: some arrays of this length fit in a processor's cache
 
 
-def fit(values: Numbers, importance: Numbers, curvature: Numbers, levels: int) -> tuple[Numbers, Positions, float]:
-    """Codebook, labels and objective of least Σ importance (w - ŵ)² + curvature (w - ŵ)⁴, all vectors of one length."""
+def fit(
+    values: Numbers, importance: Numbers, curvature: Numbers, levels: int, kind: np.dtype
+) -> tuple[NDArray, Positions, float]:
+    """Codebook, labels and objective of least Σ importance (w - ŵ)² + curvature (w - ŵ)⁴, all vectors of one length.
+
+    The codebook is of dtype `kind`, and the rest is what it is for those values.
+    """
     # Far from the end of the range of numbers, so that sums stay in it; a power of two changes no digit.
     shrunk = 2.0**-64 if max(importance.max(), curvature.max()) > 1e280 else 1.0
     importance, curvature = importance * shrunk, curvature * shrunk
@@ -48,12 +53,14 @@ def fit(values: Numbers, importance: Numbers, curvature: Numbers, levels: int) -
         prefixes = _prefixes([*(a * moved**k for k in range(2)), *(b * moved**k for k in range(4 if quartic else 0))])
         breaks = optimal_breaks(prefixes, used, quartic_cell if quartic else kmeans_cell)
         codebook = _polished(moved, a, b, breaks) * scale + middle
+    stored = codebook.astype(kind)
+    codebook = stored.astype(np.float64)
     labels = np.searchsorted((codebook[1:] + codebook[:-1]) / 2, values)
     squares = (values - codebook[labels]) ** 2
     fourth = curvature * squares**2 if curvature.any() else 0.0  # fourth powers need not be numbers
     with np.errstate(over="ignore"):  # which may itself be too large for a number
         objective = float(np.sum(importance * squares + fourth) / shrunk)
-    return np.concatenate([codebook, np.full(levels - used, codebook[-1])]), labels, objective
+    return np.concatenate([stored, np.full(levels - used, stored[-1])]), labels, objective
 
 
 def kmeans_cell(sums: Numbers) -> Numbers:

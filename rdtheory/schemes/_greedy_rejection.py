@@ -99,7 +99,7 @@ def decode_components(
     (2,)
     """
     g, n, w, ok = _diagonal(gains, noise_variances, weight_variances)
-    k = jnp.asarray(index)
+    k = _checks.stored(index)
     if k.shape != w.shape:
         raise ValueError(f"index must have shape {w.shape}, got {k.shape}")
     return _checks.poison(_decode_components(key, g, n, w, k), ok)

@@ -110,6 +110,7 @@ def entropy_constrained(
 @functools.partial(_compile.jit, static_argnums=3)
 def _iterate(values: Array, importance: Array, start: Array, max_steps: int) -> FittedCodebook:
     """Nearest values and weighted means in turn, until no mean moves a weight to another cell."""
+    kind, values = values.dtype, values.astype(float)
     flat, levels = values.ravel(), len(start)
     order = jnp.argsort(flat)
     points, weight = flat[order], _relative(importance).ravel()[order]
@@ -133,10 +134,12 @@ def _iterate(values: Array, importance: Array, start: Array, max_steps: int) -> 
 
     state = (jnp.sort(start), jnp.array(False), jnp.array(0))
     codebook, converged, steps = lax.while_loop(lambda s: ~s[1] & (s[2] < max_steps), step, state)
+    stored = codebook.astype(kind)
+    codebook = stored.astype(float)
     labels = jnp.searchsorted((codebook[1:] + codebook[:-1]) / 2, flat).reshape(values.shape)
     objective = jnp.sum(importance * (values - codebook[labels]) ** 2)
     size = size_of(labels, levels=levels, codebook_bits=ENTRY_BITS * levels)
-    return FittedCodebook(codebook, labels, objective, size, converged, steps)
+    return FittedCodebook(stored, labels, objective, size, converged, steps)
 
 
 @functools.partial(_compile.jit, static_argnums=4)
@@ -144,6 +147,7 @@ def _iterate_constrained(
     values: Array, importance: Array, slope: Array, start: Array, max_steps: int
 ) -> EntropyConstrained:
     """Cheapest label, code length included, and weighted means and new code lengths in turn."""
+    kind, values = values.dtype, values.astype(float)
     flat, weight, levels = values.ravel(), importance.ravel(), len(start)
 
     def cheapest(codebook: Array, lengths: Array) -> Array:
@@ -180,8 +184,8 @@ def _iterate_constrained(
     order = jnp.argsort(jnp.where(used, codebook, jnp.inf))
     count = jnp.sum(used)
     labels = jnp.argsort(order)[labels].reshape(values.shape)
-    codebook = codebook[order][jnp.minimum(jnp.arange(levels), count - 1)]
-    objective = jnp.sum(importance * (values - codebook[labels]) ** 2)
+    codebook = codebook[order][jnp.minimum(jnp.arange(levels), count - 1)].astype(kind)
+    objective = jnp.sum(importance * (values - codebook.astype(float)[labels]) ** 2)
     side = jnp.stack([ENTRY_BITS * count, jnp.zeros(()), jnp.array(math.log2(levels))]).astype(flat.dtype)
     size = size_of_counts(summed(labels.ravel(), jnp.ones_like(flat)), count, side)
     return EntropyConstrained(
@@ -192,7 +196,7 @@ def _iterate_constrained(
 def _grid(w: Array, importance: Array, slope: Array, levels: int) -> Array:
     """At high rate D = mean(I) Δ²/12 of each weight, and slope = -dR/dD = 1 / (2 D ln 2)."""
     levels = _checks.count("levels", levels, 1)
-    least, largest = jnp.min(w), jnp.max(w)
+    least, largest = jnp.min(w).astype(float), jnp.max(w).astype(float)
     price = slope * jnp.mean(importance)
     step = jnp.where(price > 0, jnp.sqrt(6 / jnp.log(2.0) / jnp.where(price > 0, price, 1.0)), jnp.inf)
     step = jnp.clip(step, (largest - least) / max(levels - 1, 1), jnp.maximum(largest - least, 1.0))
@@ -202,7 +206,7 @@ def _grid(w: Array, importance: Array, slope: Array, levels: int) -> Array:
 def _start(w: Array, levels: int, start: ArrayLike | None) -> tuple[Array, _checks.Flag]:
     levels = _checks.count("levels", levels, 1)
     if start is None:
-        return jnp.linspace(jnp.min(w), jnp.max(w), levels), np.True_
+        return jnp.linspace(jnp.min(w).astype(float), jnp.max(w).astype(float), levels), np.True_
     return _checks.finite("start", start, shape=(levels,))
 
 
@@ -214,14 +218,14 @@ def weighted(values: ArrayLike, importance: ArrayLike | None) -> tuple[Array, Ar
     >>> print(weighted(jnp.array([2.0, 3.0]), None)[1])
     [1. 1.]
     """
-    w, w_ok = _checks.finite("values", values)
-    limit, (_, v) = math.sqrt(jnp.finfo(w.dtype).max) / 4, _checks.look(w)
+    w, w_ok = _checks.weights("values", values)
+    limit, (_, v) = math.sqrt(jnp.finfo(jnp.result_type(float)).max) / 4, _checks.look(w)
     w_ok &= _checks.holds(
-        abs(v).max() <= limit,
+        abs(v).max().astype(float) <= limit,
         lambda: f"values must be at most {limit:.1e} in absolute value, for squares to be numbers; scale them down",
     )
     if importance is None:
-        return w, jnp.ones_like(w), w_ok
+        return w, jnp.ones(w.shape), w_ok
     a, a_ok = like("importance", importance, w)
     return w, a, w_ok & a_ok
 

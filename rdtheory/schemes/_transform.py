@@ -40,11 +40,13 @@ def transform(
     -------
     TransformCoded
         ``rate``, Σ_k of the empirical entropy of the n labels of component k, which falls short of the entropy for few
-        weight vectors; ``distortion``, the mean over them. No derivative is promised.
+        weight vectors; ``distortion``, the mean over them; ``weights_hat`` in the dtype of the weights. No derivative
+        is promised.
 
     Raises
     ------
     ValueError : shapes disagree, an indefinite covariance, a step that is not positive.
+    TypeError : weights that are not floating.
 
     References
     ----------
@@ -61,7 +63,7 @@ def transform(
     """
     covariance, cov_ok = _checks.covariance("weight_cov", weight_cov)
     x, x_ok = _checks.covariance("input_cov", input_cov, size=len(covariance))
-    w, w_ok = _checks.finite("weights", weights, 2)
+    w, w_ok = _checks.weights("weights", weights, 2)
     _checks.array("weights", w, shape=(len(w), len(covariance)))
     width, width_ok = _checks.nonnegative("step", step)
     width_ok &= _checks.holds(width > 0, lambda: f"step must be > 0, got {width}")
@@ -76,12 +78,13 @@ def _transform(w: Array, weight_cov: Array, x: Array, step: Array) -> TransformC
     forward = vectors * jnp.where(seen, root, 0.0)[None, :] @ vectors.T
     back = vectors * jnp.where(seen, 1 / root, 0.0)[None, :] @ vectors.T
     variances, basis = jnp.linalg.eigh(forward @ weight_cov @ forward)
-    components = w @ forward @ basis
+    components = w.astype(float) @ forward @ basis
     labels = jnp.clip(jnp.round(components / step), -(2.0**30), 2.0**30).astype(jnp.int32)
     decoded = _cell_means(labels, step, jnp.sqrt(jnp.maximum(variances, 0.0)))
     rates = jax.vmap(lambda column: size_of(column).labels, in_axes=1)(labels) / len(w)
-    distortion = jnp.mean(jnp.sum((components - decoded) ** 2, axis=1))
-    return TransformCoded(decoded @ basis.T @ back, jnp.sum(rates), distortion)
+    weights_hat = (decoded @ basis.T @ back).astype(w.dtype)
+    lost = (w.astype(float) - weights_hat.astype(float)) @ forward
+    return TransformCoded(weights_hat, jnp.sum(rates), jnp.mean(jnp.sum(lost**2, axis=1)))
 
 
 def _cell_means(labels: Array, step: Array, deviations: Array) -> Array:

@@ -52,12 +52,13 @@ def uniform(
 
     Returns
     -------
-    UniformQuantized : No derivative is promised.
+    UniformQuantized : ``weights_hat`` in the dtype of the weights. No derivative is promised.
 
     Raises
     ------
-    ValueError : shapes disagree, a negative importance, an indefinite metric, a level that is not positive,
-        weights so small or large that float32 does not hold the step.
+    TypeError : weights that are not floating.
+    ValueError : shapes disagree, a negative importance, an indefinite metric, a singular one without damping, a level
+        that is not positive, weights so small or large that float32 does not hold the step.
 
     Examples
     --------
@@ -65,11 +66,10 @@ def uniform(
     >>> print(result.weights_hat, result.size.scales)
     [[ 1.  -0.5  0.   0. ]] 32.0
     """
-    (w,), (matrix,), (between,), ok = _layers([weights], [importance], [metric])
+    (w,), (matrix,), (between,), ok = _layers([weights], [importance], [metric], damping)
     theta, level_ok = positive("level", level)
-    share, share_ok = _checks.nonnegative("damping", damping)
-    result = _uniform(w, matrix, between, theta, share, bool(rows), bool(columns))
-    return _checks.poison(result, ok & level_ok & share_ok & _storable([w], [result]))
+    result = _uniform(w, matrix, between, theta, bool(rows), bool(columns))
+    return _checks.poison(result, ok & level_ok & _storable([w], [result]))
 
 
 def uniform_at_rate(
@@ -113,23 +113,22 @@ def uniform_at_rate(
     2.00: 2.9 and 1.1
     """
     given = [None] * len(weights) if metrics is None else metrics
-    layers, matrices, between, ok = _layers(weights, importance, given)
+    layers, matrices, between, ok = _layers(weights, importance, given, damping)
     wanted, rate_ok = positive("rate", rate)
-    share, share_ok = _checks.nonnegative("damping", damping)
-    result = _at_rate(layers, matrices, between, wanted, share, bool(rows), bool(columns))
+    result = _at_rate(layers, matrices, between, wanted, bool(rows), bool(columns))
     ok &= _storable(layers, result.layers)
     met = _checks.holds(
         ~(result.size.rate > wanted),
         lambda: f"rate must be at least {result.size.rate:.6g}, which the steps take alone, got {wanted}",
     )
-    return _checks.poison(result, ok & rate_ok & share_ok & met)
+    return _checks.poison(result, ok & rate_ok & met)
 
 
-@functools.partial(_compile.jit, static_argnums=(5, 6))
-def _uniform(w, importance, metric, level, damping, rows, columns) -> UniformQuantized:
-    matrix = _effective(importance, metric, damping)
+@functools.partial(_compile.jit, static_argnums=(4, 5))
+def _uniform(w, importance, metric, level, rows, columns) -> UniformQuantized:
+    matrix = _effective(importance, metric)
     stored = store(balance(matrix, rows, columns), matrix, rows, columns)
-    return _rounded(w, importance, metric, stored, level, damping, rows or columns)
+    return _rounded(w, importance, metric, stored, level, rows or columns)
 
 
 def _storable(layers: list[Array], found: list[UniformQuantized]) -> _checks.Flag:
@@ -137,7 +136,7 @@ def _storable(layers: list[Array], found: list[UniformQuantized]) -> _checks.Fla
     ok, range_ = np.True_, jnp.finfo(jnp.float32)
     for i, (weights, layer) in enumerate(zip(layers, found, strict=True)):
         xp, w, rows = _checks.look(weights, layer.steps.rows)
-        largest, base = xp.abs(w).max(), rows.min()
+        largest, base = xp.abs(w).max().astype(float), rows.min()
         # Steps halve until they vanish: where the least normal one was reached, a finer one would have been wanted.
         sound = (largest == 0) | (largest <= range_.max) & ~(base <= 1.01 * range_.tiny)
         ok &= _checks.holds(
@@ -150,15 +149,15 @@ def _storable(layers: list[Array], found: list[UniformQuantized]) -> _checks.Fla
     return ok
 
 
-@functools.partial(_compile.jit, static_argnums=(5, 6))
-def _at_rate(layers, importances, metrics, rate, damping, rows, columns) -> UniformLayers:
-    matrices = [_effective(i, metric, damping) for i, metric in zip(importances, metrics, strict=True)]
+@functools.partial(_compile.jit, static_argnums=(4, 5))
+def _at_rate(layers, importances, metrics, rate, rows, columns) -> UniformLayers:
+    matrices = [_effective(i, metric) for i, metric in zip(importances, metrics, strict=True)]
     stores = [store(balance(matrix, rows, columns), matrix, rows, columns) for matrix in matrices]
     counts = [w.size for w in layers]
 
     def at(log_level: Array) -> UniformLayers:
         found = [
-            _rounded(w, i, metric, stored, jnp.exp2(log_level), damping, rows or columns)
+            _rounded(w, i, metric, stored, jnp.exp2(log_level), rows or columns)
             for w, i, metric, stored in zip(layers, importances, metrics, stores, strict=True)
         ]
         return UniformLayers(jnp.exp2(log_level), found, total_size([layer.size for layer in found], counts))
@@ -181,24 +180,23 @@ def _at_rate(layers, importances, metrics, rate, damping, rows, columns) -> Unif
     return lax.fori_loop(0, EVALUATIONS + 1, halve, (top - 60, top, nothing))[2]
 
 
-def _effective(importance: Array, metric: Array | None, damping: Array) -> Array:
-    if metric is None:
-        return importance
-    return importance * _error_feedback.factors(metric, damping)[1][None, :]
+def _effective(importance: Array, metric: _error_feedback.Damped | None) -> Array:
+    return importance if metric is None else importance * metric.conditional[None, :]
 
 
-def _rounded(w, importance, metric, stored, level, damping, classed) -> UniformQuantized:
+def _rounded(w, importance, metric, stored, level, classed) -> UniformQuantized:
     ratios, factor, classes, ratio_bits = stored
     # To float32, in a way that a compiler may not undo.
     base = lax.reduce_precision(jnp.sqrt(12 * level) * factor, exponent_bits=8, mantissa_bits=23)
     found = Steps(ratios.rows * base, ratios.columns)
     sizes = entries(found, jnp.inf)
     if metric is None:
-        labels, w_hat = _error_feedback.round_to_steps(w, sizes)
-        objective = jnp.sum(importance * (w - w_hat) ** 2)
+        labels, values = _error_feedback.round_to_steps(w.astype(float), sizes)
+        w_hat = values.astype(w.dtype)
     else:
-        w_hat, labels, _ = _error_feedback.feed_back(w, metric, sizes, damping)
-        objective = jnp.sum(importance * ((w - w_hat) @ metric) * (w - w_hat))
+        w_hat, labels, _ = _error_feedback.feed_back(w, metric, sizes)
+    lost = w.astype(float) - w_hat.astype(float)
+    objective = jnp.sum(importance * (lost if metric is None else lost @ metric.importance) * lost)
     size = _size(labels, classes if classed else None, jnp.isfinite(sizes), BASE_BITS + ratio_bits)
     return UniformQuantized(w_hat, labels, found, objective, size)
 
@@ -218,16 +216,19 @@ def _size(labels: Array, classes: Array | None, coded: Array, scale_bits: Array)
     return CodedSize(rate, fixed, entropy + signs, bits + 1 - entropy, zero, scale_bits + zero, zero)
 
 
-def _layers(weights, importance, metrics) -> tuple[list[Array], list[Array], list[Array | None], _checks.Flag]:
-    """Layers with their importances in full, and the validity of all."""
+def _layers(
+    weights, importance, metrics, damping
+) -> tuple[list[Array], list[Array], list[_error_feedback.Damped | None], _checks.Flag]:
+    """Layers with their importances in full, their metrics with the damping, and the validity of all."""
     if not len(weights) == len(importance) == len(metrics) > 0:
         raise ValueError(
             "weights, importance and metrics must have one entry for each layer, got "
             f"{len(weights)}, {len(importance)} and {len(metrics)}"
         )
-    layers, matrices, between, ok = [], [], [], np.True_
+    layers, matrices, between = [], [], []
+    share, ok = _checks.nonnegative("damping", damping)
     for weight, given, metric in zip(weights, importance, metrics, strict=True):
-        w, w_ok = _checks.finite("weights", weight, 2)
+        w, w_ok = _checks.weights("weights", weight, 2)
         i = _checks.array("importance", given)
         i, i_ok = _checks.nonnegative("importance", i, ndim=i.ndim)
         if metric is not None and i.ndim and i.shape[-1] != 1:
@@ -237,8 +238,12 @@ def _layers(weights, importance, metrics) -> tuple[list[Array], list[Array], lis
             )
         if i.ndim > 2 or any(size not in (1, full) for size, full in zip(i.shape[::-1], w.shape[::-1], strict=False)):
             raise ValueError(f"importance must broadcast against its weights, {w.shape}, got shape {i.shape}")
-        m, m_ok = (None, np.True_) if metric is None else _checks.covariance("metric", metric, size=w.shape[1])
+        m = None
+        if metric is not None:
+            between_columns, metric_ok = _checks.covariance("metric", metric, size=w.shape[1])
+            m, regular = _error_feedback.damped("metric", between_columns, share)
+            ok &= metric_ok & regular
         full = jnp.broadcast_to(i.reshape((1,) * (2 - i.ndim) + i.shape), w.shape)
         layers, matrices, between = [*layers, w], [*matrices, full], [*between, m]
-        ok &= w_ok & i_ok & m_ok
+        ok &= w_ok & i_ok
     return layers, matrices, between, ok

@@ -15,6 +15,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Integer, PyTree
 
+from rdtheory import _checks
 from rdtheory.results import Quantized
 from rdtheory.schemes import _bitstream_leaf, _entropy
 from rdtheory.schemes._bitstream_numbers import (
@@ -158,7 +159,7 @@ def dequantize(quantized: Quantized) -> Float[Array | np.ndarray, "..."]:
     >>> print(dequantize(Quantized(labels=jnp.array([0, 2, 1]), codebook=jnp.array([-0.5, 0.0, 0.7]))))
     [-0.5  0.7  0. ]
     """
-    leaf = jax.tree.map(lambda part: part if hasattr(part, "dtype") else np.asarray(part), quantized)
+    leaf = jax.tree.map(lambda part: _checks.native(part if hasattr(part, "dtype") else np.asarray(part)), quantized)
     _bitstream_leaf.validate("quantized", leaf)
     return _bitstream_leaf.weights(leaf)
 

@@ -109,7 +109,7 @@ def decode(
     (2,)
     """
     gain, noise, w, ok = _channel(channel, weight_cov)
-    return _checks.poison(_decode(key, gain, noise, w, jnp.asarray(index)), ok)
+    return _checks.poison(_decode(key, gain, noise, w, _checks.stored(index)), ok)
 
 
 def _output_root(gain: Array, noise: Array, w: Array) -> tuple[Array, Array, Array]:

@@ -122,11 +122,12 @@ def sample(key: PRNGKeyArray, channel: GaussianChannel, weights: Float[ArrayLike
 
     Returns
     -------
-    weights_hat : (..., m). Differentiable in `weights`.
+    weights_hat : (..., m), in the dtype of `weights`. Differentiable in them.
 
     Raises
     ------
-    ValueError : shapes disagree.
+    ValueError : shapes disagree, weights that are not finite.
+    TypeError : weights that are not floating.
 
     Examples
     --------
@@ -136,9 +137,9 @@ def sample(key: PRNGKeyArray, channel: GaussianChannel, weights: Float[ArrayLike
     """
     noise, noise_ok = _checks.covariance("channel.noise_cov", channel.noise_cov)
     gain, gain_ok = _checks.finite("channel.gain", channel.gain, shape=noise.shape)
-    w = _checks.array("weights", weights)
+    w, w_ok = _checks.weights("weights", weights)
     _checks.array("weights", w, shape=(*w.shape[:-1], len(noise)))
-    return _checks.poison(_sample(key, gain, noise, w), noise_ok & gain_ok)
+    return _checks.poison(_sample(key, gain, noise, w), noise_ok & gain_ok & w_ok)
 
 
 @partial(_compile.jit, brief=True)
@@ -183,7 +184,8 @@ def _performance(gain: Array, noise: Array, w: Array, x: Array) -> ChannelPerfor
 
 @partial(_compile.jit, brief=True)
 def _sample(key: Array, gain: Array, noise: Array, weights: Array) -> Array:
-    return weights @ gain.T + jax.random.normal(key, weights.shape, weights.dtype) @ _roots(noise)[0]
+    w_hat = weights.astype(float) @ gain.T + jax.random.normal(key, weights.shape) @ _roots(noise)[0]
+    return w_hat.astype(weights.dtype)
 
 
 def _roots(cov: Array) -> tuple[Array, Array]:

@@ -29,11 +29,13 @@ def svd(weights: Float[ArrayLike, "..."], rank: int) -> LowRank:
     Returns
     -------
     LowRank
-        ``left`` (a, r), ``right`` (r, b), ``weights_hat`` in the shape of `weights`, ``objective`` ‖W - Ŵ‖².
+        ``left`` (a, r), ``right`` (r, b), ``weights_hat`` in the shape of `weights`, all three in its dtype;
+        ``objective`` ‖W - Ŵ‖² of that Ŵ, computed in JAX's default precision.
 
     Raises
     ------
     ValueError : fewer than two axes, `rank` out of range, weights that are not finite.
+    TypeError : weights that are not floating.
 
     References
     ----------
@@ -70,13 +72,14 @@ def weighted(
     Returns
     -------
     LowRank
-        ``left`` (a, r), ``right`` (r, b), ``weights_hat`` in the shape of `weights`, ``objective``, ``parameters``
-        r (a + b), ``singular_values`` of Y, by which rank can be shared out between layers. A component that
-        the metric does not see, S_r = 0, is left zero. No derivative is promised.
+        ``left`` (a, r), ``right`` (r, b), ``weights_hat``, ``objective`` as for `svd`, ``parameters``
+        r (a + b), ``singular_values`` of Y, by which rank can be shared out between layers. A component that the metric
+        does not see, S_r = 0, is left zero. No derivative is promised.
 
     Raises
     ------
     ValueError : fewer than two axes, shapes disagree, an indefinite factor, `rank` out of range.
+    TypeError : weights that are not floating.
 
     References
     ----------
@@ -98,7 +101,7 @@ def weighted(
 
 
 def _matrix(weights: ArrayLike) -> tuple[Array, _checks.Flag]:
-    w, ok = _checks.finite("weights", weights)
+    w, ok = _checks.weights("weights", weights)
     if w.ndim < 2:
         raise ValueError(f"weights must have at least two axes to be a matrix, got shape {w.shape}")
     return w, ok
@@ -112,15 +115,16 @@ def _plain(w: Array, rank: int) -> LowRank:
 
 @functools.partial(_compile.jit, static_argnums=3)
 def _truncated(w: Array, a: Array, b: Array, rank: int) -> LowRank:
-    matrix = w.reshape(-1, w.shape[-1])
+    matrix = w.astype(float).reshape(-1, w.shape[-1])
     root_a, root_b = _root(a), _root(b)
     u, s, vt = jnp.linalg.svd(root_a @ matrix @ root_b, full_matrices=False)
     # Y V_r = U_r S_r and U_rᵀ Y = S_r V_rᵀ, so that A^½ Ŵ B^½ = Y V_r S_r⁻¹ U_rᵀ Y is the truncation.
     seen = s[:rank] > max(matrix.shape) * jnp.finfo(s.dtype).eps * s[0]
     half = jnp.where(seen, 1 / jnp.sqrt(jnp.where(seen, s[:rank], 1.0)), 0.0)
-    left = (matrix @ (root_b @ vt[:rank].T)) * half[None, :]
-    right = half[:, None] * ((u[:, :rank].T @ root_a) @ matrix)
-    kept = left @ right
+    left = ((matrix @ (root_b @ vt[:rank].T)) * half[None, :]).astype(w.dtype)
+    right = (half[:, None] * ((u[:, :rank].T @ root_a) @ matrix)).astype(w.dtype)
+    w_hat = (left.astype(float) @ right.astype(float)).astype(w.dtype)
+    kept = w_hat.astype(float)
     lost = matrix - kept
     weighted = a @ lost @ b
     objective, orthogonality, power = jnp.sum(lost * weighted), jnp.sum(kept * weighted), jnp.sum(kept * (a @ kept @ b))
@@ -129,7 +133,7 @@ def _truncated(w: Array, a: Array, b: Array, rank: int) -> LowRank:
     return LowRank(
         left,
         right,
-        kept.reshape(w.shape),
+        w_hat.reshape(w.shape),
         jnp.maximum(objective, 0.0),
         orthogonality,
         jnp.where(both, orthogonality / norms, 0.0),

@@ -31,7 +31,7 @@ def magnitude(weights: PyTree, keep: float, *, scope: str = "global") -> Pruned:
 
     Parameters
     ----------
-    weights : w, any pytree of floating arrays.
+    weights : w, any pytree of floating arrays, whose dtypes are kept; what is computed of them is so in JAX's default.
     keep : share of all weights that is kept, in (0, 1]; static under jit. The count is the nearest whole number, at
         least one; of equal weights the first are kept.
     scope : ``"global"``, the largest of all, or ``"layer"``, the same share of each array of the tree.
@@ -44,6 +44,7 @@ def magnitude(weights: PyTree, keep: float, *, scope: str = "global") -> Pruned:
     Raises
     ------
     ValueError : `keep` out of range, an unknown scope, weights that are not finite.
+    TypeError : a leaf that is not a floating array, as a counter or a flag.
 
     Examples
     --------
@@ -64,7 +65,7 @@ def weighted(weights: PyTree, importance: PyTree, keep: float, *, scope: str = "
 
     Parameters
     ----------
-    weights : w, any pytree of floating arrays.
+    weights : w, as for `magnitude`.
     importance : the diagonal of I_w >= 0, a pytree like `weights`, as of `importance.diagonal`.
     keep, scope : as for `magnitude`.
 
@@ -76,6 +77,7 @@ def weighted(weights: PyTree, importance: PyTree, keep: float, *, scope: str = "
     Raises
     ------
     ValueError : `keep` out of range, an unknown scope, a negative importance, structures or shapes that disagree.
+    TypeError : as for `magnitude`.
 
     References
     ----------
@@ -87,11 +89,7 @@ def weighted(weights: PyTree, importance: PyTree, keep: float, *, scope: str = "
     [3. 0. 1.]
     """
     w, ok = _tree_checks.tree("weights", weights)
-    _tree_checks.like("importance", importance, "weights", w)
-    diagonal, diagonal_ok = _tree_checks.tree("importance", importance)
-    for leaf in jax.tree.leaves(diagonal):
-        _, leaf_ok = _checks.nonnegative("importance", leaf, leaf.ndim)
-        ok &= leaf_ok
+    diagonal, diagonal_ok = _tree_checks.beside("importance", importance, "weights", w)
     return _checks.poison(_masked(w, diagonal, keep, scope), ok & diagonal_ok)
 
 
@@ -115,7 +113,7 @@ def obs(
 
     Parameters
     ----------
-    weights : w, any pytree of floating arrays: a layer or a small model.
+    weights : w, as for `magnitude`: a layer or a small model.
     importance : I_w, (k, k) symmetric positive semidefinite, in the order of ``ravel_pytree``, as of `importance.full`.
     keep : share of all weights that is kept, in (0, 1], as for `magnitude`.
     rounds : the count shrinks to `keep` in this many equal ratios; each starts from the weights and the importance that
@@ -136,6 +134,7 @@ def obs(
     ------
     ValueError : `keep` out of range, an indefinite importance or one of the wrong shape, rounds without `recompute`,
         damping < 0.
+    TypeError : as for `magnitude`.
 
     References
     ----------
@@ -158,7 +157,7 @@ def obs(
     kept, support, moved, here = k, jax.device_put(np.arange(k)), _raveled(w), matrix
     for share in np.arange(1, rounds + 1) / rounds:
         if recompute is not None and kept < k:
-            here = _checks.array("recompute(weights_hat)", recompute(_unraveled(w, moved)), shape=(k, k))
+            here = _checks.array("recompute(weights_hat)", recompute(_like(w, moved)), shape=(k, k))
         kept = min(kept, _count(keep**share, k))
         support, moved = _surgeon.greedy(moved, here, support, kept, ridge)
     return _checks.poison(_supported(w, moved, support, matrix), ok & matrix_ok & ridge_ok)
@@ -215,7 +214,8 @@ def _masked(w: PyTree, importance: PyTree, keep: float, scope: str) -> Pruned:
 def _largest(w: PyTree, importance: PyTree, counts: list[Array]) -> Pruned:
     """So many of each leaf, or of all together if there is one count."""
     # The root of the score orders the same, and neither overflows nor vanishes so soon.
-    score = jax.tree.map(lambda x, i: jnp.abs(x) * jnp.sqrt(i), w, importance)
+    exact = jax.tree.map(lambda x: x.astype(float), w)
+    score = jax.tree.map(lambda x, i: jnp.abs(x) * jnp.sqrt(i), exact, importance)
     leaves, tree = jax.tree.flatten(score)
     if len(counts) == len(leaves):
         mask = jax.tree.unflatten(
@@ -225,7 +225,7 @@ def _largest(w: PyTree, importance: PyTree, counts: list[Array]) -> Pruned:
         flat, unravel = ravel_pytree(score)
         mask = jax.tree.map(lambda leaf: leaf > 0, unravel(_first(flat, counts[0]).astype(flat.dtype)))
     weights_hat = jax.tree.map(lambda x, m: jnp.where(m, x, 0.0), w, mask)
-    lost = jax.tree.map(lambda x, i, m: jnp.sum(jnp.where(m, 0.0, i * x * x)), w, importance, mask)
+    lost = jax.tree.map(lambda x, i, m: jnp.sum(jnp.where(m, 0.0, i * x * x)), exact, importance, mask)
     # ŵ_i (w_i - ŵ_i) is zero for each weight.
     zero = jnp.zeros(())
     return _result(weights_hat, mask, GoldenRules(zero, zero, sum(jax.tree.leaves(lost), zero)))
@@ -233,19 +233,25 @@ def _largest(w: PyTree, importance: PyTree, counts: list[Array]) -> Pruned:
 
 @functools.partial(_compile.jit, brief=True)
 def _raveled(w: PyTree) -> Array:
-    return ravel_pytree(w)[0]
+    return _exact(w)[0]
 
 
 @functools.partial(_compile.jit, brief=True)
-def _unraveled(w: PyTree, flat: Array) -> PyTree:
-    return ravel_pytree(w)[1](flat)
+def _like(w: PyTree, flat: Array) -> PyTree:
+    """In the structure and the precisions of w."""
+    return jax.tree.map(lambda x, leaf: leaf.astype(x.dtype), w, _exact(w)[1](flat))
 
 
 @_compile.jit
 def _supported(w: PyTree, moved: Array, support: Array, matrix: Array) -> Pruned:
-    flat, unravel = ravel_pytree(w)
+    flat, unravel = _exact(w)
     mask = jax.tree.map(lambda leaf: leaf > 0, unravel(jnp.zeros_like(flat).at[support].set(1.0)))
-    return _result(unravel(moved), mask, _metric.residuals(flat, moved, matrix))
+    weights_hat = _like(w, moved)
+    return _result(weights_hat, mask, _metric.residuals(flat, _exact(weights_hat)[0], matrix))
+
+
+def _exact(w: PyTree) -> tuple[Array, Callable[[Array], PyTree]]:
+    return ravel_pytree(jax.tree.map(lambda x: x.astype(float), w))
 
 
 def _first(score: Array, count: Array) -> Array:

@@ -52,7 +52,7 @@ def kmeans(values: Float[ArrayLike, "..."], levels: int, importance: Float[Array
 
     Parameters
     ----------
-    values : w, any shape.
+    values : w, any shape, floating; the codebook has their dtype. What is computed inside is so in float64.
     levels : K >= 1, static.
     importance : I >= 0 in the shape of the weights; without it all weights count alike, as they do if all are zero.
         A weight of importance zero gets the nearest value.
@@ -62,13 +62,14 @@ def kmeans(values: Float[ArrayLike, "..."], levels: int, importance: Float[Array
     Codebook
         ``codebook`` (K,) ascending, ``labels``, ``objective``, ``size``. Each value is the weighted mean of its cell:
         the first golden rule holds. With K above the number of distinct weights that count, the last value repeats.
-        The size counts 32 bits for each of the K values; rounding them to float32 is left to the caller. No
-        derivative is promised.
+        The objective is that of the codebook as rounded to the dtype. The size counts 32 bits for each of the K values;
+        rounding what is in float64 is left to the caller. No derivative is promised.
 
     Raises
     ------
     ValueError : shapes disagree, a negative importance, values that are not finite or of squares that are not, no
         level.
+    TypeError : values that are not floating.
 
     References
     ----------
@@ -155,10 +156,10 @@ def centroid(
 def _optimal(w: Array, a: Array, b: Array | None, levels: int, ok: _checks.Flag) -> Codebook:
     def fit(w: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
         flat = [np.asarray(x, np.float64).ravel() for x in (w, a, b)]
-        codebook, labels, objective = _exact_kmeans.fit(*flat, levels)
-        return codebook.astype(w.dtype), labels.astype(np.int32).reshape(w.shape), np.asarray(objective, w.dtype)
+        codebook, labels, objective = _exact_kmeans.fit(*flat, levels, w.dtype)
+        return codebook, labels.astype(np.int32).reshape(w.shape), np.asarray(objective, a.dtype)
 
-    b = jax.device_put(np.zeros(w.shape, w.dtype)) if b is None else b
+    b = jax.device_put(np.zeros(a.shape, a.dtype)) if b is None else b
     codebook, labels, objective = _on_host(fit, levels, ok, w, a, b)
     return _checks.poison(Codebook(codebook, labels, objective, _size(labels, levels)), ok)
 
@@ -167,7 +168,7 @@ def _on_host(fit: Callable, levels: int, ok: _checks.Flag, w: Array, *coefficien
     """`fit` of NumPy arrays: at once if they are at hand, else when the compiled function has them."""
     if _checks.look(w, *coefficients)[0] is np:
         return [jax.device_put(x) for x in fit(*(np.asarray(x) for x in (w, *coefficients)))]
-    kinds = ((levels,), w.dtype), (w.shape, jnp.int32), ((), w.dtype)
+    kinds = ((levels,), w.dtype), (w.shape, jnp.int32), ((), coefficients[0].dtype)
     shapes = [jax.ShapeDtypeStruct(*kind) for kind in kinds]
     sound = [jnp.where(ok, x, 0.0) for x in (w, *coefficients)]  # an invalid item becomes NaN later
     return list(
@@ -182,6 +183,7 @@ def _size(labels: Array, levels: int) -> CodedSize:
 
 @_compile.jit
 def _centroid(w: Array, a: Array, b: Array) -> Array:
+    kind, w = w.dtype, w.astype(float)
     nothing = (jnp.max(a) == 0) & (jnp.max(b) == 0)
     a = jnp.where(nothing, 1.0, a)
     middle = (jnp.min(w) + jnp.max(w)) / 2
@@ -190,4 +192,4 @@ def _centroid(w: Array, a: Array, b: Array) -> Array:
     unit = jnp.maximum(jnp.max(a), jnp.max(b) * scale**2)
     a, b = a / unit, b * (scale**2 / unit)
     sums = [jnp.sum(x * away**k) for x, powers in ((a, 2), (b, 4)) for k in range(powers)]
-    return middle + scale * _exact_kmeans.cubic_root(sums[:2], sums[2:], jnp)
+    return (middle + scale * _exact_kmeans.cubic_root(sums[:2], sums[2:], jnp)).astype(kind)

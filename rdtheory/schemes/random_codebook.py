@@ -97,7 +97,7 @@ def decode(
     (2,)
     """
     v, ok = _checks.nonnegative("codeword_variances", codeword_variances, 1)
-    return _checks.poison(_drawn(key, jnp.asarray(index), v, bool(spherical)), ok)
+    return _checks.poison(_drawn(key, _checks.stored(index), v, bool(spherical)), ok)
 
 
 def measure(

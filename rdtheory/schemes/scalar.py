@@ -47,7 +47,8 @@ def quantize(
     ----------
     weights : w, any shape.
     step : Δ > 0, broadcasts against the weights; infinite for a weight that is not described. In the bitstream it is as
-        precise as its dtype, and takes few bits if it has few values. What a decoder knows anyhow need not be there:
+        precise as its dtype, which for a plain number is that of the weights, or float32 for a shorter one, and takes
+        few bits if it has few values. What a decoder knows anyhow need not be there:
         with weights in units of their own step, w_i/Δ_i, it is 1.
     importance : in the shape of the weights: how much the error of each counts in the means; without it all count
         alike.
@@ -58,10 +59,12 @@ def quantize(
 
     Returns
     -------
-    Quantized : int32 labels; `bitstream.dequantize` gives the weights. No derivative is promised.
+    Quantized : int32 labels; `bitstream.dequantize` gives the weights, in the dtype of the step. No derivative is
+        promised.
 
     Raises
     ------
+    TypeError : weights that are not floating.
     ValueError : shapes disagree, a step that is not positive, a dead zone outside [0, ½], labels beyond 31 bits.
 
     References
@@ -74,9 +77,10 @@ def quantize(
     >>> print(found.labels, found.offsets)
     [ 2 -1  0  0] [ 26 -26   0  26 -26]
     """
-    w, w_ok = _checks.finite("weights", weights)
-    told = jnp.asarray(step)
-    told = told if jnp.issubdtype(told.dtype, jnp.floating) else told.astype(w.dtype)
+    w, w_ok = _checks.weights("weights", weights)
+    told = _checks.stored(step)
+    if not (hasattr(step, "dtype") and jnp.issubdtype(told.dtype, jnp.floating)):
+        told = told.astype(jnp.promote_types(w.dtype, jnp.float32))
     delta = _checks.array("step", told)
     zone = _checks.array("dead_zone", dead_zone)
     ok = w_ok & _beside("step", delta, w, lambda v: v > 0, "> 0")
@@ -87,7 +91,7 @@ def quantize(
         ok &= a_ok
     group = None
     if classes is not None:
-        group = jnp.asarray(classes)
+        group = _checks.stored(classes)
         if not jnp.issubdtype(group.dtype, jnp.integer):
             raise ValueError(f"classes must be whole numbers, got dtype {group.dtype}")
         ok &= _beside("classes", group, w, lambda v: (v >= 0) & (v <= LAST_CLASS), "in 0..255")
@@ -209,6 +213,7 @@ def _dead_zone(variances: Array, step: Array) -> Array:
 @functools.partial(_compile.jit, static_argnums=5)
 def _quantize(w: Array, delta: Array, importance: Array | None, zone: Array, group: Array | None, moved: int):
     delta, zone = _ranked(delta, w.ndim), _ranked(zone, w.ndim)
+    w = w.astype(float)
     importance = jnp.ones_like(w) if importance is None else importance
     scaled = w / delta
     size = jnp.maximum(jnp.floor(jnp.abs(scaled) + 0.5 - zone), 0.0)

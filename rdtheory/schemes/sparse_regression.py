@@ -153,7 +153,7 @@ def decode(
     (12,)
     """
     c, ok = _checks.finite("coefficients", coefficients, 1)
-    m = jnp.asarray(indices)
+    m = _checks.stored(indices)
     if m.shape != c.shape or not jnp.issubdtype(m.dtype, jnp.integer):
         raise ValueError(f"indices must be {len(c)} whole numbers, one for each section, got {m.dtype}{m.shape}")
     return _checks.poison(_decode(key, m, c, _checks.count("length", length, 1)), ok)

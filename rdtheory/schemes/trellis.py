@@ -62,11 +62,12 @@ def quantize(
     TrellisQuantized
         Weights with σ² below 1.4 times the water level DΔ² are not sent, and cost nothing. Where weights are not
         Gaussian, ``entropy`` can be well below ``rate``; a coder that learns frequencies gets near it. With few weights
-        in a context it is too small, for such a coder has to learn them. No derivative is
-        promised.
+        in a context it is too small, for such a coder has to learn them. ``weights_hat`` has the dtype of the weights;
+        ``scale`` too, but float32 for a shorter one. No derivative is promised.
 
     Raises
     ------
+    TypeError : weights that are not floating.
     ValueError : shapes disagree, a step that is not positive, a negative deviation, weights that are not finite or
         2²² steps from zero, another number of states.
 
@@ -83,7 +84,7 @@ def quantize(
     >>> print(f"{found.rate + 0.5 * jnp.log2(error / jnp.mean(weights**2)):.2f} bit above R(D)")
     0.08 bit above R(D)
     """
-    w, w_ok = _checks.finite("weights", weights)
+    w, w_ok = _checks.weights("weights", weights)
     width, width_ok = _like("step", step, w, finite=False)
     sigma, sigma_ok = (None, np.True_) if deviation is None else _like("deviation", deviation, w)
     _trellis_code.taps(states)  # raises
@@ -105,6 +106,7 @@ def dequantize(
 ) -> Float[Array, "..."]:
     """The weights that labels stand for, bit for bit as `quantize` returned them.
 
+    They are in the dtype of the scale: in that of the weights, except of weights shorter than float32.
     Label k in state s stands for scale · (2k + q + offsets[q, k]/128), q = s mod 2, where the offset of a label outside
     the table is the outermost. The first state is 0. The next is ⌊s/2⌋, plus modulo 2 the first tap if s is odd and the
     second if k is odd; the taps of 8 states are 5 and 2.
@@ -124,7 +126,7 @@ def dequantize(
     >>> jnp.array_equal(dequantize(found.labels, found.scale, found.offsets), found.weights_hat)
     Array(True, dtype=bool)
     """
-    k, table = jnp.asarray(labels), jnp.asarray(offsets)
+    k, table, kind = _checks.stored(labels), _checks.stored(offsets), _checks.stored(scale).dtype
     for name, given in ("labels", k), ("offsets", table):
         if not jnp.issubdtype(given.dtype, jnp.integer):
             raise TypeError(f"{name} must be whole numbers, got dtype {given.dtype}")
@@ -132,6 +134,7 @@ def dequantize(
         raise ValueError(f"offsets must have two rows, of odd length, got shape {table.shape}")
     unit, ok = _like("scale", scale, k)
     _trellis_code.taps(states)  # raises
+    unit = unit.astype(kind if jnp.issubdtype(kind, jnp.floating) else float)
     return _checks.poison(_dequantize(k, unit, table, states), ok)
 
 
@@ -145,7 +148,7 @@ def packed(found: TrellisQuantized, *, states: int = 8) -> Quantized:
 
     Returns
     -------
-    Quantized : its weights are those of the result, bit for bit.
+    Quantized : its weights are those of the result, bit for bit where they are in float32 or float64.
 
     Raises
     ------
@@ -218,11 +221,12 @@ def _steps(level: Array, noise: ArrayLike, importance: Array) -> Array:
 
 @functools.partial(_compile.jit, static_argnums=(3, 4))
 def _quantize(w: Array, step: Array, sigma: Array | None, states: int, passes: int) -> TrellisQuantized:
+    kind, w = w.dtype, w.astype(float)
     noise, n = _trellis_code.noise(states), w.size
     deviation = lax.reduce_precision(jnp.sqrt(jnp.mean(w**2)), EXPONENT, MANTISSA) if sigma is None else sigma
     ratio = deviation / step
     gains = _trellis_model.gain(ratio, noise)
-    scale = jnp.where(gains > 0, step, 0.0) * gains
+    scale = (jnp.where(gains > 0, step, 0.0) * gains).astype(jnp.promote_types(kind, jnp.float32))
     # From here on in steps and in a row; what is the same for all weights stays one number.
     y, alpha, r = (w / step).ravel(), gains.ravel(), ratio.ravel()
     sent = alpha > 0
@@ -250,7 +254,7 @@ def _quantize(w: Array, step: Array, sigma: Array | None, states: int, passes: i
     entropy = _trellis_model.entropy(labels, contexts)
     k, q, s, context = (x.reshape(w.shape) for x in (labels, quantizer, taken, contexts))
     spread = jnp.where(gains > 0, factor * ratio, 0.0)
-    w_hat = _value(k, q, scale, offsets)
+    w_hat = _value(k, q, scale, offsets).astype(kind)
     return TrellisQuantized(k, w_hat, s, context, (length + side) / n, entropy / n, side / n, scale, offsets, spread)
 
 

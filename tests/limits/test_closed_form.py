@@ -128,7 +128,7 @@ def central(form, x, step=1e-6):
     return (float(form(x + step)) - float(form(x - step))) / (2 * step)
 
 
-@pytest.mark.parametrize(
+IN_DISTORTION = pytest.mark.parametrize(
     "form",
     [
         functools.partial(closed_form.bernoulli, 0.3),
@@ -142,10 +142,44 @@ def central(form, x, step=1e-6):
         functools.partial(closed_form.vector_gaussian, COV),
     ],
 )
+
+
+@IN_DISTORTION
 @pytest.mark.parametrize("D", [0.03, 0.17])
 def test_the_derivative_in_the_distortion_is_a_difference_quotient(form, D):
     # Truncation is step² f'''/6 < 1e-7 and rounding 1e-15/step = 1e-9.
     np.testing.assert_allclose(jax.grad(form)(D), central(form, D), rtol=1e-6)
+
+
+@IN_DISTORTION
+def test_where_the_rate_is_zero_so_is_its_derivative(form):
+    beyond = max(10.0, float(np.trace(COV)) + 1)
+    for D in (beyond, 1e300):
+        assert (form(D), jax.grad(form)(D)) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("form", "D"),
+    [
+        (functools.partial(closed_form.bernoulli, 0.3), 0.3),
+        (functools.partial(closed_form.hamming, PMFS[0]), 1 - PMFS[0].max()),
+        (functools.partial(closed_form.erasure, PMFS[0]), 1.0),
+        (functools.partial(closed_form.gaussian, 1.0), 1.0),
+        (functools.partial(closed_form.laplacian, 1.0), 1.0),
+        (functools.partial(closed_form.exponential, 1.0), 1.0),
+    ],
+)
+def test_at_the_largest_distortion_that_costs_the_derivative_is_that_to_the_right(form, D):
+    assert (form(D), jax.grad(form)(D)) == (0, 0)
+    assert jax.grad(form)(D * (1 - 1e-9)) < -0.4
+
+
+@pytest.mark.parametrize("D", [1.0, 1.5])
+def test_where_all_is_erased_nothing_is_left_to_rounding(D):
+    pmfs = np.random.default_rng(1).dirichlet(np.ones(4), size=300)
+    rate, slope = jax.vmap(lambda p: jax.value_and_grad(closed_form.erasure, argnums=1)(p, D))(pmfs)
+    assert not np.any(rate)
+    assert not np.any(slope)
 
 
 @pytest.mark.parametrize("form", [closed_form.gaussian, closed_form.laplacian, closed_form.exponential])

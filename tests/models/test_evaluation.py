@@ -67,6 +67,40 @@ def test_outputs_far_apart_have_a_finite_divergence():
     np.testing.assert_allclose(gradient, np.array([[-1.0, 0.0, 1.0]]) / np.log(2), atol=1e-12)
 
 
+def test_a_class_that_is_ruled_out_is_as_if_it_were_not_there():
+    x, labels = np.array([[1.0, -0.5, 0.3], [0.2, 0.4, 0.1]]), np.array([0, 1])
+
+    def masked(w, x):
+        return x * w + jnp.array([[0.0, 0.0, -jnp.inf]])
+
+    def without(w, x):
+        return x[:, :2] * w
+
+    np.testing.assert_allclose(evaluation.kl(masked, 1.0, 1.5, x), 0.0265783373, rtol=1e-8)
+    assert evaluation.kl(masked, 1.0, 1.0, x) == 0
+    for measure in (evaluation.kl, evaluation.squared_error):
+        for derivative in (jax.grad, jax.hessian):
+            here, there = (derivative(measure, argnums=(1, 2)) for _ in range(2))
+            for pair in ((1.0, 1.5), (1.0, 1.0)):
+                np.testing.assert_allclose(here(masked, *pair, x), there(without, *pair, x), rtol=1e-12, atol=1e-14)
+    for measure in (evaluation.accuracy, evaluation.cross_entropy):
+        np.testing.assert_allclose(measure(masked, 1.0, x, labels), measure(without, 1.0, x, labels), rtol=1e-14)
+    slope = jax.grad(evaluation.cross_entropy, argnums=1)
+    np.testing.assert_allclose(slope(masked, 1.0, x, labels), slope(without, 1.0, x, labels), rtol=1e-12)
+
+
+def test_a_class_that_one_network_rules_out_costs_infinity_or_what_the_other_spends_on_it():
+    x, broken = np.zeros((1, 3)), np.array([0.0, 0.0, np.nan])
+
+    def apply(w, x):
+        return x + w[None]
+
+    even, two = np.zeros(3), np.array([0.0, 0.0, -np.inf])
+    assert evaluation.kl(apply, even, two, x) == np.inf
+    np.testing.assert_allclose(evaluation.kl(apply, two, even, x), np.log2(3 / 2), rtol=1e-15)
+    assert np.isnan(evaluation.kl(apply, broken, two, x)) and np.isnan(evaluation.kl(apply, two, broken, x))
+
+
 def test_outputs_that_broke_are_no_right_answers():
     broken = np.full((5, 4), np.nan)
     assert evaluation.accuracy(linear, broken, INPUTS, np.zeros(23, int)) == 0

@@ -292,6 +292,20 @@ def test_a_vector_has_its_full_block():
     assert found.residual < 1e-12
 
 
+def test_outer_products_are_told_from_other_matrices():
+    """Or what is cheap for them would be lost in silence."""
+    g = rng.normal(size=(6, 4, 1)) * rng.normal(size=(6, 1, 3))
+    g[2] = 0
+    u, v, outer = _kronecker.vectors(jnp.asarray(g))
+    assert outer
+    np.testing.assert_allclose(u[:, :, None] * v[:, None, :], g, rtol=1e-14)
+    # An entry off by 1e-15 of its matrix is rounding, one off by 1e-13 is not, in one matrix of six.
+    for off, wanted in ((1e-15, True), (1e-13, False)):
+        moved = g.copy()
+        moved[4, 1, 1] += off * np.linalg.norm(g[4])
+        assert bool(_kronecker.vectors(jnp.asarray(moved))[2]) == wanted
+
+
 @pytest.mark.parametrize("outer", [True, False])
 def test_outer_products_are_summed_like_other_matrices(outer):
     g = rng.normal(size=(6, 4, 1)) * rng.normal(size=(6, 1, 3)) if outer else rng.normal(size=(6, 4, 3))
@@ -349,6 +363,20 @@ def test_as_published_squares_the_mean_of_a_batch(kind):
     of_one = importance.as_published(apply, params, x, LABELS, kind=kind, batch_size=1)
     assert_relative(flat(of_one), flat(single), 1e-12)
     assert np.max(np.abs(flat(found) - flat(single))) > 0.1 * np.max(flat(single))
+
+
+@pytest.mark.parametrize("kind", ["fisher", "ggn", "gradient", "as published"])
+def test_a_class_that_is_ruled_out_is_as_if_it_were_not_there(kind):
+    def without(w, x):
+        return jnp.tanh(x @ w)[:, :2]
+
+    def masked(w, x):
+        return jnp.concatenate([without(w, x), jnp.full((len(x), 1), -jnp.inf)], axis=1)
+
+    function, kind = (importance.as_published, "fisher") if kind == "as published" else (importance.diagonal, kind)
+    labels = LABELS % 2 if kind == "gradient" else None
+    found, wanted = (function(apply, WEIGHTS[0], FLAT, labels=labels, kind=kind) for apply in (masked, without))
+    assert_relative(found, wanted, 1e-12)
 
 
 # Transformations and errors ------------------------------------------------------------------------------------------

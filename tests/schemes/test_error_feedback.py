@@ -154,7 +154,42 @@ def test_inputs_that_never_vary_need_the_damping_and_get_the_nearest_value():
     damping = 1e-2 * (M - 1) / M  # the same amount
     without = quantize.error_feedback(WEIGHTS[0][:, rest], metric[np.ix_(rest, rest)], step=0.3, damping=damping)
     np.testing.assert_array_equal(np.asarray(found.labels)[:, rest], without.labels)
-    assert np.isnan(quantize.error_feedback(WEIGHTS[0], np.zeros((M, M)), step=0.3, damping=0.0).weights_hat).any()
+
+
+COLUMN = np.arange(1.0, M + 1)
+SINGULAR = {
+    "zeros": np.zeros((M, M)),
+    "an input that never varies": np.diag(np.arange(M) * 1.0),
+    "rank one": np.outer(COLUMN, COLUMN),
+    "rank one, rounded": np.outer(1 / COLUMN, 1 / COLUMN),
+    "fewer examples than inputs": np.cov(rng.normal(size=(M, M - 2)), bias=True),
+}
+
+
+@pytest.mark.parametrize("kind", list(SINGULAR))
+def test_a_singular_importance_needs_the_damping(kind):
+    metric, w, codebook = SINGULAR[kind], WEIGHTS[0], np.array([-1.0, 1.0])
+    calls = {
+        "importance": (
+            lambda metric, damping: quantize.error_feedback(w, metric, step=0.3, damping=damping),
+            lambda metric, damping: quantize.error_feedback(w, metric, codebook=codebook, damping=damping),
+            lambda metric, damping: quantize.conditional_importance(metric, damping=damping),
+        ),
+        "metric": (
+            lambda metric, damping: quantize.uniform(w, 1.0, 0.1, columns=True, metric=metric, damping=damping),
+            lambda metric, damping: quantize.uniform_at_rate([w], [1.0], 30.0, metrics=[metric], damping=damping),
+        ),
+    }
+    for name, functions in calls.items():
+        for call in functions:
+            with pytest.raises(ValueError, match=f"{name} is singular, and damping 0.0 does not help: .*larger"):
+                call(metric, 0.0)
+            assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(call(metric, 1e-3)))
+    both = jax.vmap(lambda metric: quantize.error_feedback(w, metric, step=0.3, damping=0.0))(
+        np.stack([metric, METRICS[0]])
+    )
+    assert np.isnan(both.weights_hat[0]).all()
+    assert np.isfinite(both.weights_hat[1]).all()
 
 
 def test_with_an_importance_of_zeros_each_weight_is_rounded_on_its_own():

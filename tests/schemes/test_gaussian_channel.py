@@ -144,8 +144,9 @@ def test_with_distortion_to_spare_nothing_is_sent_and_without_any_everything():
     assert result.rate == np.inf
 
 
-def test_graded_scales_meet_their_distortion_and_rate():
-    w, x = np.diag([1.0, 1e-18]), np.diag([1.0, 1e18])
+@pytest.mark.parametrize("scale", [1e18, 1e-18])  # of an input: above the others, and below
+def test_graded_scales_meet_their_distortion_and_rate(scale):
+    w, x = np.diag([1.0, 1 / scale]), np.diag([1.0, scale])
     result = gaussian_channel.performance(gaussian_channel.optimal(w, x, 0.5), w, x)
     np.testing.assert_allclose(result.distortion, 0.5, rtol=1e-10)
     np.testing.assert_allclose(result.rate, 2.0, rtol=1e-10)
