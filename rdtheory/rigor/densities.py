@@ -31,7 +31,21 @@ class Density(NamedTuple):
 
 
 def uniform(low: Number, high: Number) -> Density:
-    """Uniform on [low, high]."""
+    """Uniform on [low, high].
+
+    Parameters
+    ----------
+    low, high : numbers or strings, low < high.
+
+    Raises
+    ------
+    ValueError : the interval is empty.
+
+    Examples
+    --------
+    >>> print(uniform("-1/2", "1/2").variance)
+    1/12
+    """
     a, b = (_finite(name, value) for name, value in (("low", low), ("high", high)))
     if a >= b:
         raise ValueError(f"high must be greater than low, got low = {low!r} and high = {high!r}")
@@ -47,7 +61,21 @@ def uniform(low: Number, high: Number) -> Density:
 
 
 def laplace(scale: Number) -> Density:
-    """Laplace density exp(-abs(x) / scale) / (2 scale)."""
+    """Laplace density exp(-abs(x) / scale) / (2 scale).
+
+    Parameters
+    ----------
+    scale : a number or a string > 0, the mean absolute value.
+
+    Raises
+    ------
+    ValueError : the scale is not positive.
+
+    Examples
+    --------
+    >>> print(laplace("0.5").variance)
+    1/2
+    """
     b = _positive("scale", scale)
 
     def left(x: flint.acb) -> flint.acb:
@@ -66,7 +94,22 @@ def laplace(scale: Number) -> Density:
 
 
 def gaussian_mixture(weights: Numbers, means: Numbers, scales: Numbers) -> Density:
-    """Mixture of Gaussians; the weights are divided by their exact sum."""
+    """Mixture of Gaussians.
+
+    Parameters
+    ----------
+    weights, means, scales : as many of each, numbers or strings; scales are standard deviations > 0. The weights are
+        divided by their exact sum.
+
+    Raises
+    ------
+    ValueError : as many they are not, a weight is negative, a scale not positive, or the sum of the weights not 1.
+
+    Examples
+    --------
+    >>> print(gaussian_mixture(["1/2", "1/2"], [-1, 1], ["1/5", "1/5"]).variance)
+    26/25
+    """
     p = [exact.nonnegative("weights", value) for value in weights]
     m = [_finite("means", value) for value in means]
     s = [_positive("scales", value) for value in scales]

@@ -20,6 +20,43 @@ LN2 = math.log(2)
 
 
 def enclose(source_pmf: Numbers, distortion_matrix: Numbers, point: RateDistortion) -> Enclosure:
+    r"""Enclosure of R(D) from a solver's result that is not trusted.
+
+    Proves, for D = ``point.distortion``, both bounds that ``point.reproduction_pmf`` and ``point.slope`` lead to, in balls
+    of 128 bits. Whatever these are, NaN or of another problem, the enclosure holds; it is narrow if they are optimal.
+
+    The problem that is meant is the one of the exact values: a float is the binary number that it is, and the source is
+    the masses divided by their exact sum, :math:`p_x / \sum_x p_x` (floats seldom sum to one). D is taken as it is, too:
+    below the exact D_min by however little, no channel has it.
+
+    Parameters
+    ----------
+    source_pmf : (n,), as floats, ints, `fractions.Fraction`, or strings like ``"0.1"`` and ``"1/3"``.
+    distortion_matrix : (n, m) of the same, >= 0; infinity forbids a reproduction.
+    point : from `rdtheory.rate_at` and its kin, for one D.
+
+    Returns
+    -------
+    Enclosure
+        ``lower <= R(D) <= upper`` in bits, as ``flint.arb`` of radius zero.
+
+    Raises
+    ------
+    ValueError : masses that are negative or do not sum to 1 within 1e-6, shapes that disagree, D below the exact D_min.
+    ImportError : python-flint is missing: ``pip install 'rdtheory[proofs]'``.
+
+    References
+    ----------
+    Berger (1971) for the dual; Johansson (2017), Arb, for the arithmetic.
+
+    Examples
+    --------
+    >>> import rdtheory as rd
+    >>> p, d = [0.7, 0.3], rd.distortion.hamming(2)
+    >>> lower, upper = enclose(p, d, rd.rate_at(p, d, 0.1))
+    >>> print(lower <= upper, float(upper - lower) < 1e-9)
+    True True
+    """
     if any(np.ndim(field) for field in (point.rate, point.distortion, point.slope)):
         raise ValueError("point must be one point: for those of a curve, index each field first")
     with flint.ctx.workprec(PRECISION):
@@ -36,7 +73,9 @@ def enclose(source_pmf: Numbers, distortion_matrix: Numbers, point: RateDistorti
             )
         q = [flint.arb(value) for value in weights.tolist()]
         if D == problem.least:
-            return Enclosure(*bounds.of_candidate(problem, Candidate(q, None), D))
+            # Solvers stop at a finite slope, where the best letters among equals need not have shown.
+            best = newton.polished(problem, Candidate(q, None), D)
+            return Enclosure(*bounds.of_candidate(problem, best, D))
         slope = float(point.slope)
         fitted = _fitted(problem, weights, slope, D)
         found = Enclosure(*bounds.of_candidate(problem, Candidate(q, flint.arb(fitted)), D))
@@ -48,6 +87,37 @@ def enclose(source_pmf: Numbers, distortion_matrix: Numbers, point: RateDistorti
 
 
 def rate_at(source_pmf: Numbers, distortion_matrix: Numbers, distortion: Number, *, digits: int = 30) -> Enclosure:
+    """R(D) to as many digits as one asks for, proved.
+
+    Newton's method, in enough bits, on the letters that a solver's answer in float64 uses, with the slope; letters that
+    prove wrong are exchanged. What comes out is proved as `enclose` proves it. Where the optimum is not regular (many
+    choices of letters, nearly the same) the enclosure may be wider than asked for; it holds all the same.
+
+    Parameters
+    ----------
+    source_pmf, distortion_matrix : as for `enclose`.
+    distortion : D, a number or a string, taken exactly. At least the exact D_min.
+    digits : significant digits: ``upper - lower <= 10^-digits upper`` where the optimum is regular.
+
+    Returns
+    -------
+    Enclosure
+        ``lower <= R(D) <= upper`` in bits; `decimal` writes its digits.
+
+    Raises
+    ------
+    ValueError : as for `enclose`, or fewer than one digit.
+    RuntimeError : JAX is not in float64, which the solver that proposes needs.
+    ImportError : python-flint is missing.
+
+    Examples
+    --------
+    >>> from rdtheory.rigor import decimal
+    >>> print(decimal(rate_at(["1/2", "1/2"], [[0, 1], [1, 0]], "0.11"), places=30))
+    0.500084041801446879769193450866
+    """
+    if digits < 1:
+        raise ValueError(f"digits must be at least 1, got {digits}")
     precision = math.ceil(digits / math.log10(2)) + GUARD
     with flint.ctx.workprec(precision):
         problem = exact.problem(source_pmf, distortion_matrix)
@@ -83,7 +153,7 @@ def _simple(problem: Problem, D: flint.fmpq, name: str) -> Enclosure | None:
 
 def _fitted(problem: Problem, q: np.ndarray, slope: float, D: flint.fmpq) -> float:
     """About the slope at which the channel of q has distortion D: what it misses, mixing would have to make up for."""
-    _, p, e = newton._floats(problem, None)
+    _, p, e = newton.floats(problem, None)
     forbidden = np.array([[value is None for value in row] for row in problem.excess])
     spent = float(flint.arb(D - problem.least))
     low, high = 0.0, math.inf

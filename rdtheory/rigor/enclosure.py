@@ -19,21 +19,41 @@ class Enclosure(NamedTuple):
     upper: flint.arb  #: bits per source symbol, exact; infinite where nothing was proved
 
 
-def decimal(enclosure: Enclosure) -> str:
+def decimal(enclosure: Enclosure, places: int = 10_000) -> str:
+    """The proven digits of an enclosure.
+
+    Writes the longest decimal that no number of the enclosure misses by more than one unit of its last digit.
+
+    Parameters
+    ----------
+    enclosure : from `enclose`, `rate_at` or `continuous_rate_at`.
+    places : decimals to write at most.
+
+    Returns
+    -------
+    str
+        like ``"0.412295"``; ``"inf"`` if there is no upper bound, ``"?"`` if not even the digits before the point are
+        proved.
+
+    Examples
+    --------
+    >>> from rdtheory.rigor import rate_at
+    >>> decimal(rate_at(["7/10", "3/10"], [[0, 1], [1, 0]], "1/10"), places=20)
+    '0.41229530564141139697'
+    """
     lower, upper = (_fraction(end) for end in enclosure)
-    if upper is None:
-        return f">= {enclosure.lower.str(6)}"
+    if lower is None or upper is None:
+        return "inf"
     if lower == upper == 0:
         return "0"
-    places, found = 0, "no digits"
-    while places < 10_000:
-        unit = Fraction(1, 10**places)
+    found = "?"
+    for place in range(places + 1):
+        unit = Fraction(1, 10**place)
         nearest = round((lower + upper) / 2 / unit)
         if max(upper - nearest * unit, nearest * unit - lower) > unit:
             break
-        whole, part = divmod(nearest, 10**places)
-        found = f"{whole}.{part:0{places}d}" if places else str(whole)
-        places += 1
+        whole, part = divmod(nearest, 10**place)
+        found = f"{whole}.{part:0{place}d}" if place else str(whole)
     return found
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 from rdtheory.rigor._balls import flint
@@ -58,7 +59,7 @@ def panels(density: Density, law: Law, low: flint.fmpq, high: flint.fmpq, digits
     for piece, a, b in spans(density, low, high):
         count = max(1, math.ceil(float(flint.arb(b - a)) / (0.7 * width)))
         edges = [a + (b - a) * i / count for i in range(count + 1)]
-        left = list(zip(edges[:-1], edges[1:], strict=True))[::-1]
+        left = list(pairwise(edges))[::-1]
         while left:
             start, end = left.pop()
             panel = _panel(piece, law, start, end, digits)
@@ -79,8 +80,8 @@ def spans(density: Density, low: flint.fmpq, high: flint.fmpq) -> list[tuple]:
 
 
 def _panel(piece, law: Law, start: flint.fmpq, end: flint.fmpq, digits: int) -> Panel | None:
-    """f / z on a panel; None if it is too long."""
-    nodes, weights = _rule(digits + 8, flint.ctx.prec)
+    """The ratio f / z on a panel; None if it is too long."""
+    nodes, weights = _rule(2 * (digits // 2 + 4), flint.ctx.prec)
     middle, half = flint.arb((start + end) / 2), flint.arb((end - start) / 2)
     tall = half * (FOCUS - flint.arb(1) / FOCUS) / 2
     long = half * (FOCUS + flint.arb(1) / FOCUS) / 2
@@ -98,7 +99,7 @@ def _panel(piece, law: Law, start: flint.fmpq, end: flint.fmpq, digits: int) -> 
             bound = bound.max(ratio.abs_upper())
     power = flint.arb(FOCUS) ** (2 - 2 * len(nodes))
     error = (half * flint.arb(64) / 15 * bound * power / (1 - flint.arb(FOCUS) ** -2)).upper()
-    if error > flint.arb(10) ** (-digits):
+    if not error < flint.arb(10) ** (-digits):
         return None
     places = [middle + half * node for node in nodes]
     values = [
@@ -172,6 +173,8 @@ def polynomial_maximum(polynomial: flint.arb_poly, tolerance: flint.arb) -> flin
     """A number at least the maximum over [-1, 1] (and 0.001 beyond), above it by little more than the tolerance."""
     first = polynomial.derivative()
     second = first.derivative()
+    if not all(value.is_finite() for value in polynomial.coeffs()):
+        return flint.arb("inf")
     seen, found = flint.arb(0), flint.arb(0)
     left = [(-1.001, 1.001)]
     while left:
@@ -187,8 +190,9 @@ def polynomial_maximum(polynomial: flint.arb_poly, tolerance: flint.arb) -> flin
             upper = (polynomial(at) + abs(first(at)) * 2 * half).upper()
         else:
             upper = (polynomial(middle) + abs(first(middle)) * half + bend.abs_upper() * half**2 / 2).upper()
-        seen = seen.max(polynomial(at).lower())
-        if upper <= (seen + tolerance) or b - a < 1e-9:
+        value = polynomial(at)
+        seen = seen.max(value.mid())
+        if upper <= seen + tolerance + 4 * value.rad() or b - a < 1e-9:
             found = found.max(upper)
         else:
             left += [(a, (a + b) / 2), ((a + b) / 2, b)]

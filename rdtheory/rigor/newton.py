@@ -13,73 +13,68 @@ from rdtheory.rigor._balls import flint
 from rdtheory.rigor.bounds import Candidate, kernel
 from rdtheory.rigor.exact import Problem
 
-ROUNDS = 40  # changes of the letters in use
-STEPS = 40  # of Newton's method between them
+ROUNDS = 12  # changes of the letters in use
+STEPS = 60  # of Newton's method between them
+SUNK = 5  # steps in a row that each would take more than a letter's mass, until it is gone
+SETTLING = 2000  # steps of Blahut and Arimoto before
+FLOOR = 1e-20  # mass that every letter has before them
+NEAR = 1e-7  # what c may lack to one for a letter in use, whatever its mass
 DEPENDENT = 1e-11  # singular values below which letters in use are no independent choice
 
 
 def polished(problem: Problem, candidate: Candidate, D: flint.fmpq) -> Candidate:
-    """The optimum near a candidate, in the precision that is set; the candidate itself where there is no regular one."""
-    q, slope = [float(weight) for weight in candidate.weights], candidate.slope
+    """The optimum near a candidate, in the precision that is set; the candidate where there is no regular one."""
+    slope = candidate.slope
+    q = _settled(problem, np.array([float(weight) for weight in candidate.weights]), slope)
     places = _independent(problem, q, slope, _likely(problem, q, slope))
-    weights = {y: flint.arb(q[y]) for y in places}
     for _ in range(ROUNDS):
-        found = _solved(problem, places, [weights[y] for y in places], slope, D)
+        found = _solved(problem, {y: flint.arb(float(q[y])) for y in places}, slope, D)
         if found is None:
             return candidate
-        solution, slope_found = found
-        negative = [y for y, value in zip(places, solution, strict=True) if value < -_small()]
-        if negative:
-            # As far as all stay positive; the letter that is first to vanish goes.
-            moves = {y: value - weights[y] for y, value in zip(places, solution, strict=True)}
-            first = min(negative, key=lambda y: float(weights[y] / -moves[y]))
-            share = weights[first] / -moves[first]
-            weights = {y: (weights[y] + share * moves[y]).mid() for y in places if y != first}
-            places = [y for y in places if y != first]
-            if slope is not None and slope_found is not None:
-                slope = (slope + share * (slope_found - slope)).mid()
-            continue
-        slope, weights = slope_found, dict(zip(places, solution, strict=True))
-        full = [flint.arb(0)] * len(q)
-        for y, value in weights.items():
-            full[y] = value if value > 0 else flint.arb(0)
-        worst, excess = _most_violated(problem, full, slope, set(places))
-        if excess < _small() or worst is None:
+        weights, slope = found
+        full = [weights.get(y, flint.arb(0)) for y in range(len(q))]
+        worst, excess = _most_violated(problem, full, slope, set(weights))
+        if worst is None or excess < _small():
             return Candidate(full, slope)
-        places, weights = [*places, worst], {**weights, worst: flint.arb(0)}
+        start = np.array([float(value) for value in full])
+        start[worst] = start.max() * 1e-3
+        q, places = _settled(problem, start, slope), [*weights, worst]
     return candidate
 
 
 def _solved(
-    problem: Problem, places: list[int], q: list[flint.arb], slope: flint.arb | None, D: flint.fmpq
-) -> tuple[list[flint.arb], flint.arb | None] | None:
-    """Weights with c = 1 at `places`, and the slope with E d = D; None where Newton's method does not find them."""
-    spent, k = flint.arb(D - problem.least), len(places)
-    best = math.inf
+    problem: Problem, weights: dict[int, flint.arb], slope: flint.arb | None, D: flint.fmpq
+) -> tuple[dict[int, flint.arb], flint.arb | None] | None:
+    """Weights with c = 1, and the slope with E d = D; letters that would need less than nothing go.
+
+    None where Newton's method finds no solution.
+    """
+    spent, sinking = flint.arb(D - problem.least), dict.fromkeys(weights, 0)
     for _ in range(STEPS):
-        matrix, residual = _equations(problem, places, q, slope, spent)
+        matrix, residual = _equations(problem, list(weights), list(weights.values()), slope, spent)
         try:
-            move = matrix.solve(residual, algorithm="approx").mid().entries()
+            *moves, last = matrix.solve(residual, algorithm="approx").mid().entries() + (
+                [] if slope else [flint.arb(0)]
+            )
         except ZeroDivisionError:
             return None
-        if not all(value.is_finite() for value in move):
+        if not all(value.is_finite() for value in (*moves, last)):
             return None
-        size = max(float(abs(value)) for value in residual.entries())
-        if size > 1e3 * best and size > 1:
+        still, before = True, slope
+        for (y, weight), move in zip(weights.items(), moves, strict=True):
+            sinks = weight + move <= 0
+            weights[y] = (weight / 10 if sinks else weight + move).mid()
+            sinking[y] = sinking[y] + 1 if sinks else 0
+            still &= bool(abs(move) < _small() * weight)
+        if slope is not None and before is not None:
+            slope = (before + last.max(-before / 2).min(before)).mid()
+            still &= bool(abs(last) < _small() * before)
+        if still:
+            return weights, slope
+        for y in [y for y in weights if sinking[y] >= SUNK]:
+            del weights[y]
+        if not weights:
             return None
-        best = min(best, size)
-        # Far away the step is cut, so that no slope is negative.
-        share = flint.arb(1)
-        if slope is not None and move[k] < -slope / 2:
-            share = (slope / 2 / -move[k]).mid()
-        q = [(weight + share * change).mid() for weight, change in zip(q, move[:k], strict=True)]
-        if slope is not None:
-            slope = (slope + share * move[k]).mid()
-        if max(float(abs(value)) for value in move) < 1e-300 or all(
-            abs(change) <= _small() * (abs(value) + 1)
-            for change, value in zip(move, [*q, *([] if slope is None else [slope])], strict=True)
-        ):
-            return q, slope
     return None
 
 
@@ -128,19 +123,30 @@ def _most_violated(
     return worst, flint.arb(-1) if worst is None else c[worst] - 1
 
 
-def _likely(problem: Problem, q: list[float], slope: flint.arb | None) -> list[int]:
-    """The letters in use at the optimum: those whose mass is larger than what their c lacks to one."""
-    A, p, _ = _floats(problem, slope)
-    weights = np.asarray(q) / sum(q)
+def _settled(problem: Problem, q: np.ndarray, slope: flint.arb | None) -> np.ndarray:
+    """Steps of Blahut and Arimoto, in which a far letter of next to no mass settles as soon as any other."""
+    A, p, _ = floats(problem, slope)
+    q = q / q.sum() if 0 < q.sum() < math.inf else np.ones(len(q)) / len(q)
+    found = q = np.where(q > 0, q, 0.0) + np.where(q >= 0, FLOOR, 0.0)
+    with np.errstate(all="ignore"):
+        for _ in range(SETTLING):
+            q = q * (A.T @ (p / (A @ q)))
+    return q if np.isfinite(q).all() and q.sum() > 0 else found
+
+
+def _likely(problem: Problem, q: np.ndarray, slope: flint.arb | None) -> list[int]:
+    """The letters in use at the optimum: those whose c is one, or lacks less to it than they have mass."""
+    A, p, _ = floats(problem, slope)
+    weights = q / q.sum()
     with np.errstate(all="ignore"):
         c = A.T @ (p / (A @ weights))
-    likely = weights > np.maximum(1 - c, 0) if np.isfinite(c).all() else weights > 0
+    likely = (weights > 0) & ((weights > 1 - c) | (c > 1 - NEAR)) if np.isfinite(c).all() else weights > 0
     return [int(y) for y in np.flatnonzero(likely if likely.any() else weights > 0)]
 
 
-def _independent(problem: Problem, q: list[float], slope: flint.arb | None, places: list[int]) -> list[int]:
+def _independent(problem: Problem, q: np.ndarray, slope: flint.arb | None, places: list[int]) -> list[int]:
     """Fewer letters with the same kernel sums and the same excess: along a dependence until one of them vanishes."""
-    A, p, e = _floats(problem, slope)
+    A, p, e = floats(problem, slope)
     with np.errstate(all="ignore"):
         r = p / (A @ np.asarray(q))
         rows = (np.sqrt(p * r)[:, None] * A, ((r / max(r.sum(), 1e-300)) @ (A * e))[None])
@@ -164,7 +170,7 @@ def _independent(problem: Problem, q: list[float], slope: flint.arb | None, plac
     return places
 
 
-def _floats(problem: Problem, slope: flint.arb | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def floats(problem: Problem, slope: flint.arb | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Kernel, source and excess in float64; an excess that is infinite is zero, as its kernel is."""
     p = np.array([float(flint.arb(mass)) for mass in problem.source])
     e = np.array([[math.inf if v is None else float(flint.arb(v)) for v in row] for row in problem.excess])

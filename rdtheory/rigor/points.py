@@ -8,6 +8,7 @@ end, neither have the points: they are continued outwards one by one, each time 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -59,9 +60,7 @@ def proposed(density: Density, D: float, low: float, high: float) -> Cut | None:
     return None
 
 
-def _solved(
-    density: Density, D: float, low: float, high: float, patience: tuple[int, ...] = PATIENCE
-) -> Points | None:
+def _solved(density: Density, D: float, low: float, high: float, patience: tuple[int, ...] = PATIENCE) -> Points | None:
     """The optimum for the source between two ends, if it is on few points."""
     from rdtheory.limits import continuous
 
@@ -207,7 +206,7 @@ def panel_edges(density: Density, low: float, high: float, length: float) -> np.
     """Edges at most `length` apart from low to high, the inner breaks of the density among them."""
     inner = [float(b) for b in (edge.p / edge.q for edge in density.breaks[1:-1]) if low < float(b) < high]
     ends = [low, *inner, high]
-    parts = [np.linspace(a, b, math.ceil((b - a) / length) + 1) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    parts = [np.linspace(a, b, math.ceil((b - a) / length) + 1) for a, b in pairwise(ends)]
     return np.unique(np.concatenate(parts))
 
 
