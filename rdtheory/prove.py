@@ -24,12 +24,12 @@ def prove(
     """Prove digits of a rate-distortion function: a theorem, not an estimate.
 
     Solvers round. This command takes what a solver finds as a guess, and proves from it that no compressor needs less
-    (the dual bound) and that one needs no more (a test channel), in arithmetic of intervals that always hold the true value.
-    Numbers are exact: 0.1 is one tenth.
+    (the dual bound) and that one needs no more (a test channel), in arithmetic of intervals that always hold the true
+    value. Numbers are exact: 0.1 is one tenth.
 
-    SOURCE is masses with commas, such as 0.7,0.3 or 1/2,1/3,1/6, of letters 0, 1, 2, ...; or one of fair:N, binomial:N,P,
-    geometric:RATIO,N, poisson:MEAN,N (N letters, normalized); or a density, uniform:LOW,HIGH, laplace:SCALE,
-    gaussian:SCALE, mixture:WEIGHT,MEAN,SCALE;WEIGHT,MEAN,SCALE.
+    SOURCE is masses with commas, such as 0.7,0.3 or 1/2,1/3,1/6, of letters 0, 1, 2, ...; or one of fair:N,
+    binomial:N,P, geometric:RATIO,N, poisson:MEAN,N (N letters, normalized); or a density,
+    uniform:LOW,HIGH, laplace:SCALE, gaussian:SCALE, mixture:WEIGHT,MEAN,SCALE;WEIGHT,MEAN,SCALE.
 
     MEASURE is hamming, erasure (one more letter, at cost 1; errors are forbidden), absolute or squared (of the letters'
     numbers), rows with semicolons such as 0,1;3,0, or FILE.csv with a row for each letter.
@@ -38,8 +38,8 @@ def prove(
 
     Example: rdtheory prove uniform:-1,1 --at 1/12
 
-    Exit status: 0; 1 if fewer digits were proved than asked for (than ten, for a density); 2 for a wrong argument, if python-flint
-    is missing (pip install 'rdtheory[proofs]'), or if no proof was found.
+    Exit status: 0; 1 if fewer digits were proved than asked for (than ten, for a density); 2 for a wrong argument, if
+    python-flint is missing (pip install 'rdtheory[proofs]'), or if no proof was found.
     """
     try:
         done = _reference(table) if table is not None else _one(source, at, distortion, digits)

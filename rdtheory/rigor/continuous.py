@@ -22,8 +22,8 @@ def continuous_rate_at(source: Density, distortion: Number, *, digits: int = 10)
 
     Few points with masses q and a slope s give z(x) = Σ q_j 2^(-s (x - y_j)²), and both bounds:
 
-    - no channel does better than -s D - ∫ f log z - log sup_y c(y), c(y) = ∫ f(x) / z(x) 2^(-s (x - y)²) dx, the supremum over
-      the line by Taylor polynomials with a proven remainder and branch and bound;
+    - no channel does better than -s D - ∫ f log z - log sup_y c(y), c(y) = ∫ f(x) / z(x) 2^(-s (x - y)²) dx, the
+      supremum over the line by Taylor polynomials with a proven remainder and branch and bound;
     - the channel q_j 2^(-s (x - y_j)²) / z(x) does no worse than -s E d - ∫ f log z, and E d <= D is proved.
 
     Where the source is Gaussian noise of variance D added to something, Shannon's lower bound is R(D), and is enclosed.
@@ -49,8 +49,8 @@ def continuous_rate_at(source: Density, distortion: Number, *, digits: int = 10)
 
     References
     ----------
-    Rose (1994), Fix (1978): the optimal reproduction is discrete. Johansson (2018) for the integrals, Trefethen (2008) for
-    the error of Gauss and Legendre's rule.
+    Rose (1994), Fix (1978): the optimal reproduction is discrete. Johansson (2018) for the integrals, Trefethen (2008)
+    for the error of Gauss and Legendre's rule.
 
     Examples
     --------

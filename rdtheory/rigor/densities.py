@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
+
 from rdtheory import sources
 from rdtheory.rigor import exact
 from rdtheory.rigor._balls import flint
@@ -147,7 +149,7 @@ def gaussian_mixture(weights: Numbers, means: Numbers, scales: Numbers) -> Densi
         low = abs((weight / (scale * root)).log()) * mass + (moment + center**2 * mass) / scale**2
         return mass, moment, low + abs((root * flint.arb(least).sqrt()).log()) * mass
 
-    source = sources.gaussian_mixture(*([_float(part[i]) for part in parts] for i in range(3)))
+    source = sources.gaussian_mixture(*np.array([[_float(value) for value in part] for part in parts]).T)
     return Density((density,), (None, None), mean, second - mean**2, tail, least, source)
 
 

@@ -22,12 +22,13 @@ LN2 = math.log(2)
 def enclose(source_pmf: Numbers, distortion_matrix: Numbers, point: RateDistortion) -> Enclosure:
     r"""Enclosure of R(D) from a solver's result that is not trusted.
 
-    Proves, for D = ``point.distortion``, both bounds that ``point.reproduction_pmf`` and ``point.slope`` lead to, in balls
-    of 128 bits. Whatever these are, NaN or of another problem, the enclosure holds; it is narrow if they are optimal.
+    Proves, for D = ``point.distortion``, both bounds that ``point.reproduction_pmf`` and ``point.slope`` lead to, in
+    balls of 128 bits. Whatever these are, NaN or of another problem, the enclosure holds; it is narrow if they are
+    optimal.
 
     The problem that is meant is the one of the exact values: a float is the binary number that it is, and the source is
-    the masses divided by their exact sum, :math:`p_x / \sum_x p_x` (floats seldom sum to one). D is taken as it is, too:
-    below the exact D_min by however little, no channel has it.
+    the masses divided by their exact sum, :math:`p_x / \sum_x p_x` (floats seldom sum to one). D is taken as it is,
+    too: below the exact D_min by however little, no channel has it.
 
     Parameters
     ----------

@@ -60,8 +60,9 @@ def problem(source_pmf: Numbers, distortion_matrix: Numbers) -> Problem:
     """The problem that these numbers are, the masses divided by their exact sum."""
     masses = [nonnegative("source_pmf", value) for value in _items("source_pmf", source_pmf)]
     total = sum(masses, flint.fmpq(0))
-    if abs(Fraction(int(total.p), int(total.q)) - 1) > TOLERANCE:
-        raise ValueError(f"source_pmf must sum to 1, but sums to {float(total.p / total.q)!r}; divide it by its sum")
+    exactly = Fraction(int(total.p), int(total.q))
+    if abs(exactly - 1) > TOLERANCE:
+        raise ValueError(f"source_pmf must sum to 1, but sums to {float(exactly):.12g}; divide it by its sum")
     rows = [_items("distortion_matrix", row) for row in _items("distortion_matrix", distortion_matrix)]
     if len(rows) != len(masses) or len({len(row) for row in rows}) != 1:
         raise ValueError(

@@ -1,13 +1,14 @@
 r"""Integrals of f(x) / z(x) · K(x - y) (x - y)^k in balls, and with them the supremum of c over the whole line.
 
-Gauss and Legendre's rule on panels, with its error proved: with M a bound of an analytic integrand on the closed ellipse
-with foci at the ends of a panel of length 2h and semi-axes h(ρ ± 1/ρ)/2, N nodes err by at most
-h · 64/15 · M ρ^(2-2N) / (1 - ρ^-2) (Trefethen 2008, Theorem 4.5, with one node less than he allows). M comes from balls of
-complex numbers that cover the ellipse: that z has no zero there is part of what they prove. FLINT's own quadrature is as
-rigorous, but must be called once for each integral; here thousands share the values of f / z.
+Gauss and Legendre's rule on panels, with its error proved: with M a bound of an analytic integrand on the closed
+ellipse with foci at the ends of a panel of length 2h and semi-axes h(ρ ± 1/ρ)/2, N nodes err by at most
+h · 64/15 · M ρ^(-2N) / (1 - ρ^-2) (Chebyshev coefficients are at most 2 M ρ^-k, those below 2N are integrated exactly,
+each other is missed by at most 2 + 2/15; Trefethen 2008). M comes from balls of complex numbers that cover the ellipse:
+that z has no zero there is part of what they prove. FLINT's own quadrature is as rigorous, but must be called once for
+each integral; here thousands share the values of f / z.
 
-c(y) = ∫ f / z K(x - y) dx is entire, and |c(y + iv)| ≤ 2^(s v²) c(y). So by Cauchy's estimate its Taylor coefficients are at
-most S e^(βρ²) / ρ^k, S = sup c, β = s ln 2, which bounds the remainder by a multiple of what is looked for.
+c(y) = ∫ f / z K(x - y) dx is entire, and |c(y + iv)| ≤ 2^(s v²) c(y). So by Cauchy's estimate its Taylor coefficients
+are at most S e^(βρ²) / ρ^k, S = sup c, β = s ln 2, which bounds the remainder by a multiple of what is looked for.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def _panel(piece, law: Law, start: flint.fmpq, end: flint.fmpq, digits: int) -> 
             if not ratio.is_finite():
                 return None
             bound = bound.max(ratio.abs_upper())
-    power = flint.arb(FOCUS) ** (2 - 2 * len(nodes))
+    power = flint.arb(FOCUS) ** (-2 * len(nodes))
     error = (half * flint.arb(64) / 15 * bound * power / (1 - flint.arb(FOCUS) ** -2)).upper()
     if not error < flint.arb(10) ** (-digits):
         return None

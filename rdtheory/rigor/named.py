@@ -91,8 +91,8 @@ def _matrix(text: str, n: int) -> list[list]:
             return [row for row in csv.reader(stream) if row]
     if text[:1].isalpha():
         raise ValueError(
-            f"--distortion: unknown name {text!r}; choose from hamming, erasure, absolute, squared, or give FILE.csv or "
-            "rows like '0,1;1,0'"
+            f"--distortion: unknown name {text!r}; choose from hamming, erasure, absolute, squared, or give FILE.csv "
+            "or rows like '0,1;1,0'"
         )
     return [_numbers("--distortion", row) for row in text.split(";")]
 

@@ -1,8 +1,8 @@
 """A proposal for a source on the line under squared error: few points, their masses and the slope.
 
 Nothing here is trusted: `continuous` proves with it what can be proved. It begins with the answer of
-`rdtheory.continuous`, and lets Newton's method solve c = 1 and c' = 0 at the points and E d = D. Where the source has no
-end, neither have the points: they are continued outwards one by one, each time with a little more of the source.
+`rdtheory.continuous`, and lets Newton's method solve c = 1 and c' = 0 at the points and E d = D. Where the source has
+no end, neither have the points: they are continued outwards one by one, each time with a little more of the source.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rdtheory.rigor._balls import flint
 from rdtheory.rigor.densities import Density
 
 LN2 = math.log(2)
@@ -204,7 +205,7 @@ def nodes(density: Density, low: float, high: float, beta: float) -> tuple[np.nd
 
 def panel_edges(density: Density, low: float, high: float, length: float) -> np.ndarray:
     """Edges at most `length` apart from low to high, the inner breaks of the density among them."""
-    inner = [float(b) for b in (edge.p / edge.q for edge in density.breaks[1:-1]) if low < float(b) < high]
+    inner = [b for b in (float(flint.arb(edge)) for edge in density.breaks[1:-1]) if low < b < high]
     ends = [low, *inner, high]
     parts = [np.linspace(a, b, math.ceil((b - a) / length) + 1) for a, b in pairwise(ends)]
     return np.unique(np.concatenate(parts))
