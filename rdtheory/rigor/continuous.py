@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 from rdtheory.rigor import exact, moments, points
 from rdtheory.rigor._balls import flint
@@ -130,13 +131,15 @@ def _mean_log(source: Density, logarithm: Callable, low: flint.fmpq, high: flint
     for piece, a, b in moments.spans(source, low, high):
         count = max(1, math.ceil(float(flint.arb((b - a) / length))))
 
-        def integrand(x: flint.acb, analytic: bool, piece: Callable = piece) -> flint.acb:
-            return piece(x) * logarithm(x, analytic)
-
-        for i in range(count):
-            ends = (flint.acb(flint.arb(a + (b - a) * flint.fmpq(j, count))) for j in (i, i + 1))
-            found += flint.acb.integral(integrand, *ends, abs_tol=flint.arb(10) ** (-digits - 5)).real
+        edges = [flint.acb(flint.arb(a + (b - a) * flint.fmpq(i, count))) for i in range(count + 1)]
+        integrand = _times(piece, logarithm)
+        for start, end in pairwise(edges):
+            found += flint.acb.integral(integrand, start, end, abs_tol=flint.arb(10) ** (-digits - 5)).real
     return found / flint.arb.const_log2()
+
+
+def _times(piece: Callable, logarithm: Callable) -> Callable:
+    return lambda x, analytic: piece(x) * logarithm(x, analytic)
 
 
 def _reach(source: Density, D: flint.fmpq, digits: int) -> flint.fmpq:

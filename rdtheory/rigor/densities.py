@@ -112,9 +112,9 @@ def gaussian_mixture(weights: Numbers, means: Numbers, scales: Numbers) -> Densi
     >>> print(gaussian_mixture(["1/2", "1/2"], [-1, 1], ["1/5", "1/5"]).variance)
     26/25
     """
-    p = [exact.nonnegative("weights", value) for value in weights]
-    m = [_finite("means", value) for value in means]
-    s = [_positive("scales", value) for value in scales]
+    p = [exact.nonnegative("weights", value) for value in exact.items("weights", weights)]
+    m = [_finite("means", value) for value in exact.items("means", means)]
+    s = [_positive("scales", value) for value in exact.items("scales", scales)]
     if not len(p) == len(m) == len(s) > 0 or not sum(p) > 0:
         raise ValueError(f"weights, means and scales must be as many, got {len(p)}, {len(m)} and {len(s)}")
     total = sum(p, flint.fmpq(0))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from decimal import Decimal
 from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
+from jax import Array
 from jax.typing import ArrayLike
 
 from rdtheory.rigor._balls import flint
@@ -34,13 +34,16 @@ def rational(name: str, value: Number) -> flint.fmpq | None:
     if isinstance(value, flint.fmpq):
         return value
     try:
-        number = value.strip().lower() if isinstance(value, str) else value
-        if number in ("inf", "infinity", "+inf") if isinstance(number, str) else number == math.inf:
+        if isinstance(value, str):
+            if value.strip().lower() in ("inf", "infinity", "+inf"):
+                return None
+            number = Fraction(value)
+        elif isinstance(value, int | float | Fraction | Decimal):
+            number = value
+        else:
+            number = np.asarray(value).item()
+        if number == math.inf:
             return None
-        if isinstance(number, str):
-            number = Fraction(number)
-        elif not hasattr(number, "as_integer_ratio"):  # arrays of one number
-            number = np.asarray(number).item()
         return flint.fmpq(*number.as_integer_ratio())
     except (ValueError, TypeError, AttributeError, OverflowError, ZeroDivisionError) as error:
         raise ValueError(
@@ -58,12 +61,12 @@ def nonnegative(name: str, value: Number) -> flint.fmpq:
 
 def problem(source_pmf: Numbers, distortion_matrix: Numbers) -> Problem:
     """The problem that these numbers are, the masses divided by their exact sum."""
-    masses = [nonnegative("source_pmf", value) for value in _items("source_pmf", source_pmf)]
+    masses = [nonnegative("source_pmf", value) for value in items("source_pmf", source_pmf)]
     total = sum(masses, flint.fmpq(0))
     exactly = Fraction(int(total.p), int(total.q))
     if abs(exactly - 1) > TOLERANCE:
         raise ValueError(f"source_pmf must sum to 1, but sums to {float(exactly):.12g}; divide it by its sum")
-    rows = [_items("distortion_matrix", row) for row in _items("distortion_matrix", distortion_matrix)]
+    rows = [items("distortion_matrix", row) for row in items("distortion_matrix", distortion_matrix)]
     if len(rows) != len(masses) or len({len(row) for row in rows}) != 1:
         raise ValueError(
             f"distortion_matrix must have {len(masses)} rows of one length, as source_pmf has {len(masses)} letters"
@@ -87,11 +90,11 @@ def problem(source_pmf: Numbers, distortion_matrix: Numbers) -> Problem:
     return Problem(source, excess, least, min(means) if means else None, letters)
 
 
-def _items(name: str, value: Numbers) -> list:
+def items(name: str, value: Numbers) -> list:
     """A vector or a row as a list of numbers of Python."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()  # exact, whatever the precision of the array
-    if isinstance(value, str) or not isinstance(value, Iterable) or hasattr(value, "_fields"):
+    if isinstance(value, np.ndarray | Array):
+        value = np.asarray(value).tolist()  # exact, whatever the precision of the array
+    if not isinstance(value, list | tuple) or hasattr(value, "_fields"):
         raise TypeError(f"{name} must be an array or nested lists of numbers, got {type(value).__name__}")
     found = list(value)
     if not found:

@@ -8,6 +8,7 @@ from fractions import Fraction
 from math import comb, factorial, inf
 from pathlib import Path
 
+from rdtheory.rigor import exact
 from rdtheory.rigor.continuous import MOST, continuous_rate_at
 from rdtheory.rigor.densities import Density, gaussian_mixture, laplace, uniform
 from rdtheory.rigor.discrete import rate_at
@@ -22,7 +23,7 @@ def prove(source: str, distortion: str, D: str, digits: int) -> Enclosure:
     if isinstance(known, Density):
         if distortion != "squared":
             raise ValueError(f"--distortion: a density takes 'squared', got {distortion!r}")
-        on_points = known.backward == 0
+        on_points = known.backward < exact.nonnegative("--at", D)
         return continuous_rate_at(known, D, digits=min(digits, MOST) if on_points else digits)
     return rate_at(known, _matrix(distortion, len(known)), D, digits=digits)
 
@@ -76,7 +77,7 @@ SOURCES: dict[str, tuple[int, Callable]] = {
 }
 
 
-def _matrix(text: str, n: int) -> list[list]:
+def _matrix(text: str, n: int) -> list:
     letters = range(n)
     if text == "hamming":
         return [[int(x != y) for y in letters] for x in letters]
@@ -97,7 +98,7 @@ def _matrix(text: str, n: int) -> list[list]:
     return [_numbers("--distortion", row) for row in text.split(";")]
 
 
-def _numbers(name: str, text: str) -> list[Fraction]:
+def _numbers(name: str, text: str) -> list:
     try:
         return [inf if part.strip() == "inf" else Fraction(part.strip()) for part in text.split(",")]
     except (ValueError, ZeroDivisionError) as error:

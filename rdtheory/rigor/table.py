@@ -36,7 +36,7 @@ PROBLEMS = [
     ("poisson:4,16", "absolute", ("0.5", "1")),
     ("poisson:4,16", "squared", ("0.5", "2")),
     ("uniform:-1,1", "squared", ("0.155", "0.0705", "1/12", "0.016", "0.004")),
-    ("laplace:1", "squared", ("1",)),
+    ("laplace:1", "squared", ("1", "0.5")),
     ("mixture:1/2,-1,1/5;1/2,1,1/5", "squared", ("0.02", "0.1", "0.5")),
     ("mixture:0.3,-1,0.3;0.7,1,0.5", "squared", ("0.05", "0.3")),
     ("gaussian:1", "squared", ("1/16", "1/2")),
@@ -66,8 +66,8 @@ def reference() -> list[Reference]:
     >>> print(value.rate)
     0.412295305641411396971229893859
     """
-    with files("rdtheory.rigor").joinpath("reference.csv").open(encoding="utf-8", newline="") as stream:
-        return [Reference(**row) for row in csv.DictReader(stream)]
+    text = files("rdtheory.rigor").joinpath("reference.csv").read_text(encoding="utf-8")
+    return [Reference(**row) for row in csv.DictReader(io.StringIO(text))]
 
 
 def proved_row(source: str, distortion: str, D: str) -> Reference:
