@@ -53,7 +53,7 @@ def enclose(source_pmf: Numbers, distortion_matrix: Numbers, point: RateDistorti
     Examples
     --------
     >>> import rdtheory as rd
-    >>> p, d = [0.7, 0.3], rd.distortion.hamming(2)
+    >>> p, d = np.array([0.7, 0.3]), rd.distortion.hamming(2)
     >>> lower, upper = enclose(p, d, rd.rate_at(p, d, 0.1))
     >>> print(lower <= upper, float(upper - lower) < 1e-9)
     True True
@@ -115,7 +115,7 @@ def rate_at(source_pmf: Numbers, distortion_matrix: Numbers, distortion: Number,
     --------
     >>> from rdtheory.rigor import decimal
     >>> print(decimal(rate_at(["1/2", "1/2"], [[0, 1], [1, 0]], "0.11"), places=30))
-    0.500084041801446879769193450866
+    0.500084041835472004359500405870
     """
     if digits < 1:
         raise ValueError(f"digits must be at least 1, got {digits}")
