@@ -144,9 +144,9 @@ def _simple(problem: Problem, D: flint.fmpq, name: str) -> Enclosure | None:
     if problem.least > D:
         floor = float(flint.arb(problem.least).upper())
         raise ValueError(
-            f"{name} must be at least the least distortion of this problem, exactly {problem.least} (about {floor!r}), "
-            f"and is {float(flint.arb(problem.least - D))!r} below it; rounding is no excuse here: "
-            f"take {math.nextafter(floor, math.inf)!r}, or fractions throughout"
+            f"{name} must be at least the least distortion of this problem, about {floor!r}, and is "
+            f"{float(flint.arb(problem.least - D)):.3g} below it; in a proof rounding is no excuse: take "
+            f"{math.nextafter(floor, math.inf)!r}, or fractions throughout"
         )
     zero = problem.free is not None and problem.least + problem.free <= D
     return Enclosure(flint.arb(0), flint.arb(0)) if zero else None

