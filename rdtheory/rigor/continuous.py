@@ -95,9 +95,12 @@ def _enclosed(
     q = [flint.arb(float(mass)) for mass in found.masses]
     y = [flint.arb(float(place)) for place in found.places]
     slope, ln2 = flint.arb(float(found.slope)), flint.arb.const_log2()
+    reach = min(-flint.arb(low), flint.arb(high))
+    if not (slope > 0 and all(mass > 0 for mass in q)) or (source.breaks[0] is None and not reach > 0):
+        return Enclosure(flint.arb(0), flint.arb("inf"))  # no law, or no line below R
     law = Law(y, q, slope * ln2)
     panels = moments.panels(source, law, low, high, digits + 8)
-    lost, lost_power, _ = source.tail(min(-flint.arb(low), flint.arb(high)))
+    lost, lost_power, _ = source.tail(reach)
     log_z = _mean_log(source, lambda x, analytic: moments.partition(law, x).log(analytic=analytic), low, high, digits)
     # Lower: λ = 1/z between the ends, and one beyond them.
     greatest = moments.supremum(panels, law, low, high, digits + 3) + lost

@@ -134,6 +134,14 @@ def test_corrupted_points_still_yield_what_is_true(monkeypatch):
     assert found.lower <= truth.upper and truth.lower <= found.upper
     assert found.upper - found.lower > arb("1e-6")
 
+    def no_law(*arguments):
+        cut = true(*arguments)
+        return cut._replace(points=cut.points._replace(masses=-cut.points.masses))
+
+    monkeypatch.setattr(continuous.points, "proposed", no_law)
+    found = rigor.continuous_rate_at(density, D)
+    assert found.lower == 0 and not found.upper.is_finite()
+
 
 @pytest.mark.long
 def test_laplace_whose_points_have_no_end():
