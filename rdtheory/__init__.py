@@ -11,7 +11,7 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for editors and type checkers; whoever uses a topic imports it, by `__getattr__`
-    from rdtheory import distortion, exercises, information, plotting, sources
+    from rdtheory import distortion, exercises, information, plotting, rigor, sources
     from rdtheory.limits import (
         algorithms,
         bottleneck,
@@ -79,6 +79,7 @@ __all__ = [
     "random_codebook",
     "rate_at",
     "relu",
+    "rigor",
     "scalar",
     "side_information",
     "sources",

@@ -1,4 +1,4 @@
-"""The command line: ``verify`` checks every theorem, ``experiment`` compares compressors, ``compress`` uses one."""
+"""The command line: check every theorem, compare compressors, use one, prove digits of R(D)."""
 
 import contextlib
 import difflib
@@ -18,6 +18,7 @@ from rich.text import Text
 from rdtheory import _cache
 from rdtheory.codec.command import compress, decompress
 from rdtheory.experiment.command import experiment
+from rdtheory.prove import prove
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -46,7 +47,7 @@ def _clear_cache(clear: bool) -> None:
         raise typer.Exit
 
 
-for command in (experiment, compress, decompress):
+for command in (experiment, compress, decompress, prove):
     app.command()(command)
 
 
