@@ -285,13 +285,13 @@ def _budget(p: Array, d: Array, target: Array) -> _Budget:
     floor = jnp.where(p > 0, jnp.min(d, axis=1), 0.0)
     excess = jnp.where(jnp.isfinite(d), jnp.where((p > 0)[:, None], d - floor[:, None], 0.0), jnp.inf)
     excess = jnp.where((p > 0)[:, None], excess, 0.0)
-    least = p @ floor
-    off = jnp.where(least == 0, 0.0, _relative(len(p)) * least + 2 * U * jnp.abs(target))
     largest = jnp.max(jnp.where(jnp.isfinite(excess), excess, 0.0))
     unit = jnp.where(largest > 0, jnp.ldexp(1.0, jnp.frexp(largest)[1] - 1), 1.0)
-    allowed, most = target - least, jnp.maximum(target - least, 0.0) + off
-    most = jnp.where(most > 0, jnp.maximum(most / unit, FLOOR), 0.0)
-    return _Budget(excess / unit, jnp.maximum(allowed - off, 0.0) / unit, most, unit)
+    wanted, least = target / unit, p @ (floor / unit)
+    off = jnp.where(least == 0, 0.0, _relative(len(p)) * least + 2 * U * wanted)
+    spare, most = _or(wanted - least - off, 0.0), _or(jnp.maximum(wanted - least, 0.0) + off, jnp.inf)
+    most = jnp.where((most > 0) | ((least == 0) & (target > 0)), jnp.maximum(most, FLOOR), 0.0)
+    return _Budget(excess / unit, jnp.maximum(spare, 0.0), most, unit)
 
 
 def _priced(budget: _Budget, slope: Array) -> tuple[Array, Array]:
@@ -358,16 +358,18 @@ def _information(p: Array, w: Array, r: Array) -> tuple[Array, Array]:
 def _divergence(w: Array, r: Array, change: Array | None = None) -> tuple[Array, Array]:
     """D(W_x‖r) of each row and what it may be off, relative to its terms; r > 0, of which `change` is w - r.
 
-    Σ w log(w/r) - w + r has no negative term, so little is lost where w is near r. If r does not sum to 1 it is more
-    than the divergence from r divided by its sum.
+    Σ w log(w/r) - w + r has no negative term, so little is lost where w is near r. It is written with one ratio there:
+    the compiler may compute w twice, a last digit apart. If r does not sum to 1 this is more than the divergence from r
+    divided by its sum.
     """
-    change = w - r if change is None else change
-    ratio = change / r
+    ratio = (w - r if change is None else change) / r
     near = jnp.abs(ratio) < 0.25
-    logs = jnp.where(near, jnp.log1p(jnp.where(near, ratio, 0.0)), jnp.log(jnp.where(w > 0, w, 1.0) / r))
-    logs = jnp.where(w > 0, w * logs, 0.0)
-    off = _relative(r.shape[-1]) * jnp.sum(jnp.abs(logs) + jnp.abs(change), axis=-1) + r.shape[-1] * FLUSHED
-    return jnp.sum(logs - change, axis=-1) / LN2, 2 * off / LN2
+    x = jnp.where(near, ratio, 0.0)
+    apart = jnp.where(w > 0, w * jnp.log(jnp.where(w > 0, w, 1.0) / r), 0.0)
+    terms = jnp.where(near, r * ((1 + x) * jnp.log1p(x) - x), apart - w + r)
+    sizes = jnp.where(near, 3 * r * jnp.abs(x), jnp.abs(apart) + w + r)
+    off = _relative(r.shape[-1]) * jnp.sum(sizes, axis=-1) + r.shape[-1] * FLUSHED
+    return jnp.sum(terms, axis=-1) / LN2, 2 * off / LN2
 
 
 def _toward(p: Array, channel: Array, share: Array) -> tuple[Array, Array]:
