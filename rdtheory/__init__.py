@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # for editors and type checkers; whoever uses a topic imports
     from rdtheory.limits import (
         algorithms,
         bottleneck,
+        certify,
         channel,
         closed_form,
         continuous,
@@ -51,6 +52,7 @@ __all__ = [
     "bottleneck",
     "candidates",
     "capacity",
+    "certify",
     "channel",
     "channel_simulation",
     "closed_form",

@@ -24,7 +24,7 @@ def none_of(values: Values, arguments: tuple, remedy: str) -> Values:
     Examples
     --------
     >>> x = jnp.ones(2)
-    >>> jax.grad(lambda x: jnp.sum(none_of(2 * jax.lax.stop_gradient(x), (x,), "use g")))(x)
+    >>> jax.grad(lambda x: none_of(jax.lax.stop_gradient(x), (x,), "use g")[0])(x)  # doctest: +IGNORE_EXCEPTION_DETAIL
     Traceback (most recent call last):
     ...
     TypeError: no derivative is defined here: use g
@@ -51,7 +51,7 @@ def once_only(values: Values, arguments: tuple, name: str) -> Values:
 
     Examples
     --------
-    >>> jax.grad(lambda x: once_only(2 * x, (x,), "f"))(1.0)
+    >>> jax.grad(lambda x: once_only(2 * x, (x,), "f"))(1.0)  # doctest: +IGNORE_EXCEPTION_DETAIL
     Traceback (most recent call last):
     ...
     TypeError: f has first derivatives only

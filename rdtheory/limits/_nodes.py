@@ -96,12 +96,15 @@ def _heavy(log_density, panels, width: float) -> Nodes:
 
     x, _ = rule(panels.left, panels.right)
     x = x.ravel()
-    a, b = first, last
+    a, b = -math.inf, math.inf
     for junction in JUNCTIONS:
         high = np.nonzero(log_density(x) + math.log(width) > math.log(junction))[0]
         low_end, high_end = (int(high[0]), int(high[-1])) if len(high) else (len(x) // 2, len(x) // 2)
-        a = float(x[low_end - 1]) if low_end > 0 else first
-        b = float(x[high_end + 1]) if high_end + 1 < len(x) else last
+        low = float(x[low_end - 1]) if low_end > 0 else first
+        up = float(x[high_end + 1]) if high_end + 1 < len(x) else last
+        if up - low > (b - a) / 2:  # light tails: little is to be won
+            break
+        a, b = low, up
         if (b - a) / width <= LONG:
             break
     if (b - a) / width > MOST:

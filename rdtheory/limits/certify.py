@@ -69,6 +69,13 @@ def capacity(w: Array, costs: Array, budget: Array, input_pmf: Array, output_pmf
     .. math:: \sum_x p_x D(W_x\|pW) \le C(B) \le \max_x\; D(W_x\|r) - s (b_x - B)
 
     for an input law p of mean cost at most B: the candidate, mixed with the cheapest letter until it is.
+
+    Examples
+    --------
+    >>> w, half, zero = jnp.array([[0.89, 0.11], [0.11, 0.89]]), jnp.full(2, 0.5), jnp.zeros(())
+    >>> found = capacity(w, jnp.zeros(2), zero, half, half, zero)
+    >>> print(f"{found.lower:.6f} {found.upper:.6f}")
+    0.500084 0.500084
     """
     inputs, outputs = jnp.any(w > 0, axis=1), jnp.any(w > 0, axis=0)
     w = _rows(w)
@@ -97,6 +104,14 @@ def conditional(joint: Array, d: Array, target: Array, channel: Array, potential
     r"""R_{X|Y}(D) = min I(X;X̂|Y); joint (n, k), d (n, m), channel (k, n, m), potential (k, n).
 
     The second line for each y, at a common slope: :math:`\sum p_{xy} a_{xy} - \sum_y p_y \log\max c_{\hat xy} - s A`.
+
+    Examples
+    --------
+    >>> half, d, D, s = jnp.full(2, 0.5), 1 - jnp.eye(2), jnp.asarray(0.2), jnp.asarray(2.0)
+    >>> channel, potential = jnp.array([[0.8, 0.2], [0.2, 0.8]]), jnp.full(2, -jnp.log2(0.625))
+    >>> found = conditional(half[:, None], d, D, channel[None], potential[None], s)
+    >>> print(f"{found.lower:.6f} {found.upper:.6f}")
+    0.278072 0.278072
     """
     side = jnp.sum(joint, axis=0)
     given = _rows(joint.T)  # P(x given y), (k, n)
@@ -128,6 +143,14 @@ def wyner_ziv(
 
     .. math:: R \ge \sum_x p_x a_x - sA - \log\max_{ty} \sum_x p_{x|y} 2^{a_x - s\bar e_{xt}} 2^{\sum_{y'} p_{y'|x}
         v_{ty'} - v_{ty}}.
+
+    Examples
+    --------
+    >>> half, d, D, s = jnp.full(2, 0.5), 1 - jnp.eye(2), jnp.asarray(0.2), jnp.asarray(2.0)
+    >>> channel, potential = jnp.array([[0.8, 0.2], [0.2, 0.8]]), jnp.full(2, -jnp.log2(0.625))
+    >>> found = wyner_ziv(half[:, None], d, D, jnp.array([[0], [1]]), channel, potential, s, jnp.zeros((2, 1)))
+    >>> print(f"{found.lower:.6f} {found.upper:.6f}")
+    0.278072 0.278072
     """
     n, k = joint.shape
     p, side = jnp.sum(joint, axis=1), jnp.sum(joint, axis=0)
@@ -167,6 +190,14 @@ def total_variation(
 
     The second line with u = s e + t(x̂), of which no law within P of p spends more than :math:`\sum p_x t_x + P\,(\max
     t - \min t)`. The channel is made to meet P by another after it, which costs no rate, then mixed with X̂ = X.
+
+    Examples
+    --------
+    >>> half, d, D, s = jnp.full(2, 0.5), 1 - jnp.eye(2), jnp.asarray(0.2), jnp.asarray(2.0)
+    >>> channel, potential = jnp.array([[0.8, 0.2], [0.2, 0.8]]), jnp.full(2, -jnp.log2(0.625))
+    >>> found = total_variation(half, d, D, jnp.zeros(()), channel, potential, s, jnp.zeros(2))
+    >>> print(f"{found.lower:.6f} {found.upper:.6f}")
+    0.278072 0.278072
     """
     budget = _budget(p, d, target)
     t = _finite(price) - jnp.min(_finite(price))
@@ -196,6 +227,14 @@ def divergence(
     r"""The same where D(r‖p) is at most P, for any price t of the letters of positive mass and any μ > 0.
 
     A law within P of p spends of t at most :math:`\mu P + \mu\log\sum p_x 2^{t_x/\mu}` (Donsker & Varadhan).
+
+    Examples
+    --------
+    >>> half, d, D, s = jnp.full(2, 0.5), 1 - jnp.eye(2), jnp.asarray(0.2), jnp.asarray(2.0)
+    >>> channel, potential = jnp.array([[0.8, 0.2], [0.2, 0.8]]), jnp.full(2, -jnp.log2(0.625))
+    >>> found = divergence(half, d, D, jnp.zeros(()), channel, potential, s, jnp.zeros(2), jnp.ones(()))
+    >>> print(f"{found.lower:.6f} {found.upper:.6f}")
+    0.278072 0.278072
     """
     n, alive = len(p), p > 0
     budget = _budget(p, d, target)
@@ -229,6 +268,14 @@ def classification(
     """Min I(X;X̂) where the means of d and e, both (n, m), are within D and E: the second line with both prices.
 
     Every letter of positive mass has a reproduction that is best for both, with which the channel is mixed.
+
+    Examples
+    --------
+    >>> half, d, D, s = jnp.full(2, 0.5), 1 - jnp.eye(2), jnp.asarray(0.2), jnp.asarray(2.0)
+    >>> channel, potential = jnp.array([[0.8, 0.2], [0.2, 0.8]]), jnp.full(2, -jnp.log2(0.625))
+    >>> found = classification(half, d, D, d, jnp.ones(()), channel, potential, s, jnp.zeros(()))
+    >>> print(f"{found.lower:.6f} {found.upper:.6f}")
+    0.278072 0.278072
     """
     first, second = _budget(p, d, target), _budget(p, e, level)
     costs, spent = _priced(first, slope)
@@ -248,6 +295,13 @@ def bottleneck(joint: Array, relevance: Array, channel: Array, potential: Array,
     be spent: the maximum of c over all r is bounded for binary Y, and else what is proved is I(X;T) >= I(T;Y). A
     channel that keeps too little is time-shared with T = X. A relevance that is I(X;Y) up to rounding, or more, is
     meant to be that, and is kept where I(T;Y) is I(X;Y) up to rounding.
+
+    Examples
+    --------
+    >>> joint, channel = jnp.array([[0.45, 0.05], [0.05, 0.45]]), jnp.array([[0.85, 0.15], [0.15, 0.85]])
+    >>> found = bottleneck(joint, jnp.asarray(0.2), channel, jnp.zeros(2), jnp.ones(()))
+    >>> print(f"{found.lower:.6f} {found.upper:.6f}")  # of poor candidates
+    0.200000 0.390160
     """
     n, k = joint.shape
     p, of_y = jnp.sum(joint, axis=1), jnp.sum(joint, axis=0)
