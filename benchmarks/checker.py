@@ -61,11 +61,22 @@ def dense(p: np.ndarray, d: np.ndarray, q: np.ndarray, slope: float) -> Dense:
     return Dense(free - drift - cost, least + spent, gap, upper, upper - gap, least, size * magnitude)
 
 
+def least_rate(p: np.ndarray, d: np.ndarray) -> float:
+    """Bits that some channel of least distortion gets by with: each letter is shown the nearest, if it can the same."""
+    p, d = (x[p > 0] for x in (p, np.asarray(d)))
+    excess = d - d.min(axis=1, keepdims=True)
+    common = np.argmin(p @ np.where(np.isfinite(excess), excess, 1e300))
+    shown = np.where(excess[:, common] == 0, common, np.argmin(excess, axis=1))
+    law = np.bincount(shown, weights=p)
+    law = law[law > 0]
+    return min(-float(law @ np.log2(law)), float(np.log2(min(len(p), d.shape[1]))))
+
+
 def faults(p, d, q, slope, D, rate, gap) -> list[str]:
     """What is wrong with the claim rate - gap <= R(D) <= rate, in words; empty if it is proved by q and the slope.
 
     A claim at a distortion a little below that of the channel is granted the mixture with a channel of least
-    distortion, which needs at most log min(n, m) bits.
+    distortion, at the rate of that one.
     """
     values = {"slope": slope, "distortion": D, "rate": rate, "gap": gap}
     q = np.asarray(q, float)
@@ -81,7 +92,7 @@ def faults(p, d, q, slope, D, rate, gap) -> list[str]:
     over = proved.distortion - D
     if over > np.finfo(float).eps * sum(np.shape(d)) * abs(D):  # two sums of the same terms differ by that much
         mixed = over / (proved.distortion - proved.least) if proved.distortion > proved.least else 1.0
-        channel = (1 - mixed) * channel + mixed * np.log2(min(np.count_nonzero(p), np.shape(d)[1]))
+        channel = (1 - mixed) * channel + mixed * least_rate(p, d)
     if rate < channel - slack:
         wrong.append(f"claims R <= {rate!r}, but the channel costs {channel!r}")
     lower = max(proved.lower - slope * D, 0.0) if np.isfinite(slope) else channel - proved.gap

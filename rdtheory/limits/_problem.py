@@ -225,5 +225,5 @@ def slope_range(problem: Problem) -> tuple[Array, Array, Array]:
     some = largest > 0
     scale = jnp.where(jnp.isfinite(problem.span), problem.span, largest)  # every letter may be forbidden to some other
     # Beyond ten bits for the smallest excess hardly any is left, however little D_max is.
-    middle = jnp.minimum(1 / jnp.where(scale > 0, scale, 1.0), 10 / smallest(problem))
+    middle = jnp.minimum(1 / jnp.where(scale > 0, scale, 1.0), jnp.where(some, 10 / smallest(problem), jnp.inf))
     return middle, jnp.where(some, 1e-30 / largest, 1e-30), jnp.where(some, 1e4 / smallest(problem), 1e4)
