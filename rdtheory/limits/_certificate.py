@@ -166,7 +166,7 @@ def allowance(problem: Problem, target: Array) -> Array:
 
 def _unseen(problem: Problem, target: Array) -> Array:
     """By how much rounding may have changed that excess; where nothing costs nothing, it is the target itself."""
-    error = jnp.finfo(problem.p.dtype).eps / 2 * (len(problem.p) + 4) * (target / problem.unit + problem.least)
+    error = jnp.finfo(problem.p.dtype).eps * (len(problem.p) + 4) * (target / problem.unit + problem.least)
     return jnp.where(problem.least == 0, 0.0, error)
 
 

@@ -24,10 +24,11 @@ def none_of(values: Values, arguments: tuple, remedy: str) -> Values:
     Examples
     --------
     >>> x = jnp.ones(2)
-    >>> jax.grad(lambda x: none_of(jax.lax.stop_gradient(x), (x,), "use g")[0])(x)  # doctest: +IGNORE_EXCEPTION_DETAIL
-    Traceback (most recent call last):
-    ...
-    TypeError: no derivative is defined here: use g
+    >>> try:
+    ...     jax.grad(lambda x: none_of(jax.lax.stop_gradient(x), (x,), "use g")[0])(x)
+    ... except TypeError as error:
+    ...     print(error)
+    no derivative is defined here: use g
     """
     if not is_traced(arguments):
         return values
@@ -51,10 +52,11 @@ def once_only(values: Values, arguments: tuple, name: str) -> Values:
 
     Examples
     --------
-    >>> jax.grad(lambda x: once_only(2 * x, (x,), "f"))(1.0)  # doctest: +IGNORE_EXCEPTION_DETAIL
-    Traceback (most recent call last):
-    ...
-    TypeError: f has first derivatives only
+    >>> try:
+    ...     jax.grad(lambda x: once_only(2 * x, (x,), "f"))(1.0)
+    ... except TypeError as error:
+    ...     print(error)
+    f has first derivatives only
     """
 
     @jax.custom_jvp

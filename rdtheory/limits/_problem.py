@@ -77,7 +77,8 @@ def _entropy_of_nearest(p: Array, d: Array, floor: Array, best: Array) -> Array:
     law = jnp.zeros(d.shape[1]).at[nearest].add(p)
     # Nearly all may be shown `best`, and then the digits that count are those of the others.
     rare = jnp.where(jnp.arange(len(law)) == best, 0.0, law)
-    entropy = -jnp.sum(xlogy(rare, rare)) - xlog1py(1 - others, -others)
+    rest = jnp.where(others < 0.25, xlog1py(1 - others, -others), xlogy(1 - others, 1 - others))
+    entropy = -jnp.sum(xlogy(rare, rare)) - rest
     return entropy / LN2 * (1 + (len(p) + len(law)) * jnp.finfo(p.dtype).eps)
 
 

@@ -6,7 +6,7 @@ are NaN, infinite or not normalized make bounds that are far apart, never false 
 
 **Rounding.** A sum, product, quotient, root or logarithm of the machine is within a factor 1 ± 4u of the true one,
 u = 2^-53, and a power of two within 1 ± (4 + |exponent|) u; what is below 2^-1022 may be flushed to zero. (XLA's log1p
-is used only below a quarter: elsewhere it is wrong by 240 u.) A sum of k terms is then within (k + 16) 2u of the true
+is used above minus a quarter only: below it is wrong by 240 u.) A sum of k terms is then within (k + 16) 2u of the true
 one, relative to the sum of their magnitudes; that also covers laws, which are divided by their sums here and are meant
 as divided exactly. A test holds the machine to this.
 
@@ -47,6 +47,8 @@ LN2 = math.log(2)
 U = 2.0**-53
 FLOOR = 2.0**-1000  # least probability that a law gives to what it must not exclude
 FLUSHED = 2.0**-1000  # more than any term that is flushed: 2^-1022 times a logarithm
+SLIGHT = 2.0**-400  # least positive excess, in units of the greatest, that a channel is charged for
+LITTLE = 2.0**-900  # less than this is not spent: of what a channel is charged so much may be flushed
 LEAST_LOG = -900.0  # of a maximum, so that what was flushed stays far below it
 FAR = 128.0  # bits; a slope that makes every positive excess cost this acts like an infinite one
 CELLS = 32768  # of the partition that bounds c over all laws of a binary letter
@@ -156,8 +158,12 @@ def wyner_ziv(
     p, side = jnp.sum(joint, axis=1), jnp.sum(joint, axis=0)
     of_side, given = _rows(joint), _rows(joint.T)  # P(y given x), (n, k); P(x given y), (k, n)
     budget = _budget(p, d, target)
-    shown = jnp.where((joint > 0)[:, None, :], of_side[:, None, :] * budget.excess[:, strategies], 0.0)
-    budget = budget._replace(excess=jnp.where((p > 0)[:, None], jnp.sum(shown, axis=2), 0.0))
+
+    def mean_of(excess: Array) -> Array:
+        shown = jnp.where((joint > 0)[:, None, :], of_side[:, None, :] * excess[:, strategies], 0.0)
+        return jnp.where((p > 0)[:, None], jnp.sum(shown, axis=2), 0.0)
+
+    budget = budget._replace(excess=mean_of(budget.excess), priced=mean_of(budget.priced))
     costs, spent = _priced(budget, slope)
     a, v = _finite(potential), _finite(side_weights)
     mean, size = of_side @ v.T, of_side @ jnp.abs(v).T  # (n, t)
@@ -166,7 +172,7 @@ def wyner_ziv(
         terms = (p > 0)[:, None] & (costs < jnp.inf)
         log_p = jnp.log2(jnp.where(p > 0, p, 1.0))[:, None]
         sizes = jnp.abs(log_p) + jnp.abs(a)[:, None] + costs + size + jnp.abs(v)[None, :]
-        return _log_sum(terms, log_p + a[:, None] - costs + mean - v[None, :], (k + 8) * sizes)
+        return _log_sum(terms, log_p + a[:, None] - costs + mean - v[None, :], (2 * k + 16) * sizes)
 
     worst = jnp.maximum(jnp.max(jax.vmap(log_kappa, (0, 1))(given, v)), LEAST_LOG)
     lower = p @ a - _relative(n) * (p @ jnp.abs(a)) - worst * (1 + 4 * U * jnp.sign(worst)) - spent
@@ -238,7 +244,9 @@ def divergence(
     """
     n, alive = len(p), p > 0
     budget = _budget(p, d, target)
-    budget = budget._replace(excess=jnp.where(alive[None, :], budget.excess, jnp.inf))  # r is zero where p is
+    # r is zero where p is.
+    excess, charged = (jnp.where(alive[None, :], x, jnp.inf) for x in (budget.excess, budget.priced))
+    budget = budget._replace(excess=excess, priced=charged)
     # No law on the letters alive is further from p than that of the rarest.
     most = jnp.minimum(level, -jnp.log2(jnp.min(jnp.where(alive, p, 1.0))))
     t = jnp.where(alive, _finite(price), 0.0)
@@ -306,10 +314,10 @@ def bottleneck(joint: Array, relevance: Array, channel: Array, potential: Array,
     n, k = joint.shape
     p, of_y = jnp.sum(joint, axis=1), jnp.sum(joint, axis=0)
     laws = jnp.where((p > 0)[:, None], _rows(joint), of_y[None, :])
-    information, off = _information(p, laws, of_y)
+    information, off = _information(p, laws, of_y, n)
     channel = _law(channel, jnp.ones(channel.shape, bool))
     law = p @ channel
-    kept, kept_off = _information(law, _rows((p[:, None] * channel).T @ laws), of_y)
+    kept, kept_off = _information(law, _rows((p[:, None] * channel).T @ laws), of_y, n)
     off, relevance = off + kept_off, jnp.minimum(relevance, information)
     entropy = p @ -jnp.log2(jnp.where(p > 0, p, 1.0)) + 2 * _relative(n)
     all_ = information - relevance <= 2 * off
@@ -328,7 +336,8 @@ def bottleneck(joint: Array, relevance: Array, channel: Array, potential: Array,
 class _Budget(NamedTuple):
     """In units of a power of two near the largest excess, so that nothing that matters is flushed."""
 
-    excess: Array  # d - min d, of source letters with mass
+    excess: Array  # d - min d, of source letters with mass; no less than it is, and zero where that is
+    priced: Array  # the same, no more than it is
     least: Array  # A, what D allows of it, is in [least, most]
     most: Array
     unit: Array
@@ -340,12 +349,14 @@ def _budget(p: Array, d: Array, target: Array) -> _Budget:
     excess = jnp.where(jnp.isfinite(d), jnp.where((p > 0)[:, None], d - floor[:, None], 0.0), jnp.inf)
     excess = jnp.where((p > 0)[:, None], excess, 0.0)
     largest = jnp.max(jnp.where(jnp.isfinite(excess), excess, 0.0))
-    unit = jnp.where(largest > 0, jnp.ldexp(1.0, jnp.frexp(largest)[1] - 1), 1.0)
+    # The reciprocal of a larger one would be flushed, and dividing may be multiplying by that.
+    unit = jnp.where(largest > 0, jnp.ldexp(1.0, jnp.clip(jnp.frexp(largest)[1] - 1, -1000, 1000)), 1.0)
     wanted, least = target / unit, p @ (floor / unit)
     off = jnp.where(least == 0, 0.0, _relative(len(p)) * least + 2 * U * wanted)
     spare, most = _or(wanted - least - off, 0.0), _or(jnp.maximum(wanted - least, 0.0) + off, jnp.inf)
     most = jnp.where((most > 0) | ((least == 0) & (target > 0)), jnp.maximum(most, FLOOR), 0.0)
-    return _Budget(excess / unit, jnp.maximum(spare, 0.0), most, unit)
+    raised = jnp.where(excess > 0, jnp.maximum(excess / unit, SLIGHT), 0.0)
+    return _Budget(raised, excess / unit, jnp.where(spare > LITTLE, spare, 0.0), most, unit)
 
 
 def _priced(budget: _Budget, slope: Array) -> tuple[Array, Array]:
@@ -353,7 +364,7 @@ def _priced(budget: _Budget, slope: Array) -> tuple[Array, Array]:
 
     Where nothing is allowed the price of every excess is infinite.
     """
-    excess, none = budget.excess, budget.most == 0
+    excess, none = budget.priced, budget.most == 0
     smallest = jnp.min(jnp.where(excess > 0, excess, jnp.inf))
     s = jnp.where(slope > 0, jnp.minimum(slope * budget.unit, FAR / smallest), 0.0)
     costs = jnp.where(excess < jnp.inf, _times(s, excess), jnp.inf)
@@ -393,7 +404,9 @@ def _log_sum(terms: Array, exponents: Array, sizes: Array) -> Array:
     top = jnp.where(jnp.isfinite(top), top, jnp.where(top > 0, jnp.inf, 0.0))
     total = jnp.sum(jnp.where(terms, jnp.exp2(high - top[None, :]), 0.0), axis=0)
     # A power 2^-v counts as such, and v 2^-v, by which it is off, is below 1.
-    return jnp.where(jnp.isnan(total), jnp.inf, top + jnp.log2(total) + _relative(len(terms)) + 4 * U * jnp.abs(top))
+    return jnp.where(
+        jnp.isnan(total), jnp.inf, top + jnp.log2(total) + 2 * _relative(len(terms)) + 4 * U * jnp.abs(top)
+    )
 
 
 def _rate(p: Array, channel: Array) -> Array:
@@ -402,14 +415,14 @@ def _rate(p: Array, channel: Array) -> Array:
     return p @ jnp.where(p > 0, divergences + off, 0.0) * (1 + _relative(len(p)))
 
 
-def _information(p: Array, w: Array, r: Array) -> tuple[Array, Array]:
-    """I(p, W), of which r is the output law, and what it may be off."""
-    divergences, off = _divergence(w, jnp.maximum(r, FLOOR)[None, :])
-    value = p @ jnp.where(p > 0, divergences, 0.0)
-    return value, p @ jnp.where(p > 0, off, 0.0) + _relative(w.size) * (value + _relative(w.size))
+def _information(p: Array, w: Array, r: Array, summed: int) -> tuple[Array, Array]:
+    """I(p, W), of which r is the output law, and what it may be off; W and r are sums of so many terms."""
+    divergences, off = _divergence(w, jnp.maximum(r, FLOOR)[None, :], summed=summed)
+    value, error = p @ jnp.where(p > 0, divergences, 0.0), _relative(w.size + summed)
+    return value, p @ jnp.where(p > 0, off, 0.0) + error * (value + error)
 
 
-def _divergence(w: Array, r: Array, change: Array | None = None) -> tuple[Array, Array]:
+def _divergence(w: Array, r: Array, change: Array | None = None, summed: int = 0) -> tuple[Array, Array]:
     """D(W_x‖r) of each row and what it may be off, relative to its terms; r > 0, of which `change` is w - r.
 
     Σ w log(w/r) - w + r has no negative term, so little is lost where w is near r. It is written with one ratio there:
@@ -422,7 +435,7 @@ def _divergence(w: Array, r: Array, change: Array | None = None) -> tuple[Array,
     apart = jnp.where(w > 0, w * jnp.log(jnp.where(w > 0, w, 1.0) / r), 0.0)
     terms = jnp.where(near, r * ((1 + x) * jnp.log1p(x) - x), apart - w + r)
     sizes = jnp.where(near, 3 * r * jnp.abs(x), jnp.abs(apart) + w + r)
-    off = _relative(r.shape[-1]) * jnp.sum(sizes, axis=-1) + r.shape[-1] * FLUSHED
+    off = _relative(r.shape[-1] + summed) * jnp.sum(sizes, axis=-1) + r.shape[-1] * FLUSHED
     return jnp.sum(terms, axis=-1) / LN2, 2 * off / LN2
 
 
@@ -527,7 +540,7 @@ def _bounds(lower: Array, upper: Array, point: Array) -> Certificate:
 
 def _law(weights: Array, usable: Array) -> Array:
     """The weights made a law on what is usable, along the last axis; uniform if there are none."""
-    clean = jnp.where(usable & (weights > 0) & jnp.isfinite(weights), weights, 0.0)
+    clean = jnp.where(usable & (weights > 0) & jnp.isfinite(weights), jnp.minimum(weights, 1 / FLOOR), 0.0)
     largest = jnp.max(clean, axis=-1, keepdims=True)
     scaled = jnp.where(largest > 0, clean / jnp.where(largest > 0, largest, 1.0), usable)
     return scaled / jnp.maximum(jnp.sum(scaled, axis=-1, keepdims=True), 1.0)

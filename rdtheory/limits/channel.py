@@ -152,6 +152,7 @@ def capacity_at(
     _checks.array("input_costs", b, shape=w.shape[:1])
     total, total_ok = _checks.nonnegative("budget", budget, finite=False)
     _, budget_value, costs = _checks.look(total, b)
+    b_ok &= _checks.no_flush("input_costs", costs)
     total_ok &= _checks.holds(
         budget_value >= costs.min(),
         lambda: f"budget must be at least {costs.min()}, the cost of the cheapest letter, got {budget_value}",

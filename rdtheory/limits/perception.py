@@ -89,6 +89,7 @@ def rate_at(
     d, d_ok = _checks.nonnegative("distortion_matrix", distortion_matrix, ndim=2)
     _checks.array("distortion_matrix", d, shape=(p.shape[0], p.shape[0]))
     _, values = _checks.look(d)
+    d_ok &= _checks.no_flush("distortion_matrix", values)
     d_ok &= _checks.holds(
         (values.diagonal() == 0).all(), lambda: "distortion_matrix must be zero on its diagonal: X̂ = X costs nothing"
     )
@@ -157,6 +158,7 @@ def classification_rate_at(
     e, e_ok = _checks.nonnegative("error_matrix", error_matrix, ndim=2)
     _checks.array("error_matrix", e, shape=d.shape)
     xp, d_values, e_values, mass = _checks.look(d, e, p)
+    e_ok &= _checks.no_flush("error_matrix", e_values)
     d_ok &= _checks.holds(xp.isfinite(d_values).all(), lambda: "distortion_matrix must be finite")
     both = (d_values == d_values.min(axis=1, keepdims=True)) & (e_values == e_values.min(axis=1, keepdims=True))
     e_ok &= _checks.holds(

@@ -14,7 +14,7 @@ from tests import long
 
 N, K = 3, 3  # letters
 SLOPES = [0.0, 1e-3, 1.0, 7.0, 60.0, 1e300, np.inf, np.nan, -1.0]
-SEEDS = [0, *(long(seed) for seed in range(1, 40))]
+SEEDS = [0, *(long(seed) for seed in range(1, 50))]  # of 2,000 problems each
 TINY = 1e-290  # what is flushed is far below
 NOTHING = np.longdouble("1e-4000")  # makes a law of a row of zeros
 JUDGE = 4e-18  # what the sums of the judge may be off
@@ -191,7 +191,7 @@ def run(function, *arguments):
 # Checks --------------------------------------------------------------------------------------------------------------
 
 
-def check_capacity(seed, count=300):
+def check_capacity(seed, count=400):
     rng = np.random.default_rng([seed, 1])
     w = laws(rng, count, N, K)
     unit = 10.0 ** rng.choice([-200, 0, 0, 8, 200], size=(count, 1))

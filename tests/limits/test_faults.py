@@ -1,5 +1,6 @@
 """Problems on which a certificate was once false, or said nothing: each with its right value, computed elsewhere."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from mpmath import mp, mpf
@@ -83,3 +84,53 @@ def test_a_capacity_is_found_to_its_own_digits(w):
     assert attained >= found.rate - found.gap - 1e-15
     if len(w) == 3:
         np.testing.assert_allclose(found.rate, 1 - oracles.entropy([0.499, 0.501]), rtol=1e-7)
+
+
+FORBIDDEN = [[0, 1, "M"], [1, 0, "M"], ["M", "M", 0]]
+
+
+def far_apart(large):
+    return np.array([[large if x == "M" else x for x in row] for row in FORBIDDEN], float)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda p, d: rd.rate_at(p, d, 0.05),
+        lambda p, d: rd.side_information.conditional_rate_at(p[:, None], d, 0.05),
+        lambda p, d: rd.perception.rate_at(p, d, 0.05, 0.1),
+        lambda p, d: rd.channel.capacity_at(np.eye(3), d[0], 0.5),
+    ],
+)
+def test_entries_beside_which_others_vanish_are_refused(as_user, call):
+    """With the greatest float for "forbidden", 1 was no distortion at all, and the rate .722 for 1.252."""
+    with pytest.raises(ValueError, match="too far apart; write inf for what is forbidden"):
+        call(np.array([0.4, 0.4, 0.2]), far_apart(np.finfo(float).max))
+    assert call(np.array([0.4, 0.4, 0.2]), far_apart(1e250)).rate > 0
+
+
+@pytest.mark.parametrize("large", [1e250, np.finfo(float).max])
+def test_the_kernel_charges_for_what_vanishes_beside_the_largest(large):
+    p, d, zero = jnp.array([0.4, 0.4, 0.2]), jnp.asarray(far_apart(large)), jnp.zeros(3)
+    best = rd.rate_at(p, jnp.asarray(far_apart(np.inf)), 0.05)
+    channel, D, one = jnp.full((3, 3), 1.0), jnp.asarray(0.05), jnp.ones(())
+    found = [
+        rd.certify.conditional(p[:, None], d, D, channel[None], zero[None], one),
+        rd.certify.total_variation(p, d, D, one, channel, zero, one, zero),
+        rd.certify.divergence(p, d, D, one, channel, zero, one, zero, one),
+        rd.certify.classification(p, d, D, d, D, channel, zero, one, one),
+    ]
+    for certificate in found:
+        assert certificate.lower <= best.rate
+        assert certificate.upper >= best.rate - best.gap
+
+
+@pytest.mark.parametrize("size", [1e308, 5e-324])
+def test_weights_that_cannot_be_divided_by_make_no_channel_of_zeros(size):
+    p, zero = jnp.full(2, 0.5), jnp.zeros(2)
+    exact = 1 - oracles.entropy([0.1, 0.9])
+    weights = jnp.full((2, 2), size)
+    found = rd.certify.conditional(
+        p[:, None], 1 - jnp.eye(2), jnp.asarray(0.1), weights[None], zero[None], jnp.ones(())
+    )
+    assert found.lower <= exact <= found.upper
