@@ -225,19 +225,22 @@ def distortion_matrix(name: str, value: ArrayLike, source_pmf: Array | np.ndarra
     return _on_device(d), ok
 
 
+ORDINARY = 1e8  # beside entries up to this nothing is lost that is above 1e-299
+
+
 def no_flush(name: str, v: Array | np.ndarray, largest: Array | np.ndarray | np.floating | None = None) -> Flag:
     """That no distortion or cost gets lost beside others, or all: arithmetic flushes what is below 2e-308 to zero."""
-    xp = jnp if isinstance(v, Array) else np
+    xp = jnp if isinstance(v, Array) or isinstance(largest, Array) else np
     largest = xp.where(xp.isfinite(v), v, 0.0).max() if largest is None else largest
     ok = holds(
         (largest == 0) | (largest >= 1e-290),
         lambda: f"the finite entries of {name} are at most {float(largest):.1e}; measure it in a smaller unit",
     )
-    if xp is np and not largest > 1:  # then what would be lost is no normal number itself
+    if xp is np and not largest > ORDINARY:
         return ok
     smallest = xp.min(v, where=v >= np.finfo(float).tiny, initial=np.inf)
     return ok & holds(
-        smallest >= 1e-300 * largest,
+        (largest <= ORDINARY) | (smallest >= 1e-300 * largest),
         lambda: (
             f"the entries of {name} are between {float(smallest):.1e} and {float(largest):.1e}, too far apart; write "
             "inf for what is forbidden and 0 for what costs nothing"

@@ -117,11 +117,7 @@ def test_help_teaches_and_version_is_the_package_s(answers):
 
 def test_ctrl_c_leaves_no_report(tmp_path):
     with subprocess.Popen(
-        [*COMMAND, "verify", "--out", str(tmp_path / "new")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background inherit its neglect
+        [*COMMAND, "verify", "--out", str(tmp_path / "new")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
             time.sleep(5)

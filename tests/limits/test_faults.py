@@ -43,14 +43,14 @@ def test_a_distortion_that_rounding_hides_beside_the_least(above):
     """Two letters, both wrong ones an excess of 1: R is h(.3) - h(excess), the excess of D as it is stored."""
     p, d = np.array([0.3, 0.7]), np.array([[1e8 + 1, 1e8 + 2], [3e7 + 8, 3e7 + 7]])
     D = float(p @ d.min(axis=1)) + above
-    mp.dps = 40
-    p0, p1 = mpf(0.3), mpf(0.7)
-    excess = mpf(D) - (p0 * mpf(d[0, 0]) + p1 * mpf(d[1, 1])) / (p0 + p1)
 
     def h(x):
         return -(x * mp.log(x, 2) + (1 - x) * mp.log(1 - x, 2)) if x > 0 else mpf(0)
 
-    exact = float(h(p0 / (p0 + p1)) - h(max(excess, mpf(0))))
+    with mp.workdps(40):
+        p0, p1 = mpf(0.3), mpf(0.7)
+        excess = mpf(D) - (p0 * mpf(d[0, 0]) + p1 * mpf(d[1, 1])) / (p0 + p1)
+        exact = float(h(p0 / (p0 + p1)) - h(max(excess, mpf(0))))
     assert_holds(rd.rate_at(p, d, D), exact, 1e-4)
 
 
