@@ -5,11 +5,9 @@ from typing import NoReturn, TypeVar
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.core import ShapedArray
+from jax.core import ShapedArray, Tracer
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-
-from rdtheory._compile import is_traced
 
 Values = TypeVar("Values")
 
@@ -30,7 +28,8 @@ def none_of(values: Values, arguments: tuple, remedy: str) -> Values:
     ...     print(error)
     no derivative is defined here: use g
     """
-    if not is_traced(arguments):
+    moved = _inexact(arguments)
+    if not moved:
         return values
 
     @jax.custom_jvp
@@ -43,7 +42,6 @@ def none_of(values: Values, arguments: tuple, remedy: str) -> Values:
         unknown = no_derivative.bind(*tangents[1], shape=value.shape, dtype=value.dtype, remedy=remedy)
         return value, unknown
 
-    moved = _inexact(arguments)
     return jax.tree.map(lambda leaf: field(leaf, moved) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf, values)
 
 
@@ -71,7 +69,9 @@ def once_only(values: Values, arguments: tuple, name: str) -> Values:
 
 
 def _inexact(arguments: tuple) -> list:
-    return [leaf for leaf in jax.tree.leaves(arguments) if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)]
+    """What may have a tangent."""
+    leaves = jax.tree.leaves(arguments)
+    return [leaf for leaf in leaves if isinstance(leaf, Tracer) and jnp.issubdtype(leaf.dtype, jnp.inexact)]
 
 
 no_derivative = Primitive("no_derivative")  # linear in tangents, NaN, and not to be transposed

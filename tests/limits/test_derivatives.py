@@ -235,3 +235,9 @@ def test_what_has_no_derivative_says_so(field):
         with pytest.raises(TypeError, match="no derivative is defined here: differentiate the rate of rate_at"):
             jax.grad(function, argnums=2)(p, d, x)
     assert np.isnan(jax.jacfwd(field, argnums=2)(p, d, x))
+
+
+def test_what_has_no_derivative_takes_arrays_of_numpy_under_vmap():
+    p, d, slopes = np.array([[0.7, 0.3], [0.6, 0.4]]), 1 - np.eye(2), np.array([0.7, 2.0])
+    batch = jax.vmap(lambda p: rd.curve(p, d, slopes).rate)(p)
+    np.testing.assert_allclose(batch[1], rd.curve(p[1], d, slopes).rate, rtol=0, atol=1e-9)
