@@ -71,7 +71,8 @@ def once_only(values: Values, arguments: tuple, name: str) -> Values:
 def _inexact(arguments: tuple) -> list:
     """What may have a tangent."""
     leaves = jax.tree.leaves(arguments)
-    return [leaf for leaf in leaves if isinstance(leaf, Tracer) and jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    # Under vmap a tracer may hold an array of NumPy's, which rules do not take; what is computed from it is JAX's.
+    return [1 * leaf for leaf in leaves if isinstance(leaf, Tracer) and jnp.issubdtype(leaf.dtype, jnp.inexact)]
 
 
 no_derivative = Primitive("no_derivative")  # linear in tangents, NaN, and not to be transposed

@@ -241,3 +241,5 @@ def test_what_has_no_derivative_takes_arrays_of_numpy_under_vmap():
     p, d, slopes = np.array([[0.7, 0.3], [0.6, 0.4]]), 1 - np.eye(2), np.array([0.7, 2.0])
     batch = jax.vmap(lambda p: rd.curve(p, d, slopes).rate)(p)
     np.testing.assert_allclose(batch[1], rd.curve(p[1], d, slopes).rate, rtol=0, atol=1e-9)
+    batch = jax.vmap(lambda s: rd.blahut_arimoto(p[0], d, s, max_steps=5).rate)(slopes)
+    np.testing.assert_allclose(batch[0], rd.blahut_arimoto(p[0], d, 0.7, max_steps=5).rate, rtol=0, atol=1e-12)
