@@ -53,7 +53,8 @@ def rate_at(
     Parameters
     ----------
     joint_pmf : (n, k), ``[x, y]`` = P(x, y); sums to 1.
-    relevance : bits, between 0 and I(X;Y).
+    relevance : bits, between 0 and I(X;Y). One that is I(X;Y) up to the rounding of that, or above it by 1e-13, is
+        meant to be I(X;Y), and counts as kept where I(T;Y) is I(X;Y) up to rounding.
     tol : certified gap in bits at which to stop.
     max_steps : rounds after which to stop anyway.
 

@@ -320,8 +320,8 @@ def bottleneck(joint: Array, relevance: Array, channel: Array, potential: Array,
     kept, kept_off = _information(law, _rows((p[:, None] * channel).T @ laws), of_y, n)
     off, relevance = off + kept_off, jnp.minimum(relevance, information)
     entropy = p @ -jnp.log2(jnp.where(p > 0, p, 1.0)) + 2 * _relative(n)
-    all_ = information - relevance <= 2 * off
-    short = jnp.where(all_, relevance - off, relevance + off) - kept
+    everything = information - relevance <= 2 * off
+    short = jnp.where(everything, relevance - off, relevance + off) - kept
     share = jnp.where(short > 0, jnp.clip(short / jnp.maximum(information - off - kept, FLOOR), 0.0, 1.0), 0.0)
     upper = jnp.minimum((1 - share) * _rate(p, channel) + share * entropy, entropy) * (1 + _relative(n))
     lower = jnp.minimum(relevance, information - off)

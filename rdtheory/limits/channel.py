@@ -28,14 +28,15 @@ def capacity(
 ) -> Capacity:
     r"""Capacity of a discrete memoryless channel, certified.
 
-    Solves :math:`\max_p I(X;Y)` by :math:`p_x \leftarrow p_x 2^{D_x} / \sum p 2^D` with
-    :math:`D_x = D(W_{\cdot|x}\|pW)`; then :math:`\sum p_x D_x \le C \le \max_x D_x` at every iterate.
+    Solves :math:`\max_p I(X;Y)` by the interior point of `capacity_at`, and beyond 512 outputs, or where that fails, by
+    Arimoto's :math:`p_x \leftarrow p_x 2^{D_x} / \sum p 2^D` with :math:`D_x = D(W_{\cdot|x}\|pW)`. At every iterate
+    :math:`\sum p_x D_x \le C \le \max_x D_x`, which is the certificate.
 
     Parameters
     ----------
     channel_matrix : (n, m), ``[x, y]`` = P(y given x), rows sum to 1.
-    tol : certified gap in bits at which to stop.
-    max_steps : steps after which to stop anyway.
+    tol : certified gap in bits at which to stop; the interior point goes on to this share of a capacity below one bit.
+    max_steps : steps of both after which to stop anyway, 100 of them of the interior point.
 
     Returns
     -------
