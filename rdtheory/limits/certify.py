@@ -117,9 +117,9 @@ def conditional(joint: Array, d: Array, target: Array, channel: Array, potential
     """
     side = jnp.sum(joint, axis=0)
     given = _rows(joint.T)  # P(x given y), (k, n)
-    budget = _budget(jnp.sum(joint, axis=1), d, target)
+    budget = _budget(jnp.sum(joint, axis=1), d, target, summed=len(side))
     costs, spent = _priced(budget, slope)
-    error = _relative(len(side))
+    error = _relative(sum(joint.shape))
     proved = jax.vmap(_dual, (0, 0, None))(given, potential, costs)
     lower = side @ jnp.where(side > 0, proved - error * jnp.abs(proved), 0.0) - spent
     budget = budget._replace(excess=budget.excess[None, :, :])
@@ -157,7 +157,7 @@ def wyner_ziv(
     n, k = joint.shape
     p, side = jnp.sum(joint, axis=1), jnp.sum(joint, axis=0)
     of_side, given = _rows(joint), _rows(joint.T)  # P(y given x), (n, k); P(x given y), (k, n)
-    budget = _budget(p, d, target)
+    budget = _budget(p, d, target, summed=k)
 
     def mean_of(excess: Array) -> Array:
         shown = jnp.where((joint > 0)[:, None, :], of_side[:, None, :] * excess[:, strategies], 0.0)
@@ -175,11 +175,11 @@ def wyner_ziv(
         return _log_sum(terms, log_p + a[:, None] - costs + mean - v[None, :], (2 * k + 16) * sizes)
 
     worst = jnp.maximum(jnp.max(jax.vmap(log_kappa, (0, 1))(given, v)), LEAST_LOG)
-    lower = p @ a - _relative(n) * (p @ jnp.abs(a)) - worst * (1 + 4 * U * jnp.sign(worst)) - spent
+    lower = p @ a - _relative(n + k) * (p @ jnp.abs(a)) - worst * (1 + 4 * U * jnp.sign(worst)) - spent
     channel = _law(channel, budget.excess < jnp.inf)
     channel = _spending(p[:, None], channel, budget, _best(budget.excess))
     rates = jax.vmap(_rate, (0, None))(given, channel)
-    return _bounds(lower, side @ rates * (1 + _relative(k)), channel)
+    return _bounds(lower, side @ rates * (1 + _relative(n + k)), channel)
 
 
 def total_variation(
@@ -343,8 +343,11 @@ class _Budget(NamedTuple):
     unit: Array
 
 
-def _budget(p: Array, d: Array, target: Array) -> _Budget:
-    """Where every least distortion is zero A is D, exactly; a D below Σ p min d is meant to be that."""
+def _budget(p: Array, d: Array, target: Array, summed: int = 0) -> _Budget:
+    """Where every least distortion is zero A is D, exactly; a D below Σ p min d is meant to be that.
+
+    `summed` is of how many terms each p is the sum.
+    """
     floor = jnp.where(p > 0, jnp.min(d, axis=1), 0.0)
     excess = jnp.where(jnp.isfinite(d), jnp.where((p > 0)[:, None], d - floor[:, None], 0.0), jnp.inf)
     excess = jnp.where((p > 0)[:, None], excess, 0.0)
@@ -352,7 +355,7 @@ def _budget(p: Array, d: Array, target: Array) -> _Budget:
     # The reciprocal of a larger one would be flushed, and dividing may be multiplying by that.
     unit = jnp.where(largest > 0, jnp.ldexp(1.0, jnp.clip(jnp.frexp(largest)[1] - 1, -1000, 1000)), 1.0)
     wanted, least = target / unit, p @ (floor / unit)
-    off = jnp.where(least == 0, 0.0, _relative(len(p)) * least + 2 * U * wanted)
+    off = jnp.where(least == 0, 0.0, _relative(len(p) + summed) * least + 2 * U * wanted)
     spare, most = _or(wanted - least - off, 0.0), _or(jnp.maximum(wanted - least, 0.0) + off, jnp.inf)
     most = jnp.where((most > 0) | ((least == 0) & (target > 0)), jnp.maximum(most, FLOOR), 0.0)
     raised = jnp.where(excess > 0, jnp.maximum(excess / unit, SLIGHT), 0.0)
