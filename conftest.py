@@ -1,8 +1,8 @@
 """What every test and doctest runs under: float64, no silent broadcasting, and the shapes in signatures checked.
 
 Most of the time of a test is compilation, so it is made short: without optimization, which small arrays do not need
-(what users run is compiled as for them by `rdtheory verify`, the notebooks and `--long`), by XLA's older code generator
-where jaxlib has it, and kept for the other processes of the same run.
+(what users run is compiled as for them by the notebooks and `--long`), by XLA's older code generator in one piece where
+jaxlib has that, and kept for the other processes of the same run.
 """
 
 import gc
@@ -45,10 +45,11 @@ def pytest_configure(config):
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
-    flags, older = os.environ.get("XLA_FLAGS", ""), "--xla_cpu_use_fusion_emitters=false"
-    if older not in flags and config.getoption("numprocesses", None):
+    flags = os.environ.get("XLA_FLAGS", "")
+    brief = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    if brief not in flags and config.getoption("numprocesses", None):
         # A jaxlib that does not know a flag aborts, so that another process asks it.
-        environment = {**os.environ, "XLA_FLAGS": f"{flags} {older}".strip()}
+        environment = {**os.environ, "XLA_FLAGS": f"{flags} {brief}".strip()}
         asked = [sys.executable, "-c", "import jax; jax.devices()"]
         if subprocess.run(asked, env=environment, capture_output=True).returncode == 0:
             os.environ["XLA_FLAGS"] = environment["XLA_FLAGS"]

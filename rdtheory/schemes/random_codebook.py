@@ -226,7 +226,7 @@ def _drawn(key: Array, index: Array, variances: Array, spherical: bool) -> Array
     return _codeword(key, index, jnp.sqrt(variances), spherical)
 
 
-@functools.partial(_compile.jit, lengthy=True, static_argnums=(4, 5))
+@functools.partial(_compile.jit, lengthy=0, static_argnums=(4, 5))
 def _nearest(key: Array, w: Array, variances: Array, a: Array, N: int, spherical: bool) -> NearestCodeword:
     piece, deviations = min(N, PIECE), jnp.sqrt(variances)
 
@@ -243,7 +243,7 @@ def _nearest(key: Array, w: Array, variances: Array, a: Array, N: int, spherical
     return NearestCodeword(index, jnp.sum(a * (w - _codeword(key, index, deviations, spherical)) ** 2))
 
 
-@functools.partial(_compile.jit, lengthy=True, static_argnums=(5, 6))
+@functools.partial(_compile.jit, lengthy=0, static_argnums=(5, 6))
 def _first_within(
     key: Array, w: Array, deviations: Array, a: Array, D: Array, limit: int, spherical: bool
 ) -> tuple[Array, Array]:
@@ -262,7 +262,7 @@ def _first_within(
     return index, found
 
 
-@functools.partial(_compile.jit, lengthy=True, static_argnums=(4, 5, 6, 7))
+@functools.partial(_compile.jit, lengthy=0, static_argnums=(4, 5, 6, 7))
 def _measure(
     key: Array, powers: Array, variances: Array, a: Array, N: int, codebooks: int, vectors: int, spherical: bool
 ) -> MeasuredDistortion:
@@ -278,7 +278,7 @@ def _measure(
     return MeasuredDistortion(jnp.mean(means), error, jnp.asarray(float((N - 1).bit_length())))
 
 
-@functools.partial(_compile.jit, lengthy=True, static_argnums=(5, 6, 7, 8))
+@functools.partial(_compile.jit, lengthy=0, static_argnums=(5, 6, 7, 8))
 def _excess(
     key: Array,
     powers: Array,

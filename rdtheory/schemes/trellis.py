@@ -219,7 +219,7 @@ def _steps(level: Array, noise: ArrayLike, importance: Array) -> Array:
     return jnp.sqrt(level / (noise * importance))
 
 
-@functools.partial(_compile.jit, static_argnums=(3, 4))
+@functools.partial(_compile.jit, lengthy=2**15, static_argnums=(3, 4))
 def _quantize(w: Array, step: Array, sigma: Array | None, states: int, passes: int) -> TrellisQuantized:
     kind, w = w.dtype, w.astype(float)
     noise, n = _trellis_code.noise(states), w.size

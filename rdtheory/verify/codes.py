@@ -104,7 +104,7 @@ def block_codes(key: Array, quick: bool) -> list[Row]:
     ones = np.ones(n)
     laws = jax.device_put(((1 - D) * ones, ones / n))
 
-    @functools.partial(_compile.jit, lengthy=True)
+    @functools.partial(_compile.jit, lengthy=0)
     def nearest(book: Array, blocks: Array) -> Array:
         keys = jax.random.split(book, len(blocks))
         return jax.vmap(lambda key, w: random_codebook.encode(key, w, *laws, 2**n).distortion)(keys, blocks)
@@ -151,7 +151,7 @@ def channel_codes(key: Array, quick: bool) -> list[Row]:
     ]  # fmt: skip
 
 
-@functools.partial(_compile.jit, lengthy=True, static_argnums=3)
+@functools.partial(_compile.jit, lengthy=0, static_argnums=3)
 def regressed(book: Array, blocks: Array, c: Array, M: int) -> Array:
     """Blocks through sparse regression codes: one of its own for each, so that errors are independent.
 
