@@ -84,7 +84,7 @@ def sizes(name: str, last: int = 10) -> str:
 
 
 def verify(out: str, *options: str, **environment: str) -> Cost:
-    return of(sys.executable, "-m", "rdtheory.cli", "verify", "--out", out, *options, **environment)
+    return of(sys.executable, "-m", "rdtheory", "verify", "--out", out, *options, **environment)
 
 
 def machine() -> str:

@@ -222,7 +222,3 @@ def main() -> None:
             # Checks under way in other threads cannot be stopped, and nobody waits for them now.
             os._exit(EXIT_INTERRUPTED)
         raise
-
-
-if __name__ == "__main__":
-    main()

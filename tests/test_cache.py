@@ -103,6 +103,6 @@ def test_a_folder_that_cannot_be_written_to_is_no_failure(home):
 def test_the_command_clears_it(home):
     run()
     size = sum(entry.stat().st_size for entry in entries())
-    done = subprocess.run([sys.executable, "-m", "rdtheory.cli", "--clear-cache"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "rdtheory", "--clear-cache"], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith(f"{size / 1e6:.1f} MB")
     assert not _cache.folder().exists() or not entries()

@@ -13,7 +13,7 @@ import pytest
 
 from tests.commands import one_after_another
 
-COMMAND = [sys.executable, "-m", "rdtheory.cli"]
+COMMAND = [sys.executable, "-m", "rdtheory"]
 
 
 def run(*arguments, code=None, **environment):

@@ -1,26 +1,27 @@
 """Both sides of R(D) from a reproduction pmf and a slope, whatever solver they come from.
 
 The pmf q lives on a view of the problem: all reproduction letters, or the few that a solver works with. Only the dual
-bound must look at every letter, which is what `price` does. notation: see `_problem`.
+bound must look at every letter, which is what `price` does. Neither q nor the slope is believed to be anything: weights
+that are no law are made one, a potential -log z is as good as any other, and where z is lost in underflow the channel
+is one of least distortion, of `most` bits. notation: see `_problem`.
 """
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jax.scipy.special import xlogy
 
 from rdtheory.limits import _axes, _problem
 from rdtheory.limits._axes import Columns, Squares
 from rdtheory.limits._mirror import Folded
-from rdtheory.limits._problem import LN2, Problem, finite_or_zero, rounding, scaled_kernel, times
+from rdtheory.limits._problem import LN2, Problem, finite_or_zero, scaled_kernel, times
 from rdtheory.limits._structured import Streamed
 
 FAR = 64.0  # bits
-SLOPE, DISTORTION, RATE = range(3)  # what a point is asked for by
+COUNTS = 100.0  # bits; a term smaller than one by so much does not count
+TINY = 2.0**-900  # of z; so p / z times what is flushed is next to nothing
 
 # slope, p / z -> c for every reproduction letter, and a bound on the error of a transform that it came from
 Price = Callable[[Array, Array], tuple[Array, Array]]
@@ -41,8 +42,9 @@ class Point(NamedTuple):
 
 
 class Moments(NamedTuple):
-    z: Array
-    spent: Array  # mean excess distortion of the channel of (q, s)
+    z: Array  # at least TINY
+    lost: Array  # whether it was less anywhere: then there is no channel of (q, s)
+    spent: Array  # mean excess distortion of the channel of (q, s), or of one of least distortion
     spread: Array  # its variance given the source letter, on average
     free_energy: Array  # -Σ p log z
 
@@ -51,6 +53,7 @@ class Bounds(NamedTuple):
     log_max: Array  # log max c
     drift: Array  # Σ q c log c
     rounding: Array  # bound on the rounding error of rates made from them, in bits
+    misplaced: Array  # the same of what rounding the distortion makes of a rate
 
 
 def all_letters(problem: Problem) -> View:
@@ -59,103 +62,90 @@ def all_letters(problem: Problem) -> View:
 
 def moments(p: Array, excess: Array | Columns | Streamed | Folded, q: Array, s: Array) -> Moments:
     assert not isinstance(excess, Folded)  # certificates are of the whole problem
-    if not isinstance(excess, Array):
+    if isinstance(excess, Array):
+        kernel = scaled_kernel(excess, s)
+        z, lost = _kept(p, kernel @ q)
+        posterior = (kernel * q[None, :]) / z[:, None]
+        mean = jnp.sum(finite_or_zero(excess * posterior), axis=1)
+        variance = jnp.sum(finite_or_zero((excess - mean[:, None]) ** 2 * posterior), axis=1)
+    else:
         if isinstance(excess, Streamed):
             z, first, second = excess.sums(q, s, scaled_kernel)
         else:
             z, first, second = _axes.sums(_axes.kernel(excess, s, scaled_kernel), q)
+        z, lost = _kept(p, z)
         mean = first / z
-        return Moments(z, p @ mean, p @ jnp.maximum(second / z - mean**2, 0.0), free_energy(p, z))
-    kernel = scaled_kernel(excess, s)
-    z = kernel @ q
-    posterior = (kernel * q[None, :]) / z[:, None]
-    mean = jnp.sum(finite_or_zero(excess * posterior), axis=1)
-    variance = jnp.sum(finite_or_zero((excess - mean[:, None]) ** 2 * posterior), axis=1)
-    return Moments(z, p @ mean, p @ variance, free_energy(p, z))
+        variance = jnp.maximum(second / z - mean**2, 0.0)
+    return Moments(z, lost, jnp.where(lost, 0.0, p @ mean), p @ variance, free_energy(p, z))
+
+
+def _kept(p: Array, z: Array) -> tuple[Array, Array]:
+    kept = z >= TINY
+    return jnp.where(kept, z, TINY), jnp.any((p > 0) & ~kept)
+
+
+def weights(problem: Problem, view: View, q: Array) -> Array:
+    """What is proposed for q made a law on the letters of the view that are of use; uniform if there is nothing."""
+    usable = problem.usable[view.letters]
+    clean = jnp.where(usable & (q > 0) & jnp.isfinite(q), q, 0.0)
+    largest = jnp.max(clean)
+    scaled = jnp.where(largest > 0, clean / jnp.where(largest > 0, largest, 1.0), usable)
+    return scaled / jnp.maximum(jnp.sum(scaled), 1.0)
 
 
 def bounds(problem: Problem, z: Array, q: Array, c: Array, error: Array, letters: Array, s: Array) -> Bounds:
     """`error` bounds that of each c: log max c and Σ q c log c change by at most so much (max c >= Σ q c = 1)."""
     on_view = c[letters]
     drift = jnp.sum(xlogy(q * on_view, on_view)) / LN2
-    log_max = jnp.log2(jnp.max(c))
+    log_max = jnp.maximum(jnp.log2(jnp.max(c)), 0.0)  # no less where z was not changed, for Σ q c = 1
     if isinstance(problem.d, Squares):
         log_max = _axes.lowered(
             problem.p, problem.d, z, c, s / problem.unit, lambda v: _problem.price(problem, s, v)[0]
         )
     transform = error * (2 / LN2 + jnp.abs(log_max)) - xlogy(error, jnp.minimum(error, 1.0)) / LN2
-    # The largest term of a rate is s times the excess distortion, itself at most -Σ p log z.
-    return Bounds(log_max, drift, rounding(problem, problem.p @ jnp.abs(_log2(problem.p, z)), s) + transform)
+    return Bounds(log_max, drift, rounding(problem, z, log_max) + transform, misplaced(problem, s))
 
 
 def at_slope(problem: Problem, view: View, q: Array, s: Array, price: Price) -> Point:
     """At the slope s, whatever distortion and rate that comes to."""
-    return _at_own(problem, view, q, s, moments(problem.p, view.excess, q, s), price)[0]
+    q, s = weights(problem, view, q), jnp.where(s >= 0, s, 0.0)
+    return at_own(problem, view, q, s, moments(problem.p, view.excess, q, s), price)[0]
 
 
-def certify(
-    problem: Problem,
-    view: View,
-    q: Array,
-    price: Price,
-    kind: int | Array,
-    target: Array,
-    slopes: tuple[Array, Array, Array],
-    tol: Array,
-) -> Point:
-    """The point of a pmf q at a slope, a distortion or a rate, from a slope about right, the least and the largest.
-
-    To meet a distortion exactly the slope is moved, and what is left is made up by a channel of least distortion. By
-    how much a rate is missed is part of the gap.
-    """
-    if isinstance(kind, int) and kind == SLOPE:  # known when the program is made
-        return at_slope(problem, view, q, slopes[0], price)
-    allowed = allowance(problem, target)
-    most = problem.most
-
-    def off(s: Array, now: Moments) -> tuple[Array, Array]:
-        over = jnp.where(now.spent > allowed, (1 - allowed / now.spent) * most, -jnp.inf)
-        too_much = jnp.maximum(times(s, now.spent - allowed), over)
-        before = jnp.maximum(now.free_energy - times(s, now.spent), 0.0)  # Σ p D(Q‖q), before q is updated
-        too_little = jnp.where((now.spent == 0) & (before <= target), 0.0, target - before)
-        bits = _of_kind(kind, jnp.zeros_like(s), too_much, too_little)
-        toward_distortion = now.spent * jnp.log(now.spent / allowed) / (LN2 * s * now.spread)
-        toward_rate = before * jnp.log(target / before) / (LN2 * s**2 * now.spread)
-        return bits, jnp.where(kind == RATE, toward_rate, toward_distortion)
-
-    s, now = _matched_slope(lambda s: moments(problem.p, view.excess, q, s), off, slopes, tol)
-    own, near = _at_own(problem, view, q, s, now, price)
+def at_distortion(problem: Problem, now: Moments, near: Bounds, s: Array, target: Array) -> tuple[Array, Array]:
+    """Lower and upper bound of R(target), of the channel of (q, s) mixed with one of least distortion if need be."""
+    eps = jnp.finfo(problem.p.dtype).eps
+    excess, unseen = jnp.maximum(target / problem.unit - problem.least, 0.0), _unseen(problem, target)
+    least, most = jnp.maximum(excess - unseen, 0.0), excess + unseen  # what D allows is between
 
     # Without an excess to spend every excess was forbidden. That proves nothing of the little that rounding may have
     # hidden, but a price of FAR bits on the smallest excess makes no c larger by more than 2^-FAR Σ p/z.
-    hidden = 2 * _unseen(problem, target)
-    finite = jnp.where(jnp.isfinite(s) | (hidden == 0), s, FAR / _problem.smallest(problem))
+    finite = jnp.where(jnp.isfinite(s) | (most == 0), s, FAR / _problem.smallest(problem))
     log_max = jnp.where(
         finite == s, near.log_max, jnp.logaddexp2(near.log_max, jnp.log2(jnp.sum(problem.p / now.z)) - FAR)
     )
-    lower = now.free_energy - log_max - times(finite, jnp.where(s == 0, 0.0, allowed + hidden))
-    mixed = jnp.where(now.spent > allowed, 1 - allowed / now.spent, 0.0)
-    upper = (1 - mixed) * (own.rate - near.rounding) + mixed * most + near.rounding
-    gap = jnp.minimum(jnp.maximum(upper - lower, 0) + near.rounding, upper)
-    missed = jnp.where((now.spent == 0) & (own.rate <= target), 0.0, jnp.abs(own.rate - target))
-    return own._replace(
-        rate=_of_kind(kind, own.rate, upper, own.rate),
-        gap=_of_kind(kind, own.gap, gap, jnp.minimum(own.gap, own.rate) + missed),
-        distortion=_of_kind(kind, own.distortion, target / problem.unit, own.distortion),
-    )
+    paid = times(finite, jnp.where(s == 0, 0.0, most))
+    lower = now.free_energy - log_max - paid * (1 + 8 * eps) - near.rounding
+
+    spent = now.spent * (1 + relative(problem))
+    mixed = jnp.where(spent > least, 1 - least / jnp.where(spent > 0, spent, 1.0), 0.0)
+    own = jnp.where(now.lost, problem.most, now.free_energy - near.drift - times(s, now.spent) + near.rounding)
+    upper = (1 - mixed) * own + mixed * problem.most
+    # Surely enough for the best single letter, which takes no bits.
+    free = least >= problem.span + relative(problem) * (problem.least + problem.span)
+    upper = jnp.where(free, 0.0, _or(upper, problem.most) * (1 + 4 * eps))
+    return jnp.clip(_or(lower, 0.0), 0.0, upper) * (1 - 4 * eps), upper
 
 
-def _at_own(problem: Problem, view: View, q: Array, s: Array, now: Moments, price: Price) -> tuple[Point, Bounds]:
+def at_own(problem: Problem, view: View, q: Array, s: Array, now: Moments, price: Price) -> tuple[Point, Bounds]:
     c, error = price(s, problem.p / now.z)
     near = bounds(problem, now.z, q, c, error, view.letters, s)
-    rate = now.free_energy - near.drift - times(s, now.spent) + near.rounding
-    gap = jnp.maximum(near.log_max - near.drift, 0) + 2 * near.rounding
+    off = near.rounding + near.misplaced
+    rate = now.free_energy - near.drift - times(s, now.spent) + off
+    gap = jnp.maximum(near.log_max - near.drift, 0) + 2 * off
     # R >= 0 is a lower bound too, but not one on the line of slope s, of which the Lagrangian is made.
-    return Point(q, s, c, rate, gap, problem.least + now.spent), near
-
-
-def _of_kind(kind: int | Array, slope: Array, distortion: Array, rate: Array) -> Array:
-    return jnp.where(kind == SLOPE, slope, jnp.where(kind == DISTORTION, distortion, rate))
+    rate, gap = (jnp.where(now.lost, problem.most + x, y) for x, y in ((0.0, rate), (gap - rate, gap)))
+    return Point(q, s, c, _or(rate, problem.most), _or(gap, jnp.inf), problem.least + now.spent), near
 
 
 def allowance(problem: Problem, target: Array) -> Array:
@@ -166,8 +156,37 @@ def allowance(problem: Problem, target: Array) -> Array:
 
 def _unseen(problem: Problem, target: Array) -> Array:
     """By how much rounding may have changed that excess; where nothing costs nothing, it is the target itself."""
-    error = jnp.finfo(problem.p.dtype).eps * (len(problem.p) + 4) * (target / problem.unit + problem.least)
-    return jnp.where(problem.least == 0, 0.0, error)
+    return jnp.where(problem.least == 0, 0.0, relative(problem) * (target / problem.unit + problem.least))
+
+
+def relative(problem: Problem) -> Array:
+    """By how much a sum over letters may be off, relative to its terms."""
+    return jnp.finfo(problem.p.dtype).eps * (jnp.sum(problem.p > 0) + jnp.sum(problem.usable) + 16)
+
+
+def rounding(problem: Problem, z: Array, log_max: Array) -> Array:
+    """Bound on the rounding error of a rate, in bits.
+
+    Its largest term is s times the excess distortion, itself at most -Σ p log z. A power 2^-v = t z is off by v eps,
+    and so c = Σ p t by Σ p t log 1/z + Σ p t log 1/t: the last sum is below one, the other at most c log 1/z of a
+    letter whose p/z counts.
+    """
+    log_z = jnp.log2(jnp.where(problem.p > 0, z, 1.0))
+    counts = (problem.p > 0) & (jnp.log2(problem.p) - log_z > -COUNTS)
+    steep = jnp.max(jnp.where(counts, -log_z, 0.0))
+    terms = relative(problem) * (1 + 2 * (problem.p @ jnp.abs(log_z)) + jnp.abs(log_max))
+    return terms + jnp.finfo(z.dtype).eps * steep
+
+
+def misplaced(problem: Problem, s: Array) -> Array:
+    """Bound on what rounding the distortion of a channel makes of its rate.
+
+    The least distortion, subtracted at the start, was rounded too. At slope zero it is D_max that was rounded, and R is
+    below its chord from the least distortion to there.
+    """
+    share = jnp.minimum(relative(problem) * (problem.least + problem.span) / problem.span, 1.0)
+    chord = jnp.where((s == 0) & (problem.span > 0) & jnp.isfinite(problem.span), share * problem.most, 0.0)
+    return relative(problem) * jnp.where(jnp.isfinite(s), s * problem.least, 0.0) + chord
 
 
 def free_energy(p: Array, z: Array) -> Array:
@@ -175,47 +194,9 @@ def free_energy(p: Array, z: Array) -> Array:
     return -(p @ _log2(p, z))
 
 
+def _or(x: Array, instead: Array | float) -> Array:
+    return jnp.where(jnp.isnan(x), instead, x)
+
+
 def _log2(p: Array, z: Array) -> Array:
     return jnp.where(p > 0, jnp.log2(z), 0.0)
-
-
-def _matched_slope(
-    moments: Callable[[Array], Moments],
-    off: Callable[[Array, Moments], tuple[Array, Array]],
-    slopes: tuple[Array, Array, Array],
-    tol: Array,
-) -> tuple[Array, Moments]:
-    """The slope at which the channel of a given q meets the constraint, and the moments there.
-
-    `off` says by how many bits it does not (positive: the slope is too small) and proposes a Newton step on log s.
-    A bracket keeps Newton honest. A library's bisection would need 15 times the passes over the kernel; what is
-    left of the mismatch is part of the certificate, so this search need not be trusted.
-    """
-    first, floor, ceiling = slopes
-
-    def go_on(state):
-        *_, matched, passes = state
-        return ~matched & (passes < 100)
-
-    def step(state):
-        low, high, _, s, _, _, passes = state
-        now = moments(s)
-        bits, newton = off(s, now)
-        stuck = jnp.where(bits > 0, s >= high, s <= low) | (s == 0) | (s == jnp.inf)
-        low, high = jnp.where(bits > 0, s, low), jnp.where(bits > 0, high, s)
-        proposal = s * jnp.exp(jnp.clip(newton, -math.log(16), math.log(16)))
-        inside = (proposal > low) & (proposal < high)
-        # Until both ends are known, from where the search began or further out; then the middle.
-        up, down = jnp.maximum(4 * s, first), jnp.minimum(s / 4, first)
-        middle = jnp.sqrt(low) * jnp.sqrt(high)
-        halved = jnp.where(bits > 0, jnp.where(high == ceiling, up, middle), jnp.where(low == floor, down, middle))
-        following = jnp.clip(jnp.where(inside, proposal, halved), floor, ceiling)
-        # Written so that a NaN counts as matched: an invalid item must not hold up its batch.
-        matched = ~(jnp.abs(bits) > 0.03 * tol) | stuck
-        return low, high, s, following, now, matched, passes + 1
-
-    # The loop makes the first pass too: one copy of the moments to compile.
-    unknown = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(moments, first))
-    start = (floor, ceiling, first, first, unknown, jnp.asarray(False), 0)
-    _, _, s, _, now, _, _ = lax.while_loop(go_on, step, start)
-    return s, now

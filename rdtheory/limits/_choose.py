@@ -14,8 +14,8 @@ from rdtheory._compile import is_traced
 from rdtheory.distortion import Grid, Samples
 from rdtheory.limits import _axes, _blahut_arimoto, _columns, _mirror, _padding, _rows, _structured
 from rdtheory.limits._axes import Squares
-from rdtheory.limits._certificate import SLOPE
 from rdtheory.limits._columns import Prepared
+from rdtheory.limits._matched_slope import SLOPE
 from rdtheory.limits._padding import Padded
 from rdtheory.limits._structured import Distortion
 from rdtheory.limits._threads import with_one_thread

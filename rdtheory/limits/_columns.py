@@ -15,10 +15,11 @@ from jax import Array, lax
 
 from rdtheory import _checks, _compile
 from rdtheory.distortion import Grid, Samples
-from rdtheory.limits import _axes, _certificate, _problem, _slope_search, _structured
+from rdtheory.limits import _axes, _certificate, _matched_slope, _problem, _slope_search, _structured
 from rdtheory.limits._axes import Squares
 from rdtheory.limits._blahut_arimoto import COLUMN_GENERATION, INTERIOR_POINT, result_of
-from rdtheory.limits._certificate import DISTORTION, RATE, SLOPE, Point, View
+from rdtheory.limits._certificate import Point, View
+from rdtheory.limits._matched_slope import DISTORTION, RATE, SLOPE
 from rdtheory.limits._mirror import Folded, fold, unfold
 from rdtheory.limits._problem import LN2, STORED, Problem, scaled_kernel
 from rdtheory.limits._slope_search import NUDGE, Search
@@ -194,7 +195,7 @@ def _certifier(
         return _problem.price(problem, s, weights) if kernel is None else (weights @ kernel, jnp.zeros_like(s))
 
     def certify(view: View, q: Array, s: Array) -> Point:
-        return _certificate.certify(problem, view, q, price, kind, target, (s, *slopes[1:]), tol)
+        return _matched_slope.point(problem, view, q, price, kind, target, (s, *slopes[1:]), tol)
 
     return certify
 

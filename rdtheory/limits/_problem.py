@@ -73,13 +73,14 @@ def _log_letters(p: Array, usable: Array) -> Array:
 def _entropy_of_nearest(p: Array, d: Array, floor: Array, best: Array) -> Array:
     """Of the letter shown where each is shown the nearest: `best` where that is among them."""
     nearest = jnp.where(jnp.take(d, best, axis=1) == floor, best, jnp.argmin(d, axis=1))
-    others = jnp.minimum(jnp.sum(jnp.where(nearest == best, 0.0, p)), 1.0)
     law = jnp.zeros(d.shape[1]).at[nearest].add(p)
-    # Nearly all may be shown `best`, and then the digits that count are those of the others.
-    rare = jnp.where(jnp.arange(len(law)) == best, 0.0, law)
+    # Nearly all may be shown the same, and then the digits that count are those of the others.
+    likely = jnp.argmax(law)
+    others = jnp.minimum(jnp.sum(jnp.where(nearest == likely, 0.0, p)), 1.0)
+    rare = jnp.where(jnp.arange(len(law)) == likely, 0.0, law)
     rest = jnp.where(others < 0.25, xlog1py(1 - others, -others), xlogy(1 - others, 1 - others))
     entropy = -jnp.sum(xlogy(rare, rare)) - rest
-    return entropy / LN2 * (1 + (len(p) + len(law)) * jnp.finfo(p.dtype).eps)
+    return entropy / LN2 * (1 + 2 * (len(p) + len(law) + 16) * jnp.finfo(p.dtype).eps)
 
 
 def _unit(largest: Array) -> Array:
@@ -194,18 +195,6 @@ def times(s: Array, x: Array) -> Array:
 def finite_or_zero(x: Array) -> Array:
     """Forbidden letters have probability zero, and 0 · inf is then no cost."""
     return jnp.where(jnp.isfinite(x), x, 0.0)
-
-
-def rounding(problem: Problem, magnitude: Array, s: Array) -> Array:
-    """Bound on the rounding error of a rate, in bits: every sum is over at most as many terms as letters are in use.
-
-    The least distortion, subtracted at the start, was rounded too. At slope zero it is D_max that was rounded, and R is
-    below its chord from the least distortion to there.
-    """
-    terms = jnp.finfo(problem.p.dtype).eps * (jnp.sum(problem.p > 0) + jnp.sum(problem.usable) + 8)
-    relative = jnp.minimum(terms * (problem.least + problem.span) / problem.span, 1.0)
-    chord = jnp.where((s == 0) & (problem.span > 0) & jnp.isfinite(problem.span), relative * problem.most, 0.0)
-    return terms * (1 + 2 * magnitude + jnp.where(jnp.isfinite(s), s * problem.least, 0.0)) + chord
 
 
 def smallest(problem: Problem) -> Array:

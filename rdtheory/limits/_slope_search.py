@@ -13,7 +13,8 @@ from jax import Array, lax
 from jax.scipy.linalg import cho_solve
 
 from rdtheory.limits import _certificate, _interior_point, _problem
-from rdtheory.limits._certificate import RATE, SLOPE, View
+from rdtheory.limits._certificate import View
+from rdtheory.limits._matched_slope import RATE, SLOPE
 from rdtheory.limits._mirror import Folded, fold
 from rdtheory.limits._problem import LN2, Problem, times
 from rdtheory.limits._structured import Streamed

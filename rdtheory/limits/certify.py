@@ -2,7 +2,8 @@ r"""What proves a bound: the certificates of the convex problems in `limits`, fr
 
 A solver proposes a law, a channel, a potential, a slope; nothing is believed of them. Each function here makes them
 feasible and returns what weak duality then proves, with a bound on the error of every sum added to it. Candidates that
-are NaN, infinite or not normalized make bounds that are far apart, never false ones.
+are NaN, infinite or not normalized make bounds that are far apart, never false ones. R(D), whose distortions need
+not be stored, is `rate_distortion` here and in full in `_certificate`.
 
 **Rounding.** A sum, product, quotient, root or logarithm of the machine is within a factor 1 ± 4u of the true one,
 u = 2^-53, and a power of two within 1 ± (4 + |exponent|) u; what is below 2^-1022 may be flushed to zero. (XLA's log1p
@@ -32,6 +33,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import rel_entr
 
+from rdtheory.limits import _certificate, _problem
+from rdtheory.limits._certificate import View
+from rdtheory.limits._structured import Distortion
+
 __all__ = [
     "Certificate",
     "bottleneck",
@@ -39,6 +44,7 @@ __all__ = [
     "classification",
     "conditional",
     "divergence",
+    "rate_distortion",
     "total_variation",
     "wyner_ziv",
 ]
@@ -61,6 +67,30 @@ class Certificate(NamedTuple):
     lower: Array
     upper: Array
     point: Array
+
+
+def rate_distortion(p: Array, d: Distortion, target: Array, output_pmf: Array, slope: Array) -> Certificate:
+    r"""R(D) = min I(X;X̂); d (n, m), a grid or samples; `point` is the law q, `output_pmf` made one.
+
+    The second line with u = s e and :math:`a = -\log z, z_x = \sum_y q_y 2^{-s e_{xy}}`, whose channel
+    :math:`Q = q 2^{-s e} / z` has t = q c and so the rate :math:`-\sum p \log z - s\,\mathbb E e - \sum t \log c`.
+    One that spends more than D allows is mixed with one of least distortion. See `_certificate`.
+
+    Examples
+    --------
+    >>> half, d, D = jnp.full(2, 0.5), 1 - jnp.eye(2), jnp.asarray(0.2)
+    >>> found = rate_distortion(half, d, D, half, jnp.asarray(2.0))
+    >>> print(f"{found.lower:.6f} {found.upper:.6f}")
+    0.278072 0.278072
+    """
+    problem = _problem.make(p, d)
+    letters = jnp.arange(len(problem.usable))
+    view = View(_problem.view(problem, letters, stream=True), letters)
+    q, s = _certificate.weights(problem, view, output_pmf), jnp.where(slope >= 0, slope * problem.unit, 0.0)
+    now = _certificate.moments(problem.p, view.excess, q, s)
+    _, near = _certificate.at_own(problem, view, q, s, now, lambda s, v: _problem.price(problem, s, v))
+    lower, upper = _certificate.at_distortion(problem, now, near, s, target)
+    return Certificate(lower, upper, q)
 
 
 def capacity(w: Array, costs: Array, budget: Array, input_pmf: Array, output_pmf: Array, slope: Array) -> Certificate:

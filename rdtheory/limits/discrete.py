@@ -17,7 +17,7 @@ from jaxtyping import Float
 from rdtheory import _checks, _compile
 from rdtheory._compile import is_traced
 from rdtheory.distortion import Grid, Samples
-from rdtheory.limits import _certificate, _choose, _derivatives, _problem, _structured
+from rdtheory.limits import _choose, _derivatives, _matched_slope, _problem, _structured
 from rdtheory.limits._structured import Distortion
 from rdtheory.limits.algorithms import MAX_STEPS, TOL, constants, source
 from rdtheory.results import Lagrangian, RateDistortion
@@ -118,7 +118,7 @@ def rate_at(
     p, d, ok = _source(source_pmf, distortion_matrix)
     target, target_ok = _reachable(distortion, p, d)
     ok &= target_ok & _checks.stopping(tol, max_steps)
-    found = _choose.point(*constants(p, d, target, tol, max_steps), kind=_certificate.DISTORTION)
+    found = _choose.point(*constants(p, d, target, tol, max_steps), kind=_matched_slope.DISTORTION)
     if is_traced(p, d, target):
         rate = _envelope(found.rate, (p, d, target), found.reproduction_pmf, found.slope, found.slope, -found.slope)
         found = _derivatives.none_of(found, (p, d, target), _derivatives.REMEDY)._replace(rate=rate)
@@ -166,7 +166,7 @@ def distortion_at(
     p, d, ok = _source(source_pmf, distortion_matrix)
     target, target_ok = _checks.nonnegative("rate", rate, finite=False)
     ok &= target_ok & _checks.stopping(tol, max_steps)
-    found = _choose.point(*constants(p, d, target, tol, max_steps), kind=_certificate.RATE)
+    found = _choose.point(*constants(p, d, target, tol, max_steps), kind=_matched_slope.RATE)
     if is_traced(p, d, target):
         q, s, one = found.reproduction_pmf, found.slope, jnp.ones(())
         distortion = _envelope(found.distortion, (p, d, target), q, s, one, jnp.where(s > 0, -1 / s, 0.0))
@@ -213,7 +213,7 @@ def lagrangian(
     p, d, ok = _source(source_pmf, distortion_matrix)
     s, s_ok = _checks.nonnegative("slope", slope)
     ok &= s_ok & _checks.stopping(tol, max_steps)
-    found = _choose.point(*constants(p, d, s, tol, max_steps), kind=_certificate.SLOPE)
+    found = _choose.point(*constants(p, d, s, tol, max_steps), kind=_matched_slope.SLOPE)
     _, rate, slope, distortion = _checks.look(found.rate, found.slope, found.distortion)
     value = jax.device_put(rate + slope * distortion)
     if is_traced(p, d, s):

@@ -9,7 +9,7 @@ import pytest
 
 import rdtheory as rd
 from rdtheory.limits import _choose, _columns, _problem, _rows
-from rdtheory.limits._certificate import DISTORTION, RATE, SLOPE
+from rdtheory.limits._matched_slope import DISTORTION, RATE, SLOPE
 from tests.limits.certificate import assert_certified
 from tests.problems import FAIR_COIN
 

@@ -6,6 +6,7 @@ import pytest
 from mpmath import mp, mpf
 
 import rdtheory as rd
+from rdtheory.limits import _problem
 from tests import oracles
 
 
@@ -58,6 +59,13 @@ def test_a_distortion_that_rounding_hides_beside_the_least(above):
 def test_a_distortion_beyond_what_a_letter_of_hardly_any_mass_needs(D):
     found = rd.rate_at(np.array([1e-17, 0.65, 0.35]), np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]), D)
     assert_holds(found, 0.0, 1e-14)
+
+
+def test_bits_of_a_letter_that_is_the_best_single_one_and_hardly_ever_the_nearest():
+    """Its mass was the difference of ones, and what the channel of least distortion takes was said to be nothing."""
+    p = jnp.array([1.0, 1.14026881e-158, 7.61279925e-23])
+    d = jnp.array([[0.1156, 0.0521, 1.9879], [0.1396, 0.1206, 0.1292], [0.1528, jnp.inf, jnp.inf]])
+    assert _problem.make(p, d).most >= p[2] * jnp.log2(1 / p[2])
 
 
 def test_a_rate_that_only_rare_letters_make():

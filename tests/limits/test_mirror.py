@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import rdtheory as rd
-from rdtheory.limits import _certificate, _choose, _columns, _mirror
+from rdtheory.limits import _choose, _columns, _mirror
+from rdtheory.limits._matched_slope import SLOPE
 from tests.limits.certificate import assert_certified
 from tests.limits.test_interior_point import NAMED, STRAIGHT
 from tests.problems import FAIR_COIN
@@ -74,7 +75,7 @@ def test_a_straight_piece_is_found_in_the_half(name):
     apart = np.full(d.shape, np.inf)
     both = np.block([[d, apart], [apart, d[::-1, ::-1]]])
     arguments = [jnp.asarray(x) for x in (np.concatenate([p, p[::-1]]) / 2, both, slope, TOL, 1000)]
-    result = _columns.solve(*arguments, kind=_certificate.SLOPE, size=both.shape[1], mirrored=True)
+    result = _columns.solve(*arguments, kind=SLOPE, size=both.shape[1], mirrored=True)
     assert result.converged
     assert_certified(one._replace(source_pmf=arguments[0], distortion_matrix=both), result)
     np.testing.assert_allclose(result.segment, ends, rtol=0, atol=2e-6)

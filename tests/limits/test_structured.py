@@ -8,6 +8,7 @@ import pytest
 import rdtheory as rd
 from rdtheory import distortion
 from rdtheory.limits import _axes, _certificate, _choose, _interior_point, _problem, _structured
+from rdtheory.limits._matched_slope import SLOPE
 from tests import long
 
 
@@ -189,7 +190,7 @@ def test_many_samples_are_certified_from_merged_ones():
     p = np.full(5000, 1 / 5000)
     arguments = [jnp.asarray(value) for value in (p, s, 1e-4, 1000)]
     d = distortion.samples(x, y)
-    point = _choose._coarse_first(arguments[0], d, *arguments[1:], kind=_certificate.SLOPE, levels=(1024,))
+    point = _choose._coarse_first(arguments[0], d, *arguments[1:], kind=SLOPE, levels=(1024,))
     assert point.converged
     dense = ((x[:, None, :] - y[None, :, :]) ** 2).sum(axis=2)
     rate, spent, lower = bounds_of(p, dense, np.asarray(point.reproduction_pmf), s)
