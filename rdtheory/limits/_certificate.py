@@ -53,7 +53,6 @@ class Bounds(NamedTuple):
     log_max: Array  # log max c
     drift: Array  # Σ q c log c
     rounding: Array  # bound on the rounding error of rates made from them, in bits
-    misplaced: Array  # the same of what rounding the distortion makes of a rate
 
 
 def all_letters(problem: Problem) -> View:
@@ -103,7 +102,7 @@ def bounds(problem: Problem, z: Array, q: Array, c: Array, error: Array, letters
             problem.p, problem.d, z, c, s / problem.unit, lambda v: _problem.price(problem, s, v)[0]
         )
     transform = error * (2 / LN2 + jnp.abs(log_max)) - xlogy(error, jnp.minimum(error, 1.0)) / LN2
-    return Bounds(log_max, drift, rounding(problem, z, log_max) + transform, misplaced(problem, s))
+    return Bounds(log_max, drift, rounding(problem, z, log_max) + transform)
 
 
 def at_slope(problem: Problem, view: View, q: Array, s: Array, price: Price) -> Point:
@@ -138,14 +137,21 @@ def at_distortion(problem: Problem, now: Moments, near: Bounds, s: Array, target
 
 
 def at_own(problem: Problem, view: View, q: Array, s: Array, now: Moments, price: Price) -> tuple[Point, Bounds]:
+    """At the distortion that the channel of (q, s) has, which is rounded as the least one is that it is above.
+
+    The rate is one for a little less distortion, and the line of slope s is one for a little more.
+    """
     c, error = price(s, problem.p / now.z)
     near = bounds(problem, now.z, q, c, error, view.letters, s)
-    off = near.rounding + near.misplaced
-    rate = now.free_energy - near.drift - times(s, now.spent) + off
-    gap = jnp.maximum(near.log_max - near.drift, 0) + 2 * off
+    plain = now.free_energy - near.drift - times(s, now.spent) + near.rounding
+    off = jnp.where(now.spent > 0, relative(problem) * (problem.least + now.spent), 0.0)
+    mixed = jnp.minimum(off / jnp.where(now.spent > 0, now.spent, 1.0), 1.0)
+    rate = jnp.where(now.lost, problem.most, plain + mixed * jnp.maximum(problem.most - plain, 0.0))
+    less = jnp.where(jnp.isfinite(s), s * relative(problem) * problem.least, 0.0)
     # R >= 0 is a lower bound too, but not one on the line of slope s, of which the Lagrangian is made.
-    rate, gap = (jnp.where(now.lost, problem.most + x, y) for x, y in ((0.0, rate), (gap - rate, gap)))
-    return Point(q, s, c, _or(rate, problem.most), _or(gap, jnp.inf), problem.least + now.spent), near
+    gap = jnp.maximum(near.log_max - near.drift, 0) + 2 * near.rounding + (rate - plain) + less
+    point = Point(q, s, c, _or(rate, problem.most), _or(gap, jnp.inf), problem.least + now.spent)
+    return point, near
 
 
 def allowance(problem: Problem, target: Array) -> Array:
@@ -176,17 +182,6 @@ def rounding(problem: Problem, z: Array, log_max: Array) -> Array:
     steep = jnp.max(jnp.where(counts, -log_z, 0.0))
     terms = relative(problem) * (1 + 2 * (problem.p @ jnp.abs(log_z)) + jnp.abs(log_max))
     return terms + jnp.finfo(z.dtype).eps * steep
-
-
-def misplaced(problem: Problem, s: Array) -> Array:
-    """Bound on what rounding the distortion of a channel makes of its rate.
-
-    The least distortion, subtracted at the start, was rounded too. At slope zero it is D_max that was rounded, and R is
-    below its chord from the least distortion to there.
-    """
-    share = jnp.minimum(relative(problem) * (problem.least + problem.span) / problem.span, 1.0)
-    chord = jnp.where((s == 0) & (problem.span > 0) & jnp.isfinite(problem.span), share * problem.most, 0.0)
-    return relative(problem) * jnp.where(jnp.isfinite(s), s * problem.least, 0.0) + chord
 
 
 def free_energy(p: Array, z: Array) -> Array:

@@ -17,6 +17,7 @@ MOST_COARSE, MOST_FIRST, MOST = 2**14, 2**16, 2**18  # cells on those grids, and
 AT_ONCE = 40  # boxes cut in a round
 GAIN = 0.03  # of the greatest that is missing: less is left for the next round
 HOPELESS = 0.01  # mass beyond all cells: no round brings it back
+COLLAPSED = 0.3  # of what distortion is to be less than the best constant's: where it is, the slope is far too small
 PATIENCE = 4  # rounds without a gap smaller by a tenth
 SAMPLES = np.concatenate([-np.geomspace(1e3, 1e-9, 400), [0.0], np.geomspace(1e-9, 1e3, 400)])
 
@@ -110,9 +111,9 @@ def best_constant(law: Law, rho: Measure) -> tuple[float, float, float]:
     return y, *at(y)
 
 
-def solve(law: Law, rho: Measure, D: float, tol: float, max_steps: int) -> Found:
-    """Bounds for a density that is not met at rate zero."""
-    slope = _slope(law, rho, D)
+def solve(law: Law, rho: Measure, D: float, greatest: float, tol: float, max_steps: int) -> Found:
+    """Bounds for a density of which the best constant has at least the distortion `greatest`."""
+    slope, steepest = _slope(law, rho, D), _crossing.slope_of(lambda slope: _noise(rho, slope), 1 / (LN2 * D), D)
     grid = _cells.grid_of(law, rho, slope, FIRST, MOST_FIRST)
     cells = _cells.cells_of(law, grid)
     box = BOX
@@ -142,10 +143,15 @@ def solve(law: Law, rho: Measure, D: float, tol: float, max_steps: int) -> Found
             slope, steps, grid.edges[on_edges > 0], on_edges[on_edges > 0], quadrature, rounding, cells.outside,
         )  # fmt: skip
         gap = found.upper - found.lower
-        stale = 0 if best is None or gap < 0.9 * (best.upper - best.lower) else stale + 1
+        missed = greatest - spent.distortion < COLLAPSED * (greatest - D)
+        collapsed = D < greatest and missed and slope < 0.999 * steepest
+        stale = 0 if best is None or collapsed or gap < 0.9 * (best.upper - best.lower) else stale + 1
         best = found if best is None or gap < best.upper - best.lower or math.isnan(best.upper - best.lower) else best
         if gap <= 0.9 * tol or cells.outside > HOPELESS:
             break
+        if collapsed:
+            slope, previous = math.sqrt(slope * steepest), None
+            continue
         seen = max(float(spent.c.max()), 1.0)
         coarse = max(spent.free - gain, 0.0) + dual.loose + quadrature + max(math.log2(float(c.max()) / seen), 0.0)
         times = int(np.clip(math.ceil(math.sqrt(coarse / (tol / 8))), 2, 4)) if coarse < math.inf else 2

@@ -197,7 +197,7 @@ def _any_difference(
         y, greatest, error = _refine.best_constant(law, rho)
         if greatest + error <= D:
             return _result(0.0, 0.0, D, 0.0, tol, 0, np.array([y]), np.ones(1), 0.0, 0.0, 0.0)
-        found = _refine.solve(law, rho, D, tol, max_steps)
+        found = _refine.solve(law, rho, D, greatest - error, tol, max_steps)
     lower, upper, slope, steps, points, masses, quadrature, rounding, outside = found
     return _result(lower, upper, D, slope, tol, steps, points, masses, quadrature, rounding, outside)
 
@@ -232,7 +232,11 @@ def _solve(law: Law, D: float, tol: float, max_steps: int, *, short: bool) -> Co
         b, a, q, _ = _line.masses(nodes, y, q, width, tol / 100)
         found = _line.bounds(nodes, b, a, y, q, slope, D, tol)
         gap = found.upper - found.lower
-        stale = 0 if gap < 0.7 * least else stale + (before is None)
+        gaussian = 1 / (2 * _nodes.LN2 * D)
+        collapsed = (
+            law.variance - found.distortion < _refine.COLLAPSED * (law.variance - D) and slope < 0.999 * gaussian
+        )
+        stale = 0 if gap < 0.7 * least or collapsed else stale + (before is None)
         if best is None or gap < least:
             best, least = (found, nodes, y, q, slope), gap
         if gap <= 0.9 * tol:
@@ -248,7 +252,8 @@ def _solve(law: Law, D: float, tol: float, max_steps: int, *, short: bool) -> Co
             places, weights = _atoms.likely(found.cells, y, q, law.mean, law.variance - D)
             steady, count = len(places) == count or steps == 1, len(places)
             tried = steady and 0 < len(nodes.x) * count <= LARGEST
-            atoms = _atoms.polished(nodes, places, weights, slope, D) if tried else None
+            starts = (slope, gaussian) if tried else ()  # near D_max coarse points tell little of the slope
+            atoms = next(filter(None, (_atoms.polished(nodes, places, weights, s, D) for s in starts)), None)
             failures += tried and atoms is None
             if atoms is not None:
                 before = (gap, y, q, slope, found)
@@ -266,7 +271,10 @@ def _solve(law: Law, D: float, tol: float, max_steps: int, *, short: bool) -> Co
             if error * previous[1] < 0:  # the points lag behind the slope: do not chase them
                 damping /= 2
         previous = (slope, error)
-        slope *= math.exp(min(max(-damping * error / elasticity, -0.1), 0.1))
+        if collapsed:
+            slope, previous = math.sqrt(slope * gaussian), None
+        else:
+            slope *= math.exp(min(max(-damping * error / elasticity, -0.1), 0.1))
     assert best is not None
     found, nodes, y, q, slope = best
     quadrature = 0.0 if law.panels is None else _line.quadrature_error(law.density, nodes, y, q, slope, found.v)

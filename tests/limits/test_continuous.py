@@ -1,4 +1,5 @@
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -95,6 +96,21 @@ def test_gaussian(rate):
     assert result.lower <= rate <= result.upper
     assert result.upper - result.lower <= 1e-6
     assert result.converged
+
+
+@pytest.mark.parametrize("D", [0.9, 0.99, 0.999])
+def test_gaussian_near_its_variance(D):
+    """Where coarse points have a distortion that the optimum has at another slope, and the best masses are all at 0."""
+    result = continuous.rate_at(sources.gaussian(1.0), D, tol=1e-7)
+    assert result.lower <= -0.5 * math.log2(D) <= result.upper
+    assert result.upper - result.lower <= 1e-7
+
+
+@pytest.mark.parametrize("share", [0.99, 0.99999])
+def test_a_uniform_source_near_its_variance_has_two_points(share):
+    result = continuous.rate_at(sources.uniform(0.0, 1.0), share / 12)
+    assert result.upper - result.lower <= 1e-9
+    assert len(result.points) == 2
 
 
 @by_source
