@@ -142,3 +142,19 @@ def test_weights_that_cannot_be_divided_by_make_no_channel_of_zeros(size):
         p[:, None], 1 - jnp.eye(2), jnp.asarray(0.1), weights[None], zero[None], jnp.ones(())
     )
     assert found.lower <= exact <= found.upper
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1e100])
+def test_samples_are_solved_in_any_unit(scale):
+    rng = np.random.default_rng(0)
+    x, y, p = rng.normal(size=(60, 2)), rng.normal(size=(12, 2)), np.full(60, 1 / 60)
+    plain = rd.rate_at(p, rd.distortion.samples(x, y), 0.7)
+    found = rd.rate_at(p, rd.distortion.samples(scale * x, scale * y), 0.7 * scale**2)
+    assert_holds(found, float(plain.rate), 1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-160, 1e160])
+def test_samples_whose_squares_are_lost_are_refused(as_user, scale):
+    x = scale * np.random.default_rng(0).normal(size=(6, 2))
+    with pytest.raises(ValueError, match="the square is lost; measure both in another unit"):
+        rd.distortion.samples(x, x[:3])
