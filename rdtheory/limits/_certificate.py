@@ -20,7 +20,6 @@ from rdtheory.limits._problem import LN2, Problem, finite_or_zero, scaled_kernel
 from rdtheory.limits._structured import Streamed
 
 FAR = 64.0  # bits
-COUNTS = 100.0  # bits; a term smaller than one by so much does not count
 TINY = 2.0**-900  # of z; so p / z times what is flushed is next to nothing
 
 # slope, p / z -> c for every reproduction letter, and a bound on the error of a transform that it came from
@@ -96,7 +95,7 @@ def bounds(problem: Problem, z: Array, q: Array, c: Array, error: Array, letters
     """`error` bounds that of each c: log max c and Σ q c log c change by at most so much (max c >= Σ q c = 1)."""
     on_view = c[letters]
     drift = jnp.sum(xlogy(q * on_view, on_view)) / LN2
-    log_max = jnp.maximum(jnp.log2(jnp.max(c)), 0.0)  # no less where z was not changed, for Σ q c = 1
+    log_max = jnp.log2(jnp.max(c))
     if isinstance(problem.d, Squares):
         log_max = _axes.lowered(
             problem.p, problem.d, z, c, s / problem.unit, lambda v: _problem.price(problem, s, v)[0]
@@ -173,15 +172,10 @@ def relative(problem: Problem) -> Array:
 def rounding(problem: Problem, z: Array, log_max: Array) -> Array:
     """Bound on the rounding error of a rate, in bits.
 
-    Its largest term is s times the excess distortion, itself at most -Σ p log z. A power 2^-v = t z is off by v eps,
-    and so c = Σ p t by Σ p t log 1/z + Σ p t log 1/t: the last sum is below one, the other at most c log 1/z of a
-    letter whose p/z counts.
+    Its largest term is s times the excess distortion, itself at most -Σ p log z. A power 2^-v is off by v eps; but the
+    best letter of x has c >= p/z, so that p/z 2^-v is at most 2^-v max c, and max c is off by n eps at most.
     """
-    log_z = jnp.log2(jnp.where(problem.p > 0, z, 1.0))
-    counts = (problem.p > 0) & (jnp.log2(problem.p) - log_z > -COUNTS)
-    steep = jnp.max(jnp.where(counts, -log_z, 0.0))
-    terms = relative(problem) * (1 + 2 * (problem.p @ jnp.abs(log_z)) + jnp.abs(log_max))
-    return terms + jnp.finfo(z.dtype).eps * steep
+    return relative(problem) * (2 + 2 * (problem.p @ jnp.abs(_log2(problem.p, z))) + jnp.abs(log_max))
 
 
 def free_energy(p: Array, z: Array) -> Array:

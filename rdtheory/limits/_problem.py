@@ -40,7 +40,7 @@ class Problem(NamedTuple):
 def make(p: Array, d: Distortion) -> Problem:
     if isinstance(d, Grid | Samples):
         facts = _structured.facts(p, d)
-        unit = _unit(facts.largest)
+        unit = unit_of(facts.largest)
         usable = jnp.ones(_structured.shape(d)[1], bool)
         most = _log_letters(p, usable)
         return Problem(p, d, facts.floor, p @ facts.floor / unit, facts.spent / unit, facts.best, unit, usable, most)
@@ -58,7 +58,7 @@ def make(p: Array, d: Distortion) -> Problem:
 
     # Without infinite entries three passes do, and nothing of the size of the matrix is made.
     highest, means, usable = lax.cond(finite, plain, forbidding) if d.size > LARGE else forbidding()
-    unit = _unit(jnp.max(jnp.where((p > 0) & (highest >= floor), highest - floor, 0.0)))
+    unit = unit_of(jnp.max(jnp.where((p > 0) & (highest >= floor), highest - floor, 0.0)))
     means = jnp.maximum(means, 0.0) / unit
     best, most = jnp.argmin(means), _log_letters(p, usable)
     if d.size <= LARGE:
@@ -83,8 +83,9 @@ def _entropy_of_nearest(p: Array, d: Array, floor: Array, best: Array) -> Array:
     return entropy / LN2 * (1 + 2 * (len(p) + len(law) + 16) * jnp.finfo(p.dtype).eps)
 
 
-def _unit(largest: Array) -> Array:
-    return jnp.where(largest > 0, jnp.ldexp(1.0, jnp.frexp(largest)[1] - 1), 1.0)
+def unit_of(largest: Array) -> Array:
+    # The reciprocal of a larger one would be flushed, and dividing may be multiplying by that.
+    return jnp.where(largest > 0, jnp.ldexp(1.0, jnp.clip(jnp.frexp(largest)[1] - 1, -1000, 1000)), 1.0)
 
 
 def excess(problem: Problem, letters: Array | None = None) -> Array:

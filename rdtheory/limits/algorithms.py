@@ -74,7 +74,7 @@ def blahut_arimoto(
     --------
     >>> point = blahut_arimoto(jnp.array([0.5, 0.5]), 1 - jnp.eye(2), 2.0)
     >>> print(f"R({point.distortion:.3f}) = {point.rate:.9f} bits, certified to {point.gap:.0e}")
-    R(0.200) = 0.278071905 bits, certified to 2e-14
+    R(0.200) = 0.278071905 bits, certified to 3e-14
     """
     return _at_slope(
         "blahut_arimoto", _in_class(_blahut_arimoto.at_slope), source_pmf, distortion_matrix, slope, tol, max_steps

@@ -74,7 +74,8 @@ def rate_distortion(p: Array, d: Distortion, target: Array, output_pmf: Array, s
 
     The second line with u = s e and :math:`a = -\log z, z_x = \sum_y q_y 2^{-s e_{xy}}`, whose channel
     :math:`Q = q 2^{-s e} / z` has t = q c and so the rate :math:`-\sum p \log z - s\,\mathbb E e - \sum t \log c`.
-    One that spends more than D allows is mixed with one of least distortion. See `_certificate`.
+    One that spends more than D allows is mixed with one of least distortion. See `_certificate`. An excess below 1e-300
+    of the largest is read as none; the functions that ask for certificates refuse it.
 
     Examples
     --------
@@ -382,8 +383,7 @@ def _budget(p: Array, d: Array, target: Array, summed: int = 0) -> _Budget:
     excess = jnp.where(jnp.isfinite(d), jnp.where((p > 0)[:, None], d - floor[:, None], 0.0), jnp.inf)
     excess = jnp.where((p > 0)[:, None], excess, 0.0)
     largest = jnp.max(jnp.where(jnp.isfinite(excess), excess, 0.0))
-    # The reciprocal of a larger one would be flushed, and dividing may be multiplying by that.
-    unit = jnp.where(largest > 0, jnp.ldexp(1.0, jnp.clip(jnp.frexp(largest)[1] - 1, -1000, 1000)), 1.0)
+    unit = _problem.unit_of(largest)
     wanted, least = target / unit, p @ (floor / unit)
     off = jnp.where(least == 0, 0.0, _relative(len(p) + summed) * least + 2 * U * wanted)
     spare, most = _or(wanted - least - off, 0.0), _or(jnp.maximum(wanted - least, 0.0) + off, jnp.inf)

@@ -11,7 +11,7 @@ import pytest
 import rdtheory as rd
 from rdtheory.distortion import Grid, Samples
 from rdtheory.limits import _certificate, _problem, certify
-from tests.limits.test_certify import SEEDS, SLOPES, N, costs, laws, mangled, reachable
+from tests.limits.test_certify import SEEDS, SLOPES, N, costs, extended, laws, mangled, reachable
 
 pytest.importorskip("flint", reason="python-flint is not installed; it comes with the extra 'proofs'")
 
@@ -146,10 +146,17 @@ def test_what_is_not_asked_for_by_a_distortion_is_true_at_its_own(judged):
     attained = certified_at_slope(case.p, case.d, *adversarial(case, q.shape[1], np.random.default_rng(3)))
     rate, gap, distortion, slope = map(np.asarray, attained)
     line = np.where((slope > 0) & (slope < 1e200), slope, 0.0)
-    steep, rounded = slope > line, 1e-15 * line * (distortion + case.D)  # of the line, here
-    below = rate - gap + line * (distortion - case.D) - rounded
-    assert (below <= truth[:, 1])[~steep].all()
+    below = extended(rate) - gap + extended(line) * (extended(distortion) - case.D)
+    assert (below <= truth[:, 1])[slope == line].all()
     assert (rate >= truth[:, 0])[distortion <= case.D].all()
+
+
+def test_a_distortion_rounded_down_is_not_what_the_channel_has():
+    """Beside least distortions of 1e9 and 1e12: at the distortion that is printed the rate is 2e-7, not 5e-15."""
+    case = Case(*(field[21:22] for field in dense(np.random.default_rng([28, 10]), COUNT)))
+    rate, _, distortion, _ = certified_at_slope(case.p, case.d, np.array([[1.0, 0.0, 0.0]]), np.array([7e-12]))
+    case = case._replace(D=np.asarray(distortion))
+    assert rate[0] >= proved(case, *map(np.asarray, optimal(case.p, case.d, case.D)))[0, 0] > 1e-7
 
 
 @jax.jit

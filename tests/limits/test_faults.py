@@ -123,6 +123,7 @@ def test_the_kernel_charges_for_what_vanishes_beside_the_largest(large):
     best = rd.rate_at(p, jnp.asarray(far_apart(np.inf)), 0.05)
     channel, D, one = jnp.full((3, 3), 1.0), jnp.asarray(0.05), jnp.ones(())
     found = [
+        rd.certify.rate_distortion(p, d, D, one * jnp.ones(3), one),
         rd.certify.conditional(p[:, None], d, D, channel[None], zero[None], one),
         rd.certify.total_variation(p, d, D, one, channel, zero, one, zero),
         rd.certify.divergence(p, d, D, one, channel, zero, one, zero, one),
