@@ -15,6 +15,7 @@ from rdtheory.limits._problem import Problem, scaled_kernel
 from rdtheory.results import RateDistortion
 
 PLAIN, ACCELERATED, INTERIOR_POINT, COLUMN_GENERATION = range(4)
+MET = 0.9  # share of the tolerance: the certificate at the end also has what rounding makes of the distortion
 
 
 class _Step(NamedTuple):
@@ -65,7 +66,7 @@ def at_slope(p: Array, d: Array, slope: Array, tol: Array, max_steps: Array) -> 
 
     def go_on(state: tuple[_Step, Array]) -> Array:
         now, steps = state
-        return (now.gap > tol) & (steps < max_steps)
+        return (now.gap > MET * tol) & (steps < max_steps)
 
     def step(state: tuple[_Step, Array]) -> tuple[_Step, Array]:
         now, steps = state
@@ -82,7 +83,7 @@ def accelerated_at_slope(p: Array, d: Array, slope: Array, tol: Array, max_steps
     problem, evaluate, price, s = _fixed_kernel(p, d, slope)
 
     def go_on(state: _Cycle) -> Array:
-        return (state.best.gap > tol) & (state.steps < max_steps)
+        return (state.best.gap > MET * tol) & (state.steps < max_steps)
 
     def step(state: _Cycle) -> _Cycle:
         now = evaluate(state.now.q)

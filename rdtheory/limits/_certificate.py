@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import xlogy
 
+from rdtheory.distortion import Samples
 from rdtheory.limits import _axes, _problem
 from rdtheory.limits._axes import Columns, Squares
 from rdtheory.limits._mirror import Folded
@@ -74,7 +75,8 @@ def moments(p: Array, excess: Array | Columns | Streamed | Folded, q: Array, s: 
         z, lost = _kept(p, z)
         mean = first / z
         variance = jnp.maximum(second / z - mean**2, 0.0)
-    return Moments(z, lost, jnp.where(lost, 0.0, p @ mean), p @ variance, free_energy(p, z))
+    spent = jnp.where(lost, 0.0, jnp.maximum(p @ mean, 0.0))  # distances may be a digit less than the least of them
+    return Moments(z, lost, spent, p @ variance, free_energy(p, z))
 
 
 def _kept(p: Array, z: Array) -> tuple[Array, Array]:
@@ -114,7 +116,7 @@ def at_distortion(problem: Problem, now: Moments, near: Bounds, s: Array, target
     """Lower and upper bound of R(target), of the channel of (q, s) mixed with one of least distortion if need be."""
     eps = jnp.finfo(problem.p.dtype).eps
     excess, unseen = jnp.maximum(target / problem.unit - problem.least, 0.0), _unseen(problem, target)
-    least, most = jnp.maximum(excess - unseen, 0.0), excess + unseen  # what D allows is between
+    least, most = jnp.where(jnp.isinf(target), jnp.inf, jnp.maximum(excess - unseen, 0.0)), excess + unseen
 
     # Without an excess to spend every excess was forbidden. That proves nothing of the little that rounding may have
     # hidden, but a price of FAR bits on the smallest excess makes no c larger by more than 2^-FAR Σ p/z.
@@ -131,26 +133,21 @@ def at_distortion(problem: Problem, now: Moments, near: Bounds, s: Array, target
     upper = (1 - mixed) * own + mixed * problem.most
     # Surely enough for the best single letter, which takes no bits.
     free = least >= problem.span + relative(problem) * (problem.least + problem.span)
-    upper = jnp.where(free, 0.0, _or(upper, problem.most) * (1 + 4 * eps))
+    upper = jnp.where(free, 0.0, jnp.where(upper < jnp.inf, upper, problem.most) * (1 + 4 * eps))
     return jnp.clip(_or(lower, 0.0), 0.0, upper) * (1 - 4 * eps), upper
 
 
 def at_own(problem: Problem, view: View, q: Array, s: Array, now: Moments, price: Price) -> tuple[Point, Bounds]:
-    """At the distortion that the channel of (q, s) has, which is rounded as the least one is that it is above.
-
-    The rate is one for a little less distortion, and the line of slope s is one for a little more.
-    """
+    """At a distortion that the channel of (q, s) surely has: it is rounded as the least one is that it is above."""
     c, error = price(s, problem.p / now.z)
     near = bounds(problem, now.z, q, c, error, view.letters, s)
-    plain = now.free_energy - near.drift - times(s, now.spent) + near.rounding
     off = jnp.where(now.spent > 0, relative(problem) * (problem.least + now.spent), 0.0)
-    mixed = jnp.minimum(off / jnp.where(now.spent > 0, now.spent, 1.0), 1.0)
-    rate = jnp.where(now.lost, problem.most, plain + mixed * jnp.maximum(problem.most - plain, 0.0))
-    less = jnp.where(jnp.isfinite(s), s * relative(problem) * problem.least, 0.0)
+    plain = now.free_energy - near.drift - times(s, now.spent) + near.rounding
+    rate = _or(jnp.where(now.lost, problem.most, plain), problem.most)
     # R >= 0 is a lower bound too, but not one on the line of slope s, of which the Lagrangian is made.
-    gap = jnp.maximum(near.log_max - near.drift, 0) + 2 * near.rounding + (rate - plain) + less
-    point = Point(q, s, c, _or(rate, problem.most), _or(gap, jnp.inf), problem.least + now.spent)
-    return point, near
+    misplaced = jnp.where(jnp.isfinite(s), s * (off + relative(problem) * problem.least), 0.0)
+    gap = jnp.maximum(near.log_max - near.drift, 0) + 2 * near.rounding + (rate - plain) + misplaced
+    return Point(q, s, c, rate, _or(gap, jnp.inf), problem.least + now.spent + off), near
 
 
 def allowance(problem: Problem, target: Array) -> Array:
@@ -165,8 +162,9 @@ def _unseen(problem: Problem, target: Array) -> Array:
 
 
 def relative(problem: Problem) -> Array:
-    """By how much a sum over letters may be off, relative to its terms."""
-    return jnp.finfo(problem.p.dtype).eps * (jnp.sum(problem.p > 0) + jnp.sum(problem.usable) + 16)
+    """By how much a sum over letters may be off, relative to its terms; distances are sums, too."""
+    terms = problem.d.source.shape[1] if isinstance(problem.d, Samples) else 0
+    return jnp.finfo(problem.p.dtype).eps * (jnp.sum(problem.p > 0) + jnp.sum(problem.usable) + terms + 16)
 
 
 def rounding(problem: Problem, z: Array, log_max: Array) -> Array:

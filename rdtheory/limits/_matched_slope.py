@@ -55,10 +55,12 @@ def point(
     s, now = _search(moments, off, (first, *slopes[1:]), tol)
     own, near = _certificate.at_own(problem, view, q, s, now, price)
     lower, upper = _certificate.at_distortion(problem, now, near, s, target)
+    # The compiler may compute `upper` here and where it is returned, some digits apart: far less than its rounding.
+    gap = jnp.where(upper == 0, 0.0, upper - lower + near.rounding)
     missed = jnp.where((now.spent == 0) & (own.rate <= target), 0.0, jnp.abs(own.rate - target))
     return own._replace(
         rate=_of_kind(kind, own.rate, upper, own.rate),
-        gap=_of_kind(kind, own.gap, upper - lower, jnp.minimum(own.gap, own.rate) + missed),
+        gap=_of_kind(kind, own.gap, gap, jnp.minimum(own.gap, own.rate + near.rounding) + missed),
         distortion=_of_kind(kind, own.distortion, target / problem.unit, own.distortion),
     )
 

@@ -67,7 +67,8 @@ def make(p: Array, d: Distortion) -> Problem:
 
 
 def _log_letters(p: Array, usable: Array) -> Array:
-    return jnp.log2(jnp.minimum(jnp.sum(p > 0), jnp.sum(usable)).astype(p.dtype))
+    letters = jnp.minimum(jnp.sum(p > 0), jnp.sum(usable)).astype(p.dtype)
+    return jnp.log2(letters) * (1 + 4 * jnp.finfo(p.dtype).eps)
 
 
 def _entropy_of_nearest(p: Array, d: Array, floor: Array, best: Array) -> Array:

@@ -74,8 +74,8 @@ def rate_distortion(p: Array, d: Distortion, target: Array, output_pmf: Array, s
 
     The second line with u = s e and :math:`a = -\log z, z_x = \sum_y q_y 2^{-s e_{xy}}`, whose channel
     :math:`Q = q 2^{-s e} / z` has t = q c and so the rate :math:`-\sum p \log z - s\,\mathbb E e - \sum t \log c`.
-    One that spends more than D allows is mixed with one of least distortion. See `_certificate`. An excess below 1e-300
-    of the largest is read as none; the functions that ask for certificates refuse it.
+    One that spends more than D allows is mixed with one of least distortion. See `_certificate`. An excess below 1e-280
+    of the largest may be read as none; the functions that ask for certificates refuse it.
 
     Examples
     --------
@@ -84,7 +84,7 @@ def rate_distortion(p: Array, d: Distortion, target: Array, output_pmf: Array, s
     >>> print(f"{found.lower:.6f} {found.upper:.6f}")
     0.278072 0.278072
     """
-    problem = _problem.make(p, d)
+    problem = _problem.make(_law(p, p > 0), d)
     letters = jnp.arange(len(problem.usable))
     view = View(_problem.view(problem, letters, stream=True), letters)
     q, s = _certificate.weights(problem, view, output_pmf), jnp.where(slope >= 0, slope * problem.unit, 0.0)

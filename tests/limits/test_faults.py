@@ -159,3 +159,34 @@ def test_samples_whose_squares_are_lost_are_refused(as_user, scale):
     x = scale * np.random.default_rng(0).normal(size=(6, 2))
     with pytest.raises(ValueError, match="the square is lost; measure both in another unit"):
         rd.distortion.samples(x, x[:3])
+
+
+def test_steep_slopes_with_a_least_distortion_of_one():
+    """What rounding may hide of D beside D_min = 1 is more than a steep slope leaves to be spent."""
+    p, d = np.full(3, 1 / 3), 1 + np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])
+    points = rd.curve(p, d, np.array([10.0, 30.0, 60.0, 100.0, 1000.0, np.inf]))
+    assert (points.gap <= 1e-10).all()
+    np.testing.assert_allclose(points.rate[2:], np.log2(3) - 1, rtol=0, atol=1e-10)  # R(D_min)
+    assert rd.blahut_arimoto(p, d, 60.0).converged
+    assert rd.distortion_at(p, d, np.log2(3) - 1).converged
+
+
+def test_a_rate_below_all_rounding_is_not_above_the_entropy():
+    """Compiled twice, a digit apart, a bound and its gap left 2e-16 between them of a rate below 1e-20."""
+    rng = np.random.default_rng(4)
+    for letters in (7, 30):
+        x, y = rng.normal(size=(letters, 2)), rng.normal(size=(letters + 3, 2))
+        p = 10.0 ** rng.uniform(-60, -25, letters)
+        p[0] = 1.0
+        d = ((x[:, None] - y) ** 2).sum(axis=2)
+        for D in d.min(axis=1)[0] + np.array([0.0, 1e-16, 1e-3, 0.5]):
+            for problem in (d, rd.distortion.samples(x, y)):
+                found = rd.rate_at(p, problem, max(D, p @ d.min(axis=1)))
+                assert found.rate - found.gap <= -p[1:] @ np.log2(p[1:])
+
+
+def test_excesses_whose_means_vanish_are_refused(as_user):
+    d = np.zeros((101, 101))
+    d[1:, :100], d[:, 100] = 1e-300 * (1 - np.eye(100)), 1.0
+    with pytest.raises(ValueError, match="too far apart"):
+        rd.rate_at(np.array([1 - 1e-6, *np.full(100, 1e-8)]), d, 1e-307)
