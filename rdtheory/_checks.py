@@ -246,16 +246,16 @@ def no_flush(name: str, v: Array | np.ndarray, largest: Array | np.ndarray | np.
     )
 
 
-def squares(names: tuple[str, str], x: Array, y: Array) -> Flag:
-    """That squared distances between points, one a row, are neither flushed nor infinite."""
+def squares(x: Array, y: Array) -> Flag:
+    """That squared distances of reproductions from the source, one a row, are neither flushed nor infinite."""
     xp, v, w = look(x, y)
     apart = xp.maximum(v.max(axis=0), w.max(axis=0)) - xp.minimum(v.min(axis=0), w.min(axis=0))
     furthest = apart.max(initial=0.0)
     return holds(
         (furthest == 0) | ((furthest > 1e-145) & (furthest < 1e150)),
         lambda: (
-            f"{names[0]} and {names[1]} are up to {float(furthest):.1e} apart, of which the square is lost; measure "
-            "both in another unit"
+            f"source and reproduction are up to {float(furthest):.1e} apart, of which the square is lost; measure both "
+            "in another unit"
         ),
     )
 

@@ -140,7 +140,7 @@ def samples(source: Float[ArrayLike, "n k"], reproduction: Float[ArrayLike, "m k
     y, y_ok = _checks.finite("reproduction", reproduction, 2)
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"source and reproduction must have rows of one length, got {x.shape} and {y.shape}")
-    return _checks.poison(Samples(x, y), x_ok & y_ok & _checks.squares(("source", "reproduction"), x, y))
+    return _checks.poison(Samples(x, y), x_ok & y_ok & _checks.squares(x, y))
 
 
 def _letters(source: ArrayLike, reproduction: ArrayLike) -> tuple[Array, Array]:

@@ -21,7 +21,6 @@ from rdtheory.limits._problem import LN2, Problem, finite_or_zero, scaled_kernel
 from rdtheory.limits._structured import Streamed
 
 FAR = 64.0  # bits
-LITTLE = 2.0**-980  # excess: of means that are less, too much may have been flushed
 FLUSHED = 2.0**-1020  # more than what is flushed of any term
 TINY = 2.0**-900  # of z; so p / z times what is flushed is next to nothing
 
@@ -119,8 +118,6 @@ def at_distortion(problem: Problem, now: Moments, near: Bounds, s: Array, target
     eps = jnp.finfo(problem.p.dtype).eps
     excess, unseen = jnp.maximum(target / problem.unit - problem.least, 0.0), _unseen(problem, target)
     least, most = jnp.where(jnp.isinf(target), jnp.inf, jnp.maximum(excess - unseen, 0.0)), excess + unseen
-    nothing = least <= LITTLE
-    least = jnp.where(nothing, 0.0, least)
 
     # Without an excess to spend every excess was forbidden. That proves nothing of the little that rounding may have
     # hidden, but a price of FAR bits on the smallest excess makes no c larger by more than 2^-FAR Σ p/z.
@@ -135,9 +132,10 @@ def at_distortion(problem: Problem, now: Moments, near: Bounds, s: Array, target
     spent = now.spent * (1 + relative(problem)) + jnp.where(jnp.isfinite(s), flushed, 0.0)
     mixed = jnp.where(spent > least, 1 - least / jnp.where(spent > 0, spent, 1.0), 0.0)
     own = jnp.where(now.lost, problem.most, now.free_energy - near.drift - times(s, now.spent) + near.rounding)
-    upper = jnp.where(nothing & jnp.isfinite(s), problem.most, (1 - mixed) * own + mixed * problem.most)
-    # Surely enough for the best single letter, which takes no bits.
-    free = ~nothing & (least >= problem.span + relative(problem) * (problem.least + problem.span) + flushed)
+    upper = (1 - mixed) * own + mixed * problem.most
+    # Surely enough for the best single letter, which takes no bits; it may be the nearest to all.
+    free = least >= problem.span + relative(problem) * (problem.least + problem.span) + flushed
+    free |= ~jnp.any(_problem.excess(problem, problem.best[None]) > 0)
     upper = jnp.where(free, 0.0, jnp.where(upper < jnp.inf, upper, problem.most) * (1 + 4 * eps))
     return jnp.clip(_or(lower, 0.0), 0.0, upper) * (1 - 4 * eps), upper
 

@@ -74,8 +74,8 @@ def rate_distortion(p: Array, d: Distortion, target: Array, output_pmf: Array, s
 
     The second line with u = s e and :math:`a = -\log z, z_x = \sum_y q_y 2^{-s e_{xy}}`, whose channel
     :math:`Q = q 2^{-s e} / z` has t = q c and so the rate :math:`-\sum p \log z - s\,\mathbb E e - \sum t \log c`.
-    One that spends more than D allows is mixed with one of least distortion. See `_certificate`. An excess below 1e-300
-    of the largest may be read as none; the functions that ask for certificates refuse it.
+    One that spends more than D allows is mixed with one of least distortion. See `_certificate`. Of excesses below
+    1e-300 of the largest nothing is proved: they may be read as none.
 
     Examples
     --------

@@ -11,12 +11,9 @@ import pytest
 import rdtheory as rd
 from rdtheory.distortion import Grid, Samples
 from rdtheory.limits import _certificate, _problem, certify
-from tests.limits.test_certify import SEEDS, SLOPES, N, costs, extended, laws, mangled, reachable
-
-pytest.importorskip("flint", reason="python-flint is not installed; it comes with the extra 'proofs'")
-
-from rdtheory.rigor import bounds, exact  # after what it needs is known to be there
+from rdtheory.rigor import bounds, exact
 from rdtheory.rigor._balls import flint
+from tests.limits.test_certify import SEEDS, SLOPES, N, costs, extended, laws, mangled, reachable
 
 COUNT = 400  # problems of dense matrices, a quarter as many of each structure
 
