@@ -33,7 +33,7 @@ def classes(shape: tuple[int, ...], *arguments: ArrayLike) -> tuple[int, ...]:
     return tuple(size_class(size) for size in shape)
 
 
-def pad(x: Array, shape: tuple[int, ...], value: ArrayLike = 0.0) -> Array | np.ndarray:
+def pad(x: Array | np.ndarray, shape: tuple[int, ...], value: ArrayLike = 0.0) -> Array | np.ndarray:
     """`x` with `value` appended along each axis, up to `shape`."""
     if x.shape == shape:
         return x

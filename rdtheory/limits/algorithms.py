@@ -11,21 +11,19 @@ is the `gap`. It needs no convergence, so it is both the stopping rule and the e
 
 from collections.abc import Callable
 
-import jax
 import numpy as np
-from jax import Array, lax
-from jax.core import Tracer
+from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from rdtheory import _checks, _size_classes
-from rdtheory.limits import _blahut_arimoto, _choose, _derivatives
+from rdtheory.limits import _derivatives
+from rdtheory.limits._arguments import MAX_STEPS, TOL, constants, source
+from rdtheory.limits.discrete.blahut_arimoto import accelerated_at_slope, at_slope
+from rdtheory.limits.discrete.run import directly
 from rdtheory.results import RateDistortion
 
 __all__ = ["accelerated_blahut_arimoto", "blahut_arimoto", "interior_point"]
-
-TOL = 1e-9  # bits
-MAX_STEPS = 10_000
 
 
 def blahut_arimoto(
@@ -76,9 +74,7 @@ def blahut_arimoto(
     >>> print(f"R({point.distortion:.3f}) = {point.rate:.9f} bits, certified to {point.gap:.0e}")
     R(0.200) = 0.278071905 bits, certified to 3e-14
     """
-    return _at_slope(
-        "blahut_arimoto", _in_class(_blahut_arimoto.at_slope), source_pmf, distortion_matrix, slope, tol, max_steps
-    )
+    return _at_slope("blahut_arimoto", _in_class(at_slope), source_pmf, distortion_matrix, slope, tol, max_steps)
 
 
 def accelerated_blahut_arimoto(
@@ -119,7 +115,7 @@ def accelerated_blahut_arimoto(
     """
     return _at_slope(
         "accelerated_blahut_arimoto",
-        _in_class(_blahut_arimoto.accelerated_at_slope),
+        _in_class(accelerated_at_slope),
         source_pmf,
         distortion_matrix,
         slope,
@@ -170,7 +166,7 @@ def interior_point(
     >>> print(f"{point.gap < 1e-9}, while Blahut-Arimoto needs more than 10,000 steps")
     True, while Blahut-Arimoto needs more than 10,000 steps
     """
-    return _at_slope("interior_point", _choose.directly, source_pmf, distortion_matrix, slope, tol, max_steps)
+    return _at_slope("interior_point", directly, source_pmf, distortion_matrix, slope, tol, max_steps)
 
 
 def _at_slope(
@@ -199,21 +195,3 @@ def _in_class(core: Callable) -> Callable:
         return _size_classes.cut(found, reproduction_pmf=d.shape[1:])
 
     return solve
-
-
-def constants(*values) -> list:
-    """Arrays, or tuples of them, that no derivative passes through."""
-    return [jax.tree.map(_constant, value) for value in values]
-
-
-def _constant(leaf: ArrayLike) -> ArrayLike:
-    if isinstance(leaf, Tracer):
-        return lax.stop_gradient(leaf)
-    return leaf if isinstance(leaf, Array) else np.asarray(leaf)  # a compiled function takes either
-
-
-def source(source_pmf: ArrayLike, distortion_matrix: ArrayLike) -> tuple[Array, Array, _checks.Flag]:
-    """Checked source and distortion matrix."""
-    p, p_ok = _checks.pmf("source_pmf", source_pmf)
-    d, d_ok = _checks.distortion_matrix("distortion_matrix", distortion_matrix, p)
-    return p, d, p_ok & d_ok

@@ -19,8 +19,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from rdtheory import _checks
-from rdtheory.limits import _primal_dual, certify
-from rdtheory.limits.algorithms import TOL
+from rdtheory.limits import certify
+from rdtheory.limits._arguments import TOL
+from rdtheory.limits.convex import primal_dual
 from rdtheory.results import Bottleneck
 
 __all__ = ["rate_at"]
@@ -120,7 +121,7 @@ def _rate_at(joint: Array, relevance: Array, tol: Array, max_steps: Array) -> Bo
 
         def constraints(unknowns: Array) -> Array:
             exponents = (log_p + unknowns[:-1])[:, None] - unknowns[-1] * bounded
-            return jnp.append(_primal_dual.log_sum_exp(exponents, terms, 0), -unknowns[-1])
+            return jnp.append(primal_dual.log_sum_exp(exponents, terms, 0), -unknowns[-1])
 
         def judged(unknowns: Array, multipliers: Array) -> tuple[Array, tuple[Array, Array, Array]]:
             s = jnp.maximum(unknowns[-1], 0.0)
@@ -137,7 +138,7 @@ def _rate_at(joint: Array, relevance: Array, tol: Array, max_steps: Array) -> Bo
         start = begin.at[:-1].add(-1.0 - jnp.max(constraints(begin)[:-1]))
         multipliers = jnp.append(jnp.full(r.shape[0], 1 / r.shape[0]), 1e-2)
         objective = jnp.append(-p, allowed * LN2)
-        (q, s, z), _ = _primal_dual.minimize(
+        (q, s, z), _ = primal_dual.minimize(
             objective, constraints, start, multipliers, judged, 0.02 * tol, jnp.asarray(60)
         )
         kernel = jnp.where(finite, jnp.exp(-s * bounded), 0.0)

@@ -3,7 +3,7 @@ r"""What proves a bound: the certificates of the convex problems in `limits`, fr
 A solver proposes a law, a channel, a potential, a slope; nothing is believed of them. Each function here makes them
 feasible and returns what weak duality then proves, with a bound on the error of every sum added to it. Candidates that
 are NaN, infinite or not normalized make bounds that are far apart, never false ones. R(D), whose distortions need
-not be stored, is `rate_distortion` here and in full in `_certificate`.
+not be stored, is `rate_distortion` here and in full in `certificate`.
 
 **Rounding.** A sum, product, quotient, root or logarithm of the machine is within a factor 1 ± 4u of the true one,
 u = 2^-53, and a power of two within 1 ± (4 + |exponent|) u; what is below 2^-1022 may be flushed to zero. (XLA's log1p
@@ -33,9 +33,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import rel_entr
 
-from rdtheory.limits import _certificate, _problem
-from rdtheory.limits._certificate import View
-from rdtheory.limits._structured import Distortion
+from rdtheory.distortion import Grid, Samples
+from rdtheory.limits.discrete import certificate, kernels
+from rdtheory.limits.discrete.arithmetic import unit_of
+from rdtheory.limits.discrete.problem import View, make
 
 __all__ = [
     "Certificate",
@@ -69,12 +70,12 @@ class Certificate(NamedTuple):
     point: Array
 
 
-def rate_distortion(p: Array, d: Distortion, target: Array, output_pmf: Array, slope: Array) -> Certificate:
+def rate_distortion(p: Array, d: Array | Grid | Samples, target: Array, output_pmf: Array, slope: Array) -> Certificate:
     r"""R(D) = min I(X;X̂); d (n, m), a grid or samples; `point` is the law q, `output_pmf` made one.
 
     The second line with u = s e and :math:`a = -\log z, z_x = \sum_y q_y 2^{-s e_{xy}}`, whose channel
     :math:`Q = q 2^{-s e} / z` has t = q c and so the rate :math:`-\sum p \log z - s\,\mathbb E e - \sum t \log c`.
-    One that spends more than D allows is mixed with one of least distortion. See `_certificate`. Of excesses below
+    One that spends more than D allows is mixed with one of least distortion. See `certificate`. Of excesses below
     1e-300 of the largest nothing is proved: they may be read as none.
 
     Examples
@@ -84,13 +85,13 @@ def rate_distortion(p: Array, d: Distortion, target: Array, output_pmf: Array, s
     >>> print(f"{found.lower:.6f} {found.upper:.6f}")
     0.278072 0.278072
     """
-    problem = _problem.make(_law(p, p > 0), d)
+    problem = make(_law(p, p > 0), kernels.of(d))
     letters = jnp.arange(len(problem.usable))
-    view = View(_problem.view(problem, letters, stream=True), letters)
-    q, s = _certificate.weights(problem, view, output_pmf), jnp.where(slope >= 0, slope * problem.unit, 0.0)
-    now = _certificate.moments(problem.p, view.excess, q, s)
-    _, near = _certificate.at_own(problem, view, q, s, now, lambda s, v: _problem.price(problem, s, v))
-    lower, upper = _certificate.at_distortion(problem, now, near, s, target)
+    every = View(problem.d.once(problem, letters), letters)
+    q, s = certificate.weights(problem, every, output_pmf), jnp.where(slope >= 0, slope * problem.unit, 0.0)
+    now = certificate.moments(problem.p, every.excess, q, s)
+    _, near = certificate.at_own(problem, every, q, s, now)
+    lower, upper = certificate.at_distortion(problem, now, near, s, target)
     return Certificate(lower, upper, q)
 
 
@@ -383,7 +384,7 @@ def _budget(p: Array, d: Array, target: Array, summed: int = 0) -> _Budget:
     excess = jnp.where(jnp.isfinite(d), jnp.where((p > 0)[:, None], d - floor[:, None], 0.0), jnp.inf)
     excess = jnp.where((p > 0)[:, None], excess, 0.0)
     largest = jnp.max(jnp.where(jnp.isfinite(excess), excess, 0.0))
-    unit = _problem.unit_of(largest)
+    unit = unit_of(largest)
     wanted, least = target / unit, p @ (floor / unit)
     off = jnp.where(least == 0, 0.0, _relative(len(p) + summed) * least + 2 * U * wanted)
     spare, most = _or(wanted - least - off, 0.0), _or(jnp.maximum(wanted - least, 0.0) + off, jnp.inf)

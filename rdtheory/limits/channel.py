@@ -11,8 +11,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from rdtheory import _checks, _compile, _size_classes
-from rdtheory.limits import _primal_dual, certify
-from rdtheory.limits.algorithms import MAX_STEPS, TOL
+from rdtheory.limits import certify
+from rdtheory.limits._arguments import MAX_STEPS, TOL
+from rdtheory.limits.convex import primal_dual
 from rdtheory.results import Capacity, CapacityCost
 
 __all__ = ["capacity", "capacity_at"]
@@ -190,7 +191,7 @@ def _interior_point(
         log_r, s, level = unknowns[:-2], unknowns[-2], unknowns[-1]
         divergences = negentropy - w @ jnp.where(reached, log_r, 0.0)
         letters = jnp.where(usable, divergences - s * b - level, -1.0)
-        return jnp.append(letters, jnp.stack([_primal_dual.log_sum_exp(log_r, reached, 0), -s]))
+        return jnp.append(letters, jnp.stack([primal_dual.log_sum_exp(log_r, reached, 0), -s]))
 
     def derivatives(unknowns: Array, multipliers: Array) -> tuple[Array, Array, Array]:
         # All but the sum of r is linear.
@@ -218,4 +219,4 @@ def _interior_point(
     start = jnp.concatenate([log_r, jnp.stack([jnp.ones(()), level])])
     multipliers = jnp.append(cheap, jnp.array([1.0, 1e-2]))
     objective = jnp.append(jnp.zeros(m), jnp.stack([allowed, jnp.ones(())]))
-    return _primal_dual.minimize(objective, constraints, start, multipliers, certified, tol, max_steps, derivatives)
+    return primal_dual.minimize(objective, constraints, start, multipliers, certified, tol, max_steps, derivatives)

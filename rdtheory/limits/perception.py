@@ -7,14 +7,14 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from rdtheory import _checks
-from rdtheory.limits import _perception
-from rdtheory.limits.algorithms import TOL
+from rdtheory.limits._arguments import TOL
+from rdtheory.limits.convex import demands
 from rdtheory.results import ConstrainedRate
 
 __all__ = ["classification_rate_at", "rate_at"]
 
 MAX_STEPS = 100
-PROGRAMS = {"total variation": _perception.total_variation, "kullback-leibler": _perception.divergence}
+PROGRAMS = {"total variation": demands.total_variation, "kullback-leibler": demands.divergence}
 
 
 def rate_at(
@@ -168,4 +168,4 @@ def classification_rate_at(
     target, target_ok = _checks.reachable("distortion", distortion, p, d)
     level, level_ok = _checks.reachable("error", error, p, e)
     ok = ok & d_ok & e_ok & target_ok & level_ok & _checks.stopping(tol, max_steps)
-    return _checks.poison(_perception.classification(p, d, target, e, level, tol, max_steps), ok)
+    return _checks.poison(demands.classification(p, d, target, e, level, tol, max_steps), ok)

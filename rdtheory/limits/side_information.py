@@ -17,10 +17,11 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from rdtheory import _checks, _compile, _size_classes
-from rdtheory.limits import _primal_dual, _threads, _wyner_ziv, certify
-from rdtheory.limits._blahut_arimoto import INTERIOR_POINT
-from rdtheory.limits._problem import excess_over, scaled_kernel
-from rdtheory.limits.algorithms import TOL
+from rdtheory.limits import _threads, certify
+from rdtheory.limits._arguments import TOL
+from rdtheory.limits.convex import primal_dual, wyner_ziv
+from rdtheory.limits.discrete.arithmetic import excess_over, scaled_kernel
+from rdtheory.limits.discrete.blahut_arimoto import INTERIOR_POINT
 from rdtheory.results import RateDistortion, WynerZiv
 
 __all__ = ["conditional_rate_at", "wyner_ziv_rate_at"]
@@ -95,7 +96,7 @@ def conditional_rate_at(
     def solve() -> RateDistortion:
         return _conditional(*padded, target, tol, max_steps)
 
-    found = _threads.alone(solve, joint, d, target, tol, max_steps)
+    found = _threads.with_one_thread(solve, joint, d, target, tol, max_steps)
     return _checks.poison(_size_classes.cut(found, reproduction_pmf=(k, m)), ok)
 
 
@@ -161,7 +162,7 @@ def wyner_ziv_rate_at(
     def solve() -> WynerZiv:
         return _with_strategies(joint, d, target, strategies, tol, max_steps)
 
-    return _checks.poison(_threads.alone(solve, joint, d, target, tol, max_steps), ok)
+    return _checks.poison(_threads.with_one_thread(solve, joint, d, target, tol, max_steps), ok)
 
 
 def _arguments(
@@ -200,7 +201,7 @@ def _problem(source: Array, d: Array, target: Array) -> _Problem:
 @partial(_compile.jit, brief=True)
 def _with_strategies(joint, d, target, strategies, tol, max_steps) -> WynerZiv:
     problem = _problem(jnp.sum(joint, axis=1), d, target)
-    return _wyner_ziv.at_distortion(
+    return wyner_ziv.at_distortion(
         joint, d, problem.excess, problem.allowed, problem.unit, target, strategies, tol, max_steps
     )
 
@@ -227,7 +228,7 @@ def _conditional(joint: Array, d: Array, target: Array, tol: Array, max_steps: A
         return (log_given + unknowns[:-1].reshape(n, k))[:, :, None] - unknowns[-1] * bounded[:, None, :]
 
     def constraints(unknowns: Array) -> Array:
-        values = _primal_dual.log_sum_exp(exponents(unknowns), terms, 0)
+        values = primal_dual.log_sum_exp(exponents(unknowns), terms, 0)
         return jnp.append(values.reshape(-1), -unknowns[-1])
 
     def derivatives(unknowns: Array, multipliers: Array) -> tuple[Array, Array, Array]:
@@ -263,7 +264,7 @@ def _conditional(joint: Array, d: Array, target: Array, tol: Array, max_steps: A
     highest = jnp.max(jnp.where(possible.reshape(-1), constraints(begin)[:-1], -jnp.inf))
     start = begin.at[:-1].add(-1.0 - highest)
     objective = jnp.append(-joint.reshape(-1), allowed)
-    found, steps = _primal_dual.minimize(
+    found, steps = primal_dual.minimize(
         objective, constraints, start, jnp.append(multipliers, 1e-2), certified, tol, max_steps, derivatives
     )
     shows = jnp.broadcast_to(free[:, None, :], (k, n, m))

@@ -10,7 +10,9 @@ import pytest
 
 import rdtheory as rd
 from rdtheory.distortion import Grid, Samples
-from rdtheory.limits import _certificate, _problem, certify
+from rdtheory.limits import certify
+from rdtheory.limits.discrete import certificate, kernels
+from rdtheory.limits.discrete.problem import View, make
 from rdtheory.rigor import bounds, exact
 from rdtheory.rigor._balls import flint
 from tests.limits.test_certify import SEEDS, SLOPES, N, costs, extended, laws, mangled, reachable
@@ -131,7 +133,7 @@ def test_every_corrupted_sum_is_caught(corruption, monkeypatch):
     q, s = map(np.asarray, optimal(case.p, case.d, case.D))
     truth = proved(case, q, s)
     name, change = CORRUPTED[corruption]
-    monkeypatch.setattr(_certificate, name, change(getattr(_certificate, name)))
+    monkeypatch.setattr(certificate, name, change(getattr(certificate, name)))
     with pytest.raises(AssertionError):
         judge(case, *adversarial(case, N, rng), truth)
         judge(case, q, s, truth)
@@ -161,8 +163,8 @@ def test_a_channel_has_at_most_the_distortion_that_is_stated():
 @jax.jit
 @jax.vmap
 def certified_at_slope(p, d, q, s):
-    problem = _problem.make(p, d)
+    problem = make(p, kernels.of(d))
     letters = jnp.arange(len(problem.usable))
-    view = _certificate.View(_problem.view(problem, letters, stream=True), letters)
-    point = _certificate.at_slope(problem, view, q, s * problem.unit, lambda s, v: _problem.price(problem, s, v))
+    view = View(problem.d.once(problem, letters), letters)
+    point = certificate.at_slope(problem, view, q, s * problem.unit)
     return point.rate, point.gap, point.distortion * problem.unit, point.s / problem.unit

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import rdtheory as rd
-from rdtheory.limits import _choose, _columns, _problem, _rows
-from rdtheory.limits._matched_slope import DISTORTION, RATE, SLOPE
+from rdtheory.limits.discrete import columns, plan, run
+from rdtheory.limits.discrete import problem as problems
+from rdtheory.limits.discrete.kernels import Matrix, matrix
+from rdtheory.limits.discrete.matched_slope import DISTORTION, RATE, SLOPE
 from tests.limits.certificate import assert_certified
 from tests.problems import FAIR_COIN
 
@@ -44,14 +46,18 @@ def problem(name):
 SLOPES = {"gaussian": 2.885, "laplace": 1.0, "random": 5.0, "forbidden": 1.0}
 
 
+def solve(p, d, *others, **how):
+    return columns.solve(p, Matrix(d), *others, **how)
+
+
 def by_columns(p, d, target, kind=SLOPE):
     arguments = [jnp.asarray(value) for value in (p, d, target, TOL, 2000)]
-    return _columns.solve(*arguments, kind=kind, size=SIZE)
+    return solve(*arguments, kind=kind, size=SIZE)
 
 
 def directly(p, d, slope):
     arguments = [jnp.asarray(value) for value in (p, d, slope, TOL, 2000)]
-    return _columns.solve(*arguments, kind=SLOPE, size=d.shape[1])
+    return solve(*arguments, kind=SLOPE, size=d.shape[1])
 
 
 def name_of(result):
@@ -93,7 +99,7 @@ def test_cut_short_it_is_honest(steps):
             (RATE, 1.0),
         ]:
             arguments = [jnp.asarray(value) for value in (p, d, target, TOL, steps)]
-            result = _columns.solve(*arguments, kind=kind, size=SIZE)
+            result = solve(*arguments, kind=kind, size=SIZE)
             assert_certified(problem(name), result)
             assert result.steps <= steps
             assert bool(result.converged) == bool(result.gap <= TOL)
@@ -102,7 +108,7 @@ def test_cut_short_it_is_honest(steps):
 @pytest.mark.long
 def test_a_support_larger_than_the_letters_is_honest_and_the_next_method_takes_over(monkeypatch):
     p, d = problem("gaussian")[1:3]
-    monkeypatch.setattr(_choose._mirror, "is_mirrored", lambda p, d: False)
+    monkeypatch.setattr(run.mirror, "is_mirrored", lambda p, d: False)
     slope = 4**6 / (2 * np.log(2))
     few = by_columns(p, d, slope)
     assert not few.converged
@@ -147,14 +153,15 @@ def test_a_bad_first_guess_costs_rounds_not_the_answer():
     guess = np.zeros(N)
     guess[:3] = 1 / 3  # the far left
     p_, d_, *arguments = [jnp.asarray(value) for value in (p, d, SLOPES["laplace"], TOL, 2000, guess)]
-    result = _columns.improve(_columns.prepare(p_, d_, arguments[0], kind=SLOPE), *arguments, kind=SLOPE, size=SIZE)
+    prepared = columns.prepare(p_, Matrix(d_), arguments[0], kind=SLOPE)
+    result = columns.improve(prepared, *arguments[1:], size=SIZE)
     assert result.converged
     assert_certified(problem("laplace"), result)
 
 
 def test_a_curve_keeps_the_order_of_its_slopes_though_each_begins_where_another_ended(monkeypatch):
     p, d = problem("gaussian")[1:3]
-    monkeypatch.setattr(_choose._mirror, "is_mirrored", lambda p, d: False)
+    monkeypatch.setattr(run.mirror, "is_mirrored", lambda p, d: False)
     slopes = np.array([2.885, 0.9, 1.1, 2.4])
     points = jax.device_get(rd.curve(p, d, slopes))
     assert points.converged.all()
@@ -168,8 +175,8 @@ def test_a_large_matrix_is_solved_on_fewer_rows_first(verb):
     x = np.linspace(-6, 6, 1100)
     p = np.exp(-np.abs(x)) * (1 + (x > 1))  # a kink and a jump
     large = unnamed(p / p.sum(), np.abs(x[:, None] - x) ** 1.5)
-    fewer, rows = _rows.fewer(*(jnp.asarray(part) for part in large[1:3]))
-    assert len(fewer) == len(rows) == 551
+    fewer, rows, _ = Matrix(jnp.asarray(large[2])).coarser(jnp.asarray(large[1]), plan.ROWS)
+    assert len(fewer) == len(rows.entries) == 551
     argument = {"curve": np.array([3.0]), "rate_at": 0.3}[verb]
     found = jax.device_get(getattr(rd, verb)(*large[1:3], argument, tol=1e-6))
     result = jax.tree.map(lambda leaf: np.ravel(leaf)[0] if leaf.size == 1 else np.squeeze(leaf), found)
@@ -181,18 +188,18 @@ def test_rows_are_left_out_only_where_they_change_slowly():
     p = jnp.full(1024, 1 / 1024)
     x = jnp.linspace(0, 1, 1024)
     slow = (x[:, None] - x[None, :]) ** 2
-    assert _rows.fewer(p, slow) is not None
-    assert _rows.fewer(p, 1 - jnp.eye(1024)) is None
-    assert _rows.fewer(p, jnp.where(slow > 0.5, jnp.inf, slow)) is None
-    assert _rows.fewer(p, jax.random.uniform(jax.random.key(0), (1024, 1024))) is None
-    assert _rows.fewer(p[:1000], slow[:1000]) is None  # small
+    assert Matrix(slow).coarser(p, plan.ROWS) is not None
+    assert Matrix(1 - jnp.eye(1024)).coarser(p, plan.ROWS) is None
+    assert Matrix(jnp.where(slow > 0.5, jnp.inf, slow)).coarser(p, plan.ROWS) is None
+    assert Matrix(jax.random.uniform(jax.random.key(0), (1024, 1024))).coarser(p, plan.ROWS) is None
+    assert Matrix(slow[:1000]).coarser(p[:1000], plan.ROWS) is None  # small
 
 
 def test_moved_mass_keeps_the_means_of_polynomials():
     p = np.random.default_rng(0).dirichlet(np.ones(103))
     places = np.array([*range(0, 102, 6), 102])
     for stencil in (2, 6):
-        moved = _rows.moved(p, places, stencil)
+        moved = matrix.moved(p, places, stencil)
         for power in range(stencil):
             np.testing.assert_allclose(moved @ (places / 102) ** power, p @ (np.arange(103) / 102) ** power, rtol=1e-12)
 
@@ -201,20 +208,20 @@ def test_facts_of_a_large_matrix_are_those_of_any(monkeypatch):
     rng = np.random.default_rng(4)
     d = rng.uniform(size=(30, 40)) + rng.uniform(size=(30, 1))
     p = jnp.asarray(np.append(rng.dirichlet(np.ones(29)), 0.0))
-    for matrix in (d, np.where(d > 1.5, np.inf, d)):
-        usual = _problem.make(p, jnp.asarray(matrix))
-        monkeypatch.setattr(_problem, "LARGE", 0)
-        large = _problem.make(p, jnp.asarray(matrix))
+    for table in (d, np.where(d > 1.5, np.inf, d)):
+        usual = problems.make(p, Matrix(jnp.asarray(table)))
+        monkeypatch.setattr(matrix, "LARGE", 0)
+        large = problems.make(p, Matrix(jnp.asarray(table)))
         monkeypatch.undo()
         for name in ("floor", "least", "span", "best", "unit", "usable"):
             np.testing.assert_allclose(getattr(large, name), getattr(usual, name), rtol=1e-12, err_msg=name)
 
 
 def test_sizes_grow_to_all_letters_for_what_is_small_enough():
-    assert _choose._sizes(100, 100) == [100]
-    assert _choose._sizes(N, N) == [64, N]
-    assert _choose._sizes(600, 600) == [64, 192, 600]
-    assert _choose._sizes(10_000, 10_000)[-1] < 10_000  # never factored whole
+    assert plan.sizes(100, 100) == [100]
+    assert plan.sizes(N, N) == [64, N]
+    assert plan.sizes(600, 600) == [64, 192, 600]
+    assert plan.sizes(10_000, 10_000)[-1] < 10_000  # never factored whole
 
 
 @pytest.mark.long

@@ -9,7 +9,8 @@ from scipy.integrate import quad
 
 import rdtheory as rd
 from rdtheory import sources
-from rdtheory.limits import _supremum, continuous
+from rdtheory.limits import continuous
+from rdtheory.limits.continuous import supremum
 from tests import oracles
 
 LN2 = np.log(2)
@@ -356,7 +357,7 @@ def test_few_rounds_leave_an_honest_interval():
 def test_the_supremum_is_over_all_y_and_not_over_a_grid():
     rng = np.random.default_rng(1)
     x, weights, width = np.sort(rng.normal(size=300)) * 3, rng.exponential(size=300), 0.37
-    bound, where = _supremum.bound(_supremum.expand(x, weights, width), 1e-10)
+    bound, where = supremum.bound(supremum.expand(x, weights, width), 1e-10)
 
     def c(y):
         return np.exp(-0.5 * ((x[:, None] - y[None, :]) / width) ** 2).T @ weights

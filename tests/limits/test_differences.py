@@ -9,8 +9,10 @@ import pytest
 from scipy.integrate import quad
 
 from rdtheory import sources
-from rdtheory.limits import _cells, _difference, continuous
-from rdtheory.limits._law import law_of
+from rdtheory.limits import continuous
+from rdtheory.limits.continuous import cells as _cells
+from rdtheory.limits.continuous import difference as _difference
+from rdtheory.limits.continuous.law import law_of
 from tests import long, oracles
 
 LN2 = np.log(2)

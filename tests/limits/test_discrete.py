@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import rdtheory as rd
-from rdtheory.limits import _columns
-from rdtheory.limits._matched_slope import SLOPE
+from rdtheory.limits.discrete import columns
+from rdtheory.limits.discrete.kernels import Matrix
+from rdtheory.limits.discrete.matched_slope import SLOPE
 from tests import oracles
 from tests.limits.certificate import assert_certified, assert_honest
 from tests.problems import (
@@ -330,7 +331,7 @@ def test_an_invalid_item_does_not_hold_up_its_batch(bad):
 @jax.jit
 @jax.vmap
 def _steps_of_both(p, d, s):
-    return _columns.solve(p, d, s, 1e-9, 1000, kind=SLOPE, size=8).steps
+    return columns.solve(p, Matrix(d), s, 1e-9, 1000, kind=SLOPE, size=8).steps
 
 
 @pytest.mark.parametrize("max_steps", [1, 3, 6])

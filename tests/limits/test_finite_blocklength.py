@@ -10,7 +10,7 @@ import pytest
 from scipy import integrate, optimize, special, stats
 
 from rdtheory import closed_form, finite_blocklength, linear
-from rdtheory.limits import _finite_bernoulli, _finite_codebook, _finite_gaussian
+from rdtheory.limits.finite_blocklength import random_codes, sphere_covering, type_counting
 from tests import oracles
 from tests.transforms import assert_only_bad_items_are_nan, assert_transforms_agree, stack
 
@@ -33,7 +33,7 @@ def test_the_share_within_reach_is_the_lens_of_school(n, reach, radius):
         share = (r**2 * angles[0] + R**2 * angles[1] - kite) / (math.pi * R**2)
     else:
         share = (R + r - d) ** 2 * (d**2 + 2 * d * (r + R) - 3 * (r - R) ** 2) / (16 * d * R**3)
-    got = np.exp(_finite_gaussian.log_hits(n, (d - radius) / reach, reach, radius))
+    got = np.exp(sphere_covering.log_hits(n, (d - radius) / reach, reach, radius))
     if radius < 1e3:
         np.testing.assert_allclose(got, share, rtol=1e-12)
     elif n == 3:  # beside a ball so large the formulas cancel; its surface is a plane
@@ -48,8 +48,8 @@ def test_incomplete_beta_functions_in_logarithms(n):
     for x in [1e-300, 1e-6, 0.1, 0.5, 0.86, 0.9, 0.99, 0.9999]:
         with mpmath.workdps(40):
             wanted = float(mpmath.log(mpmath.betainc(a, 0.5, 0, x, regularized=True)))
-        got = float(_finite_gaussian.log_incomplete_beta(a, np.array([x]))[0])
-        assert abs(got - wanted) <= _finite_codebook.rounding(n) / 10 + 4e-16 * abs(wanted), (x, got, wanted)
+        got = float(sphere_covering.log_incomplete_beta(a, np.array([x]))[0])
+        assert abs(got - wanted) <= random_codes.rounding(n) / 10 + 4e-16 * abs(wanted), (x, got, wanted)
 
 
 @pytest.mark.parametrize("n", [2, 100, 10_000])
@@ -61,10 +61,10 @@ def test_special_functions_lose_less_than_the_bounds_give_away(n):
             longer = mpmath.gammainc(n / 2, n / 2 * radius**2, mpmath.inf, regularized=True)
             heavier = mpmath.betainc(weight + 1, n - weight, 0, 0.11, regularized=True)
             ball = mpmath.log(sum(math.comb(n, k) for k in range(weight + 1)))
-        given = _finite_codebook.rounding(n) / 5
-        np.testing.assert_allclose(_finite_gaussian._tail(n, radius), float(longer), rtol=given)
-        np.testing.assert_allclose(_finite_bernoulli._tail(n, 0.11, weight), float(heavier), rtol=given)
-        np.testing.assert_allclose(_finite_bernoulli.log_ball(n, weight)[-1], float(ball), rtol=1e-15, atol=given)
+        given = random_codes.rounding(n) / 5
+        np.testing.assert_allclose(sphere_covering._tail(n, radius), float(longer), rtol=given)
+        np.testing.assert_allclose(type_counting._tail(n, 0.11, weight), float(heavier), rtol=given)
+        np.testing.assert_allclose(type_counting.log_ball(n, weight)[-1], float(ball), rtol=1e-15, atol=given)
 
 
 # Gaussian: the converse ---------------------------------------------------------------------------------------------

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import rdtheory as rd
-from rdtheory.limits import _choose, _columns, _mirror
-from rdtheory.limits._matched_slope import SLOPE
+from rdtheory.limits.discrete import columns, mirror, run
+from rdtheory.limits.discrete.kernels import Matrix
+from rdtheory.limits.discrete.matched_slope import SLOPE
 from tests.limits.certificate import assert_certified
 from tests.limits.test_interior_point import NAMED, STRAIGHT
 from tests.problems import FAIR_COIN
@@ -43,8 +44,8 @@ def test_the_answers_are_those_of_all_letters(shape, kind):
     mirrored = problem(*shape, **kind)
     other = shuffled(mirrored)
     p, d = mirrored[1:3]
-    assert _mirror.is_mirrored(jnp.asarray(p), jnp.asarray(d))
-    assert not _mirror.is_mirrored(*(jnp.asarray(part) for part in other[1:3]))
+    assert mirror.is_mirrored(jnp.asarray(p), jnp.asarray(d))
+    assert not mirror.is_mirrored(*(jnp.asarray(part) for part in other[1:3]))
     found, wanted = (rd.interior_point(*of[1:3], 3.0) for of in (mirrored, other))
     assert_certified(other, wanted)
     line = [float(result.rate + 3.0 * result.distortion) for result in (found, wanted)]
@@ -75,7 +76,8 @@ def test_a_straight_piece_is_found_in_the_half(name):
     apart = np.full(d.shape, np.inf)
     both = np.block([[d, apart], [apart, d[::-1, ::-1]]])
     arguments = [jnp.asarray(x) for x in (np.concatenate([p, p[::-1]]) / 2, both, slope, TOL, 1000)]
-    result = _columns.solve(*arguments, kind=SLOPE, size=both.shape[1], mirrored=True)
+    p, d, *others = arguments
+    result = columns.solve(p, Matrix(d), *others, kind=SLOPE, size=both.shape[1], mirrored=True)
     assert result.converged
     assert_certified(one._replace(source_pmf=arguments[0], distortion_matrix=both), result)
     np.testing.assert_allclose(result.segment, ends, rtol=0, atol=2e-6)
@@ -83,14 +85,14 @@ def test_a_straight_piece_is_found_in_the_half(name):
 
 def test_what_reads_otherwise_backwards_is_not_taken_for_it():
     p, d = (jnp.asarray(part) for part in problem(140, 140)[1:3])
-    assert _mirror.is_mirrored(p, d)
-    assert _mirror.is_mirrored(p * (1 + 1e-15 * jnp.arange(140)), d + 5e-17 * jnp.arange(140.0)[:, None])  # rounding
-    assert not _mirror.is_mirrored(p.at[3].multiply(1 + 1e-9), d)
-    assert not _mirror.is_mirrored(p, d.at[70, 3].multiply(1 + 1e-9))
+    assert mirror.is_mirrored(p, d)
+    assert mirror.is_mirrored(p * (1 + 1e-15 * jnp.arange(140)), d + 5e-17 * jnp.arange(140.0)[:, None])  # rounding
+    assert not mirror.is_mirrored(p.at[3].multiply(1 + 1e-9), d)
+    assert not mirror.is_mirrored(p, d.at[70, 3].multiply(1 + 1e-9))
     for row in (0, 70, 139):  # whichever half is compared with the other
-        assert not _mirror.is_mirrored(p, d.at[row, 130:].set(jnp.inf))
-    assert not _mirror.is_mirrored(p, d.at[0, 0].add(1e-9))
-    assert not jax.jit(lambda p, d: jnp.asarray(_mirror.is_mirrored(p, d)))(p, d)  # nobody knows
+        assert not mirror.is_mirrored(p, d.at[row, 130:].set(jnp.inf))
+    assert not mirror.is_mirrored(p, d.at[0, 0].add(1e-9))
+    assert not jax.jit(lambda p, d: jnp.asarray(mirror.is_mirrored(p, d)))(p, d)  # nobody knows
 
 
 @pytest.mark.parametrize("case", ["ties broken by rounding", "penalties"])
@@ -104,7 +106,7 @@ def test_where_half_does_not_do_the_whole_is_solved(case):
         x, y = np.linspace(-3, 3, 131), np.linspace(-4, 4, 150)
         p, d = np.exp(-(x**2) / 2), np.abs(x[:, None] - y)
         p /= p.sum()
-    assert _mirror.is_mirrored(jnp.asarray(p), jnp.asarray(d))
+    assert mirror.is_mirrored(jnp.asarray(p), jnp.asarray(d))
     of = FAIR_COIN._replace(source_pmf=p, distortion_matrix=d, exact=None)
     slope = 12.0 if case == "penalties" else np.inf
     results = [rd.interior_point(p, d, slope)]
@@ -121,11 +123,11 @@ def test_where_half_does_not_do_the_whole_is_solved(case):
 @pytest.mark.parametrize(("count", "length"), [(6, 6), (6, 10), (7, 8), (7, 12), (1, 2)])
 def test_letters_are_put_about_the_middle_and_taken_back(count, length):
     pmf = jnp.arange(1.0, count + 1)
-    spread = _mirror.scatter(pmf, length)
+    spread = mirror.scatter(pmf, length)
     assert len(spread) == length
-    np.testing.assert_allclose(_mirror.gather(spread, count), pmf, rtol=1e-15)
-    np.testing.assert_allclose(_mirror.scatter(pmf[::-1], length), spread[::-1], rtol=1e-15)
-    stacked = _mirror.gather(jnp.stack([spread, 2 * spread]), count)
+    np.testing.assert_allclose(mirror.gather(spread, count), pmf, rtol=1e-15)
+    np.testing.assert_allclose(mirror.scatter(pmf[::-1], length), spread[::-1], rtol=1e-15)
+    stacked = mirror.gather(jnp.stack([spread, 2 * spread]), count)
     np.testing.assert_allclose(stacked, jnp.stack([pmf, 2 * pmf]), rtol=1e-15)
 
 
@@ -134,13 +136,13 @@ def test_a_folded_channel_sends_folded_letters_to_folded_letters():
     half = rng.uniform(size=(3, 8))
     matrix = jnp.asarray(np.concatenate([half, half[::-1, ::-1]]))
     q = jnp.asarray(rng.uniform(size=4))
-    both = _mirror.unfold(q)
-    np.testing.assert_allclose(_mirror.fold(both), q, rtol=1e-15)
-    np.testing.assert_allclose(_mirror.fold_matrix(matrix) @ q, (matrix @ both)[:3], rtol=1e-14)
+    both = mirror.unfold(q)
+    np.testing.assert_allclose(mirror.fold(both), q, rtol=1e-15)
+    np.testing.assert_allclose(mirror.fold_matrix(matrix) @ q, (matrix @ both)[:3], rtol=1e-14)
     # Prices of letters too: c of a letter is that of its image, and of both together.
     nu = jnp.asarray(rng.uniform(size=6))
     nu = nu + nu[::-1]
-    np.testing.assert_allclose(_mirror.fold(nu) @ _mirror.fold_matrix(matrix), (nu @ matrix)[:4], rtol=1e-14)
+    np.testing.assert_allclose(mirror.fold(nu) @ mirror.fold_matrix(matrix), (nu @ matrix)[:4], rtol=1e-14)
 
 
 def test_a_larger_one_is_solved_on_few_letters_and_on_half_of_all_if_these_do_not_do(monkeypatch):
@@ -148,9 +150,9 @@ def test_a_larger_one_is_solved_on_few_letters_and_on_half_of_all_if_these_do_no
     p = np.exp(-np.abs(x))
     of = FAIR_COIN._replace(source_pmf=p / p.sum(), distortion_matrix=np.abs(x[:, None] - x), exact=None)
     folded = []
-    improve = _columns.improve
+    improve = columns.improve
     monkeypatch.setattr(
-        _choose._columns, "improve", lambda *a, **k: (folded.append(k.get("mirrored", False)), improve(*a, **k))[1]
+        run.columns, "improve", lambda *a, **k: (folded.append(k.get("mirrored", False)), improve(*a, **k))[1]
     )
     points = jax.device_get(rd.curve(*of[1:3], np.array([30.0, 31.0])))
     for i in range(2):

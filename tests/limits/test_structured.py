@@ -7,8 +7,9 @@ import pytest
 
 import rdtheory as rd
 from rdtheory import distortion
-from rdtheory.limits import _axes, _certificate, _choose, _interior_point, _problem, _structured
-from rdtheory.limits._matched_slope import SLOPE
+from rdtheory.limits.discrete import arguments, certificate, interior_point, kernels, plan
+from rdtheory.limits.discrete import problem as problems
+from rdtheory.limits.discrete.kernels import grid, samples
 from tests import long
 
 
@@ -43,9 +44,9 @@ PROBLEMS = {"line": line, "plane": plane, "cloud": cloud}
 SLOPES = {"line": 6.0, "plane": 2.5, "cloud": 2.0}
 
 # Compiled, for each of their operations would be compiled by itself.
-make = jax.jit(_problem.make)
-price = jax.jit(_problem.price)
-columns = jax.jit(_structured.columns)
+make = jax.jit(lambda p, d: problems.make(p, kernels.of(d)))
+price = jax.jit(problems.price)
+columns = jax.jit(lambda of, letters: of.d.view(of, letters).excess)
 
 
 def bounds_of(p, d, q, s):
@@ -67,8 +68,9 @@ def problem(request):
 def test_it_stands_for_the_matrix(problem):
     p, d, dense, _ = problem
     letters = jnp.array([0, 3, len(dense[0]) - 1, 150])
-    np.testing.assert_allclose(columns(d, letters), dense[:, letters], rtol=1e-12, atol=1e-12)
     got, wanted = make(p, d), make(p, dense)
+    above = dense[:, letters] - dense.min(axis=1, keepdims=True)
+    np.testing.assert_allclose(columns(got, letters) * got.unit, above, rtol=1e-12, atol=1e-12)
     for name in ("floor", "least", "span", "unit", "usable"):
         np.testing.assert_allclose(getattr(got, name), getattr(wanted, name), rtol=1e-11, atol=1e-12)
     above = p @ (dense - dense.min(axis=1, keepdims=True))
@@ -123,20 +125,22 @@ def first(points):
     return jax.tree.map(lambda leaf: leaf[0], jax.device_get(points))
 
 
-def test_a_corrupted_price_is_caught():
+def test_a_corrupted_price_is_caught(monkeypatch):
     """An error that a transform admits to widens the gap by at least as much."""
     p, d, _ = line()
     q = rd.curve(p, d, jnp.array([6.0])).reproduction_pmf[0]
+    exact = kernels.Lattice.price
 
     @jax.jit
     def gap(off):
-        made = _problem.make(jnp.asarray(p), d)
-
-        def price(s, weights):
-            c, error = _problem.price(made, s, weights)
+        def price(self, of, s, weights):
+            c, error = exact(self, of, s, weights)
             return c - off, error + off
 
-        return _certificate.at_slope(made, _certificate.all_letters(made), q, 6.0 * made.unit, price).gap
+        monkeypatch.setattr(kernels.Lattice, "price", price)
+        made = problems.make(jnp.asarray(p), kernels.of(d))
+        every = problems.View(made.d.whole(made), jnp.arange(len(p)))
+        return certificate.at_slope(made, every, q, 6.0 * made.unit).gap
 
     assert gap(0.0) < 1e-9
     assert gap(1e-6) >= 1e-6
@@ -145,8 +149,7 @@ def test_a_corrupted_price_is_caught():
 @pytest.mark.parametrize("name", ["line", "cloud"])
 def test_a_coarser_problem_is_tried_first(name, monkeypatch):
     p, d, dense = PROBLEMS[name]()
-    monkeypatch.setattr(_choose, "COARSE", (64, 200))
-    monkeypatch.setattr(_choose._coarse_first, "__defaults__", ((64, 200),))
+    monkeypatch.setattr(plan, "COARSE", (64, 200))
     s = SLOPES[name]
     for tol in (1e-3, 1e-9):
         point = first(rd.curve(p, d, np.array([s]), tol=tol))
@@ -158,7 +161,7 @@ def test_a_coarser_problem_is_tried_first(name, monkeypatch):
 
 def test_samples_of_mass_zero_change_nothing_however_far(monkeypatch):
     p, d, _ = PROBLEMS["cloud"]()
-    monkeypatch.setattr(_choose._coarse_first, "__defaults__", ((64, 200),))
+    monkeypatch.setattr(plan, "COARSE", (64, 200))
     p = np.append(0.0, p[1:]) / p[1:].sum()
     plain, *others = (
         rd.curve(p, d._replace(source=d.source.at[0].set(place)), np.array([SLOPES["cloud"]]))
@@ -168,13 +171,13 @@ def test_samples_of_mass_zero_change_nothing_however_far(monkeypatch):
         assert point.converged.all()
         np.testing.assert_allclose(point.rate, plain.rate, rtol=0, atol=2e-9)
     far = d._replace(source=d.source.at[0].set(1e150))
-    assert jax.jit(_structured.without_dead_letters)(p, far).source.max() < 10
+    assert jax.jit(arguments.without_dead_letters)(p, far).source.max() < 10
 
 
 def test_merged_samples_keep_mass_mean_and_covariance():
     rng = np.random.default_rng(8)
     x, p = rng.normal(size=(3000, 2)) * [1.0, 3.0], rng.dirichlet(np.ones(3000))
-    merged, d = _structured._merged(jnp.asarray(p), distortion.samples(x, x[:3]), 1000)
+    merged, d = samples._merged(jnp.asarray(p), kernels.of(distortion.samples(x, x[:3])), 1000)
     assert len(merged) == len(d.source) <= 1000
     assert merged.min() >= 0
     for weights, points in ((p, x), (np.asarray(merged), np.asarray(d.source))):
@@ -184,13 +187,12 @@ def test_merged_samples_keep_mass_mean_and_covariance():
     np.testing.assert_allclose(moments, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_many_samples_are_certified_from_merged_ones():
+def test_many_samples_are_certified_from_merged_ones(monkeypatch):
     rng = np.random.default_rng(9)
     x, y, s = rng.normal(size=(5000, 2)), 1.2 * rng.normal(size=(30, 2)), 1.0
     p = np.full(5000, 1 / 5000)
-    arguments = [jnp.asarray(value) for value in (p, s, 1e-4, 1000)]
-    d = distortion.samples(x, y)
-    point = _choose._coarse_first(arguments[0], d, *arguments[1:], kind=SLOPE, levels=(1024,))
+    monkeypatch.setattr(plan, "COARSE", (1024,))
+    point = first(rd.curve(p, distortion.samples(x, y), np.array([s]), tol=1e-4, max_steps=1000))
     assert point.converged
     dense = ((x[:, None, :] - y[None, :, :]) ** 2).sum(axis=2)
     rate, spent, lower = bounds_of(p, dense, np.asarray(point.reproduction_pmf), s)
@@ -204,7 +206,7 @@ def test_moving_mass_to_a_coarser_grid_keeps_cubic_means():
     mass = 1 + 0.1 * rng.uniform(size=97)
     x = np.arange(97.0)
     mass[:8] = mass[-9:] = 0  # at the ends straight lines are all that is kept
-    fewer = np.asarray(jax.jit(_structured.fewer, static_argnums=1)(mass, 4))
+    fewer = np.asarray(jax.jit(grid.fewer, static_argnums=1)(mass, 4))
     for power in range(2):
         np.testing.assert_allclose(fewer @ (4.0 * np.arange(len(fewer))) ** power, mass @ x**power, rtol=1e-12)
     assert len(fewer) == 26
@@ -236,10 +238,10 @@ def squares(first, second, width=3.0):
 
 def test_squares_are_recognized():
     _, d, _ = squares(6, 5)
-    assert isinstance(_axes.known(d), _axes.Squares)
+    assert isinstance(kernels.of(d), kernels.Plane)
     for other in (plane()[1], line()[1], distortion.grid(jnp.zeros(4), jnp.zeros(5))):
-        assert not isinstance(_axes.known(other), _axes.Squares)
-    jax.jit(lambda d: isinstance(_axes.known(d), _axes.Squares) and 1 / 0)(d)  # not while their values are unknown
+        assert not isinstance(kernels.of(other), kernels.Plane)
+    jax.jit(lambda d: isinstance(kernels.of(d), kernels.Plane) and 1 / 0)(d)  # not while their values are unknown
 
 
 def test_axis_by_axis_is_what_the_matrix_gives():
@@ -253,13 +255,13 @@ def test_axis_by_axis_is_what_the_matrix_gives():
 
     @jax.jit
     def axis_by_axis(d):
-        made = _problem.make(jnp.asarray(p), d)
-        kernel = _problem.kernel(_problem.view(made, letters), s * made.unit)
-        sums = (kernel.times(jnp.asarray(q)), *_axes.sums(kernel, jnp.asarray(q)))
+        made = problems.make(jnp.asarray(p), d)
+        kernel = made.d.view(made, letters).at(s * made.unit)
+        sums = (kernel.times(jnp.asarray(q)), *kernel.powers(jnp.asarray(q)))
         products = kernel.transposed(jnp.asarray(weights)), kernel.gram(jnp.asarray(weights))
-        return made.unit, sums, products, _problem.price(made, s * made.unit, jnp.asarray(weights)), kernel
+        return made.unit, sums, products, problems.price(made, s * made.unit, jnp.asarray(weights)), kernel
 
-    unit, sums, (transposed, gram), (c, error), kernel = axis_by_axis(_axes.known(d))
+    unit, sums, (transposed, gram), (c, error), kernel = axis_by_axis(kernels.of(d))
     for got, power in zip(sums, (0, 0, 1, 2), strict=True):
         expected = (wanted * (above[:, letters] / float(unit)) ** power) @ q
         np.testing.assert_allclose(np.asarray(got)[on], expected[on], rtol=1e-12)
@@ -268,16 +270,16 @@ def test_axis_by_axis_is_what_the_matrix_gives():
     np.testing.assert_allclose(c, weights @ 2.0 ** (-s * above), rtol=1e-12)
     assert error == 0
     one, other = (
-        jax.jit(_interior_point.minimize)(k, p, np.full(5, 0.2), np.asarray(1e-9), np.asarray(50))[0]
-        for k in (kernel, wanted)
+        jax.jit(interior_point.minimize)(k, p, np.full(5, 0.2), np.asarray(1e-9), np.asarray(50))[0]
+        for k in (kernel, kernels.Table(wanted, wanted))
     )
     np.testing.assert_allclose(one, other, atol=1e-8)
 
 
 @jax.jit
 def lowered(p, d, z, c, s):
-    made = _problem.make(p, d)
-    return _axes.lowered(p, d, z, c, s, lambda v: _problem.price(made, s * made.unit, v)[0])
+    made = problems.make(p, d)
+    return d.overshoot(made, z, c, s * made.unit)
 
 
 @pytest.mark.parametrize("s", [0.0, 0.7, 3.0, 12.0])
@@ -286,7 +288,7 @@ def test_a_lower_bound_mended_is_one(s):
     p, d, dense = squares(15, 12)
     best = rd.interior_point(p, dense, s)
     lowest = best.rate + s * best.distortion  # an upper bound of the least Lagrangian, to 1e-9
-    known = _axes.known(d)
+    known = kernels.of(d)
     above = np.where((p > 0)[:, None], dense, 0.0)
     kernel = (2.0 ** (-s * above)).astype(np.longdouble)
     rng = np.random.default_rng(1)
@@ -301,7 +303,7 @@ def test_a_lower_bound_mended_is_one(s):
         assert free - cost <= lowest + 1e-12
     few = np.asarray(best.reproduction_pmf) * (np.arange(len(p)) % 12 != 0)  # an edge is missing
     z = np.asarray(kernel @ (few / few.sum()), float)
-    made = make(p, known)
+    made = jax.jit(problems.make)(p, known)
     c = np.asarray(price(made, s * np.asarray(made.unit), p / z)[0])
     if s == 3.0:
         assert float(lowered(p, known, z, c, s)) < 0.5 * np.log2(c.max())
@@ -309,7 +311,7 @@ def test_a_lower_bound_mended_is_one(s):
 
 @pytest.mark.parametrize("verb", ["curve", pytest.param("rate_at, distortion_at", marks=pytest.mark.long)])
 def test_a_plane_is_certified_and_a_product_is_the_sum_of_its_axes(verb, monkeypatch):
-    monkeypatch.setattr(_choose, "PLANE", (384,))
+    monkeypatch.setattr(plan, "PLANE", (384,))
     (x, p), (y, q) = gaussian(40, 3.0), gaussian(34, 3.0)
     tables, s = ((x - x[0]) ** 2, (y - y[0]) ** 2), 2.0
     axes = [rd.interior_point(mass, (z[:, None] - z) ** 2, s) for z, mass in ((x, p), (y, q))]
@@ -339,8 +341,8 @@ def at_its_own_distortion_and_rate(mass, d, axes, s):
 
 
 def test_a_plane_cut_short_is_honest(monkeypatch):
-    monkeypatch.setattr(_choose, "PLANE", (64,))
-    monkeypatch.setattr(_choose, "DIRECT_PLANE", 0)
+    monkeypatch.setattr(plan, "PLANE", (64,))
+    monkeypatch.setattr(plan, "DIRECT_PLANE", 0)
     p, d, dense = squares(15, 12)
     for steps in (1, 4):
         for s in (0.0, 2.5):
@@ -354,7 +356,7 @@ def test_a_plane_cut_short_is_honest(monkeypatch):
 
 def test_peaks_are_the_highest_of_each_tile():
     c = np.random.default_rng(0).uniform(size=(17, 23))
-    letters, levels = jax.jit(_structured.peaks, static_argnums=2)(squares(17, 23)[1], c.ravel(), 24)
+    letters, levels = jax.jit(grid.peaks, static_argnums=2)(squares(17, 23)[1].offsets, c.ravel(), 24)
     tiles = {(i, j): c[5 * i : 5 * i + 5, 5 * j : 5 * j + 5].max() for i in range(4) for j in range(5)}
     assert sorted(np.asarray(levels)) == sorted(tiles.values())
     np.testing.assert_array_equal(c.ravel()[letters], levels)

@@ -1,0 +1,153 @@
+"""A distortion matrix, stored. notation: see `problem`."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.core import Tracer
+from jax.scipy.special import xlog1py, xlogy
+
+from rdtheory import _checks
+from rdtheory.limits.discrete.arithmetic import LN2, excess_over, scaled_kernel
+from rdtheory.limits.discrete.kernels import stored
+from rdtheory.limits.discrete.kernels.stored import Facts, Scaled, Stored
+
+LARGE = 2**20  # entries
+STORED = 2**22  # entries up to which a kernel is stored
+BLOCK = 64  # rows
+ROWS = 2**9  # about as many are kept of a problem made smaller
+SMOOTH = 0.02  # of the largest distortion, by which a row may differ from the mean of rows about it that are kept
+
+
+class Matrix(NamedTuple):
+    entries: Array  # (n, m)
+
+    terms, axes, drops = 0, 0, False
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        n, m = self.entries.shape
+        return n, m
+
+    def facts(self, p: Array) -> Facts:
+        d = self.entries
+        floor = jnp.where(p > 0, jnp.min(d, axis=1), 0.0)
+        highest = jnp.max(d, axis=1)
+        finite = jnp.all(jnp.isfinite(highest))
+
+        def plain() -> tuple[Array, Array, Array]:
+            return highest, p @ d - p @ floor, jnp.ones(d.shape[1], bool)
+
+        def forbidding() -> tuple[Array, Array, Array]:
+            allowed = jnp.isfinite(d) & (p > 0)[:, None]
+            means = jnp.sum(jnp.where((p > 0)[:, None], p[:, None] * excess_over(p, d, floor), 0.0), axis=0)
+            return jnp.max(jnp.where(allowed, d, -jnp.inf), axis=1), means, jnp.any(allowed, axis=0)
+
+        # Without infinite entries a few passes do, and nothing of the size of the matrix is made.
+        highest, means, usable = lax.cond(finite, plain, forbidding) if d.size > LARGE else forbidding()
+        means = jnp.maximum(means, 0.0)
+        best, most = jnp.argmin(means), stored.log_letters(p, usable)
+        if d.size <= LARGE:
+            most = jnp.minimum(most, _entropy_of_nearest(p, d, floor, best))
+        above = excess_over(p, d, floor)
+        return Facts(
+            floor=floor,
+            largest=jnp.max(jnp.where((p > 0) & (highest >= floor), highest - floor, 0.0)),
+            smallest=jnp.min(jnp.where(above > 0, above, jnp.inf)),
+            spent=jnp.min(means),
+            best=best,
+            nearest=~jnp.any(excess_over(p, jnp.take(d, best[None], axis=1), floor) > 0),
+            usable=usable,
+            most=most,
+        )
+
+    def whole(self, of: Scaled) -> Stored:
+        """Made anew where it is needed: compiled into what uses it, it costs no memory."""
+        return Stored(excess_over(of.p, self.entries, of.floor) / of.unit)
+
+    def view(self, of: Scaled, letters: Array) -> Stored:
+        return Stored(excess_over(of.p, self.entries[:, letters], of.floor) / of.unit)
+
+    def once(self, of: Scaled, letters: Array) -> Stored:
+        return self.view(of, letters)
+
+    @property
+    def storable(self) -> bool:
+        """Whether the kernel of all letters is worth storing, which takes longer than computing it if it is large."""
+        return self.entries.size <= STORED or _checks.is_spread(self.entries)
+
+    def price(self, of: Scaled, s: Array, weights: Array) -> tuple[Array, Array]:
+        return _priced(self.entries, of, s, weights), jnp.zeros_like(s)
+
+    def overshoot(self, of: Scaled, z: Array, c: Array, s: Array) -> Array:
+        return jnp.log2(jnp.max(c))
+
+    def peaks(self, c: Array, count: int) -> tuple[Array, Array]:
+        return stored.peaks(c, count)
+
+    def first(self, s: Array, size: int) -> tuple[Array, Array]:
+        return stored.spread(self.shape[1], size)
+
+    def coarser(self, p: Array, most: int = ROWS) -> "tuple[Array, Matrix, Array] | None":
+        """Only the source, and only where rows change slowly: its mass is moved to few of them."""
+        step = len(p) // most
+        if step < 2 or any(isinstance(x, Tracer) or _checks.is_spread(x) for x in (p, self.entries)):
+            return None
+        if not _is_smooth(self.entries, step):
+            return None
+        rows = np.minimum(step * np.arange(-(-(len(p) - 1) // step) + 1), len(p) - 1)
+        mass = moved(np.asarray(p), rows, 6)
+        mass = mass if (mass >= 0).all() else moved(np.asarray(p), rows, 2)
+        return jnp.asarray(mass / mass.sum()), Matrix(self.entries[rows]), jnp.arange(self.shape[1])
+
+
+def _entropy_of_nearest(p: Array, d: Array, floor: Array, best: Array) -> Array:
+    """Of the letter shown where each is shown the nearest: `best` where that is among them."""
+    nearest = jnp.where(jnp.take(d, best, axis=1) == floor, best, jnp.argmin(d, axis=1))
+    law = jnp.zeros(d.shape[1]).at[nearest].add(p)
+    # Nearly all may be shown the same, and then the digits that count are those of the others.
+    likely = jnp.argmax(law)
+    others = jnp.minimum(jnp.sum(jnp.where(nearest == likely, 0.0, p)), 1.0)
+    rare = jnp.where(jnp.arange(len(law)) == likely, 0.0, law)
+    rest = jnp.where(others < 0.25, xlog1py(1 - others, -others), xlogy(1 - others, 1 - others))
+    entropy = -jnp.sum(xlogy(rare, rare)) - rest
+    return entropy / LN2 * (1 + 2 * (len(p) + len(law) + 16) * jnp.finfo(p.dtype).eps)
+
+
+def _priced(d: Array, of: Scaled, s: Array, weights: Array) -> Array:
+    def part(d: Array, p: Array, floor: Array, weights: Array) -> Array:
+        return weights @ scaled_kernel(excess_over(p, d, floor) / of.unit, s)
+
+    if d.size <= STORED:
+        return part(d, of.p, of.floor, weights)
+
+    # In blocks of rows that stay in the cache, for storing the kernel would take longer than computing it.
+    def add(sum_: Array, start: Array) -> tuple[Array, None]:
+        rows = (lax.dynamic_slice_in_dim(x, start, BLOCK) for x in (d, of.p, of.floor, weights))
+        return sum_ + part(*rows), None
+
+    whole = len(d) // BLOCK * BLOCK
+    rest = part(d[whole:], of.p[whole:], of.floor[whole:], weights[whole:])
+    return lax.scan(add, rest, jnp.arange(0, whole, BLOCK))[0]
+
+
+def moved(p: np.ndarray, places: np.ndarray, stencil: int) -> np.ndarray:
+    """Mass moved to some places, that of each index to the `stencil` about it: polynomials keep their means."""
+    index = np.arange(len(p))
+    before = np.searchsorted(places, index, side="right") - stencil // 2
+    chosen = np.clip(before, 0, len(places) - stencil)[:, None] + np.arange(stencil)
+    x = places[chosen].astype(float)
+    others = ~np.eye(stencil, dtype=bool)  # Lagrange's basis: all factors but one's own
+    ratios = (index[:, None, None] - x[:, None, :]) / np.where(others, x[:, :, None] - x[:, None, :], 1.0)
+    return np.bincount(chosen.ravel(), (p[:, None] * np.prod(ratios, axis=2, where=others)).ravel(), len(places))
+
+
+@partial(jax.jit, static_argnames="step")
+def _is_smooth(d: Array, step: int) -> Array:
+    count, stride = (len(d) - 1) // (8 * step), 8 * step  # one interval in eight will tell
+    below, between, above = (d[start::stride][:count] for start in (0, step // 2, step))
+    off, highest = jnp.abs((below + above) / 2 - between), jnp.maximum(jnp.max(below), jnp.max(above))
+    return jnp.isfinite(highest) & (jnp.max(off) <= SMOOTH * highest)

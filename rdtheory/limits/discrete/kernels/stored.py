@@ -1,0 +1,129 @@
+"""The excess distortion of some letters, stored, and its kernel. notation: see `problem`."""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import jax.numpy as jnp
+from jax import Array
+from jax.scipy.linalg import cho_solve
+
+from rdtheory.limits.discrete.arithmetic import finite_or_zero, scaled_kernel
+
+TINY = 2.0**-900  # of z; so p / z times what is flushed is next to nothing
+NEGLIGIBLE = 1e-17  # beside a diagonal of ones: kept out, or denormal numbers make a step a hundred times slower
+
+
+class Facts(NamedTuple):
+    """What `problem.make` asks of a distortion."""
+
+    floor: Array  # min_y d, of each source letter; zero where it has no mass
+    largest: Array  # excess distortion
+    smallest: Array  # that is not zero; infinite if all are
+    spent: Array  # mean excess distortion of the best single letter; infinite if each is forbidden to some letter
+    best: Array  # that letter
+    nearest: Array  # whether no other is nearer to any source letter
+    usable: Array  # reproduction letters that some source letter of positive mass may use
+    most: Array  # bits that some channel of least distortion gets by with
+
+
+@runtime_checkable  # which beartype asks for
+class Scaled(Protocol):
+    """The part of a problem that turns distortion into excess distortion in good units."""
+
+    @property
+    def p(self) -> Array: ...
+    @property
+    def floor(self) -> Array: ...
+    @property
+    def unit(self) -> Array: ...
+
+
+class Table(NamedTuple):
+    """2^(-s excess) of some letters, and that times the excess."""
+
+    values: Array
+    costs: Array
+
+    def times(self, q: Array) -> Array:
+        return self.values @ q
+
+    def transposed(self, weights: Array) -> Array:
+        return weights @ self.values
+
+    def inverse(self, weights: Array, root: Array, ridge: Array) -> Callable[[Array], Array]:
+        """(I + BᵀB)⁻¹ with B = diag(weights)^½ K diag(root), factored as the smaller of that and I + BBᵀ."""
+        scaled = jnp.sqrt(weights)[:, None] * self.values * root[None, :]
+        n, m = scaled.shape
+        inner = inverse_of(scaled.T @ scaled if m <= n else scaled @ scaled.T, ridge)
+
+        def woodbury(b: Array) -> Array:
+            return b - inner(scaled @ b) @ scaled
+
+        def outer(b: Array) -> Array:
+            x = woodbury(b)
+            return x + woodbury(b - x - (scaled @ x) @ scaled)  # once more on what rounding left
+
+        return inner if m <= n else outer
+
+    def sums(self, q: Array) -> tuple[Array, Array]:
+        """Σ_y q K and Σ_y q K excess, for every x."""
+        return self.values @ q, self.costs @ q
+
+
+class Stored(NamedTuple):
+    """Excess distortion of some letters."""
+
+    excess: Array  # (n, k)
+
+    def at(self, s: Array) -> Table:
+        kernel = scaled_kernel(self.excess, s)
+        return Table(kernel, finite_or_zero(self.excess * kernel))
+
+    def moments(self, q: Array, s: Array) -> tuple[Array, Array, Array]:
+        """Z, mean and variance of the excess given each source letter; where z is lost the others mean nothing."""
+        kernel = scaled_kernel(self.excess, s)
+        z = kernel @ q
+        posterior = (kernel * q[None, :]) / kept(z)[:, None]
+        mean = jnp.sum(finite_or_zero(self.excess * posterior), axis=1)
+        variance = jnp.sum(finite_or_zero((self.excess - mean[:, None]) ** 2 * posterior), axis=1)
+        return z, mean, variance
+
+
+def kept(z: Array) -> Array:
+    """Z where it is a number to divide by."""
+    return jnp.where(z >= TINY, z, TINY)
+
+
+def moments_from(z: Array, first: Array, second: Array) -> tuple[Array, Array, Array]:
+    """Z, mean and variance from Σ q K, Σ q K e and Σ q K e²."""
+    mean = first / kept(z)
+    return z, mean, jnp.maximum(second / kept(z) - mean**2, 0.0)
+
+
+def log_letters(p: Array, usable: Array) -> Array:
+    """Bits that any channel gets by with."""
+    letters = jnp.minimum(jnp.sum(p > 0), jnp.sum(usable)).astype(p.dtype)
+    return jnp.log2(letters) * (1 + 4 * jnp.finfo(p.dtype).eps)
+
+
+def inverse_of(gram: Array, ridge: Array) -> Callable[[Array], Array]:
+    """(I + gram)⁻¹ by a Cholesky factor, equilibrated."""
+    identity = jnp.eye(len(gram))
+    scale = 1 / jnp.sqrt(1 + jnp.diag(gram))
+    equilibrated = scale[:, None] * (gram + identity) * scale[None, :] + ridge * identity
+    factor = jnp.linalg.cholesky(jnp.where(jnp.abs(equilibrated) > NEGLIGIBLE, equilibrated, 0.0))
+    return lambda b: scale * cho_solve((factor, True), scale * b)
+
+
+def peaks(c: Array, count: int) -> tuple[Array, Array]:
+    """The letter of largest c in each of at most so many stretches of the alphabet, and that c."""
+    width = max(1, -(-len(c) // count))
+    stretches = -(-len(c) // width)
+    padded = jnp.pad(c, (0, stretches * width - len(c)), constant_values=-1).reshape(stretches, width)
+    letters = jnp.argmax(padded, axis=1) + width * jnp.arange(stretches)
+    return letters, jnp.max(padded, axis=1)
+
+
+def spread(m: int, size: int) -> tuple[Array, Array]:
+    """Half as many letters as there are slots, evenly over the alphabet, and the mass of each slot."""
+    return (jnp.arange(size) * m) // (size // 2) % m, (jnp.arange(size) < size // 2) / size
