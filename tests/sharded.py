@@ -1,9 +1,12 @@
 """What `test_sharding` runs, in one process or in several: solvers on a source spread over all devices there are.
 
-python -m tests.sharded DEVICES [PROCESSES PROCESS PORT] prints the answers as JSON.
+python -m tests.sharded DEVICES [PROCESSES PROCESS PORT] prints the answers as JSON, and with LETTERS after these what
+the devices exchange.
 """
 
 import json
+import math
+import re
 import sys
 
 import jax
@@ -11,7 +14,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import rdtheory as rd
+from rdtheory.limits.discrete import columns
+from rdtheory.limits.discrete.kernels import Matrix
 
+LETTERS = 64  # that column generation works with
 SIZES = {"all letters at once": (32, 24), "column generation": (160, 160)}
 
 
@@ -44,7 +50,30 @@ def place(*arrays: np.ndarray) -> list[jax.Array]:
     return [jax.make_array_from_callback(x.shape, sharding, lambda share, x=x: x[share]) for x in arrays]
 
 
-def main(devices: int, processes: int = 1, process: int = 0, port: int = 0):
+def collectives(n: int) -> dict[str, int]:
+    """The most numbers that a program of column generation exchanges at once, of a source of n letters."""
+    p, d = (jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding) for x in place(*source(n, n)))
+    guess, target = jax.ShapeDtypeStruct((n,), float), jax.ShapeDtypeStruct((), float)
+    kind = jax.ShapeDtypeStruct((), int)  # whatever a point is asked for by
+
+    def improved(p, d, guess, target, kind):
+        prepared = columns.prepare(p, Matrix(d), target, kind=kind, store=False)
+        return columns.improve(prepared, 1e-9, 1000, guess, size=LETTERS)
+
+    def certified(p, d, guess, target, kind):
+        prepared = columns.prepare(p, Matrix(d), target, kind=kind, store=False)
+        return columns.certified(prepared, 1e-9, guess, target, size=LETTERS)
+
+    found = {}
+    for program in (improved, certified):
+        text = jax.jit(program).lower(p, d, guess, target, kind).compile().as_text()
+        exchanged = re.findall(r"= (.*?) (?:all-|collective-|reduce-scatter)[a-z-]*\(", text)
+        shapes = [shape.split(",") for kinds in exchanged for shape in re.findall(r"\w\[([\d,]*)\]", kinds)]
+        found[program.__name__] = max(math.prod(int(length) for length in shape if length) for shape in shapes)
+    return found
+
+
+def main(devices: int, processes: int = 1, process: int = 0, port: int = 0, letters: int = 0):
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_num_cpu_devices", devices)
     if processes > 1:
@@ -52,7 +81,7 @@ def main(devices: int, processes: int = 1, process: int = 0, port: int = 0):
         jax.distributed.initialize(f"127.0.0.1:{port}", processes, process)
     assert jax.device_count() == devices * processes
     assert jax.local_device_count() == devices
-    sys.stdout.write("\n" + json.dumps(answers(place)))
+    sys.stdout.write("\n" + json.dumps(collectives(letters) if letters else answers(place)))
     sys.stdout.flush()
 
 

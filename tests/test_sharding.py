@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rdtheory.limits.discrete.kernels import matrix
 from tests import sharded
 
 TIMEOUT = 150  # seconds
@@ -22,14 +23,14 @@ def on_one_device():
     return sharded.answers()
 
 
-def spread(devices: int, processes: int) -> list[dict]:
+def spread(devices: int, processes: int, letters: int = 0) -> list[dict]:
     """What each process finds."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     running = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.sharded", *map(str, (devices, processes, process, port))],
+            [sys.executable, "-m", "tests.sharded", *map(str, (devices, processes, process, port, letters))],
             cwd=Path(__file__).parents[1],
             env=os.environ | ENVIRONMENT,
             stdout=subprocess.PIPE,
@@ -59,3 +60,12 @@ def test_a_source_spread_over_devices_gives_the_answers_of_one(on_one_device, de
                 assert got[exact] == wanted[exact], f"{exact} of {name}"
             for field in ("rate", "distortion", "gap", "reproduction_pmf"):
                 np.testing.assert_allclose(got[field], wanted[field], rtol=0, atol=1e-12, err_msg=f"{field} of {name}")
+
+
+def test_devices_exchange_sums_and_never_the_matrix():
+    """Above every size from which on anything is done otherwise: vectors, and the Gram matrix of a few letters."""
+    n = 2304
+    assert n**2 > matrix.STORED > matrix.LARGE
+    (found,) = spread(8, 1, n)
+    assert max(found.values()) <= max(n, sharded.LETTERS**2) < n**2 / 8
+    assert min(found.values()) > 0  # something was found to be exchanged

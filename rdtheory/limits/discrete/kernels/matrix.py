@@ -17,7 +17,7 @@ from rdtheory.limits.discrete.kernels.stored import Facts, Scaled, Stored
 
 LARGE = 2**20  # entries
 STORED = 2**22  # entries up to which a kernel is stored
-BLOCK = 64  # rows
+BLOCK = 64  # columns
 ROWS = 2**9  # about as many are kept of a problem made smaller
 SMOOTH = 0.02  # of the largest distortion, by which a row may differ from the mean of rows about it that are kept
 
@@ -118,20 +118,17 @@ def _entropy_of_nearest(p: Array, d: Array, floor: Array, best: Array) -> Array:
 
 
 def _priced(d: Array, of: Scaled, s: Array, weights: Array) -> Array:
-    def part(d: Array, p: Array, floor: Array, weights: Array) -> Array:
-        return weights @ scaled_kernel(excess_over(p, d, floor) / of.unit, s)
+    def part(columns: Array) -> Array:
+        return weights @ scaled_kernel(excess_over(of.p, columns, of.floor) / of.unit, s)
 
     if d.size <= STORED:
-        return part(d, of.p, of.floor, weights)
+        return part(d)
 
-    # In blocks of rows that stay in the cache, for storing the kernel would take longer than computing it.
-    def add(sum_: Array, start: Array) -> tuple[Array, None]:
-        rows = (lax.dynamic_slice_in_dim(x, start, BLOCK) for x in (d, of.p, of.floor, weights))
-        return sum_ + part(*rows), None
-
-    whole = len(d) // BLOCK * BLOCK
-    rest = part(d[whole:], of.p[whole:], of.floor[whole:], weights[whole:])
-    return lax.scan(add, rest, jnp.arange(0, whole, BLOCK))[0]
+    # In blocks that stay in the cache, for storing the kernel would take longer than computing it. Blocks of columns:
+    # where the rows are spread over devices, each has its own, and only sums of them are exchanged.
+    count = d.shape[1] // BLOCK
+    blocks = lax.map(lambda k: part(lax.dynamic_slice_in_dim(d, k * BLOCK, BLOCK, axis=1)), jnp.arange(count))
+    return jnp.concatenate([blocks.ravel(), part(d[:, count * BLOCK :])])
 
 
 def moved(p: np.ndarray, places: np.ndarray, stencil: int) -> np.ndarray:
