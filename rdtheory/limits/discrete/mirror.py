@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 
 from rdtheory import _checks
 from rdtheory.limits.discrete.kernels import Stored, Table
@@ -30,12 +31,12 @@ class Half(NamedTuple):
 
 
 def is_mirrored(p: Array, d: Array) -> bool:
-    if d.size < LEAST:
+    if d.size < LEAST or any(isinstance(x, Tracer) or _checks.is_spread(x) for x in (p, d)):
         return False
-    xp, p, d = _checks.look(p, d)
-    if xp is not np or not _agree(p, p[::-1], 0.0):
+    pmf, table = np.asarray(p), np.asarray(d)
+    if not _agree(pmf, pmf[::-1], 0.0):
         return False
-    pairs = ((d[i : i + BLOCK], d[::-1, ::-1][i : i + BLOCK]) for i in range(0, -(-len(d) // 2), BLOCK))
+    pairs = ((table[i : i + BLOCK], table[::-1, ::-1][i : i + BLOCK]) for i in range(0, -(-len(table) // 2), BLOCK))
     return all(_agree(rows, others, ROUNDING) for rows, others in pairs)
 
 
