@@ -209,21 +209,19 @@ class Quantized(NamedTuple):
 
 
 class CodedLayer(NamedTuple):
-    """A layer as labels of a dithered code with a step for each input; a leaf of what `bitstream.encode` takes.
+    """A layer as labels of a dithered code, with a step for each input; a leaf of what `bitstream.encode` takes.
 
     The steps are base · 2^(exponent/8), with 12 bits for each eighth of an octave. A label k stands for step · (k - z),
     z the dither, or with taps for step · (k + q/2 - z), q = s mod 2 by the state s of the trellis (as of `Quantized`),
     which is 0 again at the beginning of each input and of each of its segments, of at most 512 outputs.
     """
 
-    labels: Int[Array | np.ndarray, "m k"]  #: m inputs, k outputs; 0 where nothing is sent
-    base: Float[Array | np.ndarray, ""]  #: > 0, of 11 bits, in the dtype of the weights, float32 at least
-    exponents: Int[Array | np.ndarray, "kinds m"]  #: -32768 where nothing is sent
-    kinds: Int[Array | np.ndarray, " k"] | None = (
-        None  #: uint8, which row of the exponents an output has; if there are two
-    )
-    seed: Int[Array | np.ndarray, ""] | None = None  #: of the dither, uint32; without it there is none
-    taps: Int[Array | np.ndarray, "2"] | None = None  #: of a code of `trellis`; None for scalar labels
+    labels: Int[np.ndarray, "m k"]  #: m inputs, k outputs; 0 where nothing is sent
+    base: Float[np.ndarray, ""]  #: > 0, of 11 bits, in the dtype of the weights, float32 at least
+    exponents: Int[np.ndarray, "kinds m"]  #: -32768 where nothing is sent
+    kinds: Int[np.ndarray, " k"] | None = None  #: uint8, which row of the exponents an output has; if there are two
+    seed: Int[np.ndarray, ""] | None = None  #: of the dither, uint32; without it there is none
+    taps: Int[np.ndarray, "2"] | None = None  #: of a code of `trellis`; None for scalar labels
 
 
 class LayerQuantized(NamedTuple):

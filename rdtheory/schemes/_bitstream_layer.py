@@ -54,7 +54,7 @@ CODES = [_trellis_code.taps(states) for states in _trellis_code.CODES]
 
 def concrete(where: str, leaf: CodedLayer) -> CodedLayer:
     """The same in NumPy, valid."""
-    arrays = CodedLayer(*(None if part is None else _checks.native(np.asarray(part)) for part in leaf))
+    arrays = CodedLayer._make(None if part is None else _checks.native(np.asarray(part)) for part in leaf)
     validate(where, arrays)
     return arrays
 

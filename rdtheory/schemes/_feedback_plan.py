@@ -7,8 +7,8 @@ from scipy import linalg, optimize
 
 __all__ = ["Plan", "alike", "plain", "plan", "worth"]
 
-FIRST, MOST = 8, 200  # rounds of the fixed point before an input may be left out; in all
-SETTLED = 1e-3  # relative change of a variance
+FIRST, MOST = 6, 64  # rounds of the fixed point before an input may be left out; in all
+SETTLED = 3e-3  # relative change of a variance
 SHARE = 16  # of the inputs still sent, at most one in so many is left out in a round
 OCTAVES = 4  # about the mean variance, one kind of outputs to each
 
@@ -81,7 +81,7 @@ def worth(loss: float) -> float:
     Examples
     --------
     >>> round(worth(0.0), 3), round(worth(0.25), 3)
-    (1.0, 2.002)
+    (1.0, 2.078)
     """
     excess = 2 * np.log(2) * loss
     return optimize.brentq(lambda s: s - 1 - np.log(s) - excess, 1.0, 3 + 3 * excess)

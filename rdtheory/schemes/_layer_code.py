@@ -57,7 +57,8 @@ def dither(seed, shape: tuple[int, int], trellis: bool):
 
     Examples
     --------
-    >>> print(dither(np.uint32(0), (1, 4), False), dither(jnp.uint32(0), (1, 4), False))
+    >>> print(dither(np.uint32(1), (1, 4), False), dither(jnp.uint32(1), (1, 4), False))
+    [[0 9 0 0]] [[0 9 0 0]]
     """
     xp = jnp if isinstance(seed, Array) else np
     count = math.prod(shape)

@@ -1,8 +1,8 @@
 r"""A linear layer in bits: inputs quantized one after another, each error made up for by the inputs that follow.
 
-A layer W (m inputs, k outputs) has the distortion tr (W - Ŵ)ᵀ Σ (W - Ŵ), Σ = E xxᵀ. `quantize` comes within a tenth of a
-bit of what one codebook for all Σ takes, which is R(D) at high rate. `watersic`, `gptq` and `nearest` are special cases to
-compare with, in the same code: without the rate in the metric, with one step for all inputs, without feedback.
+A layer W (m inputs, k outputs) has the distortion tr (W - Ŵ)ᵀ Σ (W - Ŵ), Σ = E xxᵀ. `quantize` comes within a tenth of
+a bit of what one codebook for all Σ takes, which is R(D) at high rate. `watersic`, `gptq` and `nearest` are special
+cases to compare with, in the same code: without the rate in the metric, with one step for all, without feedback.
 """
 
 import functools
@@ -42,16 +42,16 @@ def quantize(
               T = \theta\,\mathrm{diag}(1/v),\ M = \Sigma + T = LL^\top,\ u = M^{-1}\Sigma w .
 
     From the last input to the first the target :math:`u_i + \sum_{j>i} (L_{ji}/L_{ii})(u_j - \hat w_j)` is rounded,
-    with errors of variance :math:`\theta/L_{ii}^2`. A dither known to both sides makes these independent of the targets,
-    so that v is the fixed point of :math:`v = \mathrm{diag}(G\,E[ww^\top]\,G^\top + \theta M^{-1})`,
+    with errors of variance :math:`\theta/L_{ii}^2`. A dither known to both sides makes these independent of the
+    targets, so that v is the fixed point of :math:`v = \mathrm{diag}(G\,E[ww^\top]\,G^\top + \theta M^{-1})`,
     :math:`G = M^{-1}\Sigma`, and at every rate, for each output,
 
     .. math:: \text{rate} = \sum_i \big(\tfrac12\log(v_i L_{ii}^2/\theta) + \text{loss}\big) .
 
     The loss is that of the code at high rate: `trellis.loss`, 0.074 bit for 8 states and 0.033 for 256, and 0.2546 for
-    scalar labels, which have no dither, for at low rate they are better without. The first term is R(D) at high rate, and
-    at any rate at most what random coding takes with one codebook for all Σ. Outputs of different variance have metrics
-    of their own, by octaves, and inputs that are not worth it are not sent.
+    scalar labels, which have no dither, for at low rate they are better without. The first term is R(D) at high rate,
+    and at any rate about what random coding takes with one codebook for all Σ, or less. Outputs of different variance
+    have metrics of their own, by octaves, and inputs that are not worth it are not sent.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ def _coded(
     kind = np.promote_types(given, np.float32) if given.kind == "f" else np.dtype(np.float32)  # bfloat16
     points = 1 if states == 1 else 2  # in the unit of a label
     sent = widths > 0
-    base = _short(np.exp(np.mean(np.log(points * widths[sent]))) if sent.any() else 1.0, kind)
+    base = _short(points * widths.max() if sent.any() else 1.0, kind)
     near = np.round(_layer_code.PER_OCTAVE * np.log2(np.where(sent, points * widths / float(base), 1.0)))
     exponents = np.where(sent, near, _layer_code.NOT_SENT).astype(np.int32)
     units = _layer_code.steps(base, exponents, np.arange(len(exponents))).T / points
@@ -236,14 +236,14 @@ def _coded(
     return LayerQuantized(jnp.asarray(w_hat), jnp.asarray(bits / w.size), jnp.asarray(distortion), coded)
 
 
-def _short(number: float, dtype: np.dtype) -> np.generic:
+def _short(number: float, dtype: np.dtype) -> np.ndarray:
     """Rounded to 11 bits."""
     if not np.finfo(np.float32).tiny < number < np.finfo(np.float32).max:
         raise ValueError(
             f"weights and level ask for steps of {number:.3g}, beyond float32: measure weights in another unit"
         )
     mantissa, exponent = np.frexp(number)
-    return np.ldexp(np.round(mantissa * 2**11) / 2**11, exponent).astype(dtype)[()]
+    return np.array(np.ldexp(np.round(mantissa * 2**11) / 2**11, exponent), dtype)
 
 
 @functools.partial(_compile.jit, lengthy=0, static_argnums=5)
