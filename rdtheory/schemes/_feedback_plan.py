@@ -16,7 +16,7 @@ OCTAVES = 4  # about the mean variance, one kind of outputs to each
 class Plan(NamedTuple):
     """Input i is rounded at the target (G w)_i + Σ_j>i F_ij (target - value)_j."""
 
-    pull: np.ndarray | None  # G, (m, m); None: the identity
+    pull: np.ndarray  # G, (m, m)
     feedback: np.ndarray  # F, (m, m), zero but for j > i
     pivots: np.ndarray  # ℓ², (m,), what an error in each input costs; 0: nothing is sent
 
@@ -69,7 +69,7 @@ def plain(metric: np.ndarray) -> Plan:
     sent = np.flatnonzero(np.diagonal(metric) > 0)
     pivots, feedback = np.zeros(len(metric)), np.zeros(metric.shape)
     pivots[sent], feedback[np.ix_(sent, sent)] = _factors(linalg.cholesky(metric[np.ix_(sent, sent)], lower=True))
-    return Plan(None, feedback, pivots)
+    return Plan(np.eye(len(metric)), feedback, pivots)
 
 
 def worth(loss: float) -> float:
@@ -88,22 +88,28 @@ def worth(loss: float) -> float:
 
 
 def alike(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Kinds of outputs whose variances are within about an octave, (k,) from 0 on, and the variance of each kind.
+    """Kinds of outputs whose variances are within about an octave, (k,) from 0 on, and the relative variance of each.
 
-    Mean squares of m Gaussians spread by themselves, by √(2/m): what they spread beyond that is taken for real.
+    Of weights N(0, r_i c_j), and so measured in units of the inputs' r_i. Mean squares of m Gaussians spread by
+    themselves, by √(2/m): only what they spread beyond that is taken for real.
+
+    Examples
+    --------
+    >>> kinds, variances = alike(np.outer([0.5, 1.0, 2.0, 1.0], [1.0, -1.0, 4.0]))
+    >>> print(kinds, variances.round(2))
+    [0 0 1] [0.64 1.71]
     """
-    squares = np.mean(weights**2, axis=0)
-    mean = squares.mean()
-    if mean == 0:
-        return np.zeros(len(squares), int), np.ones(1)
-    relative = squares / mean
-    noise = 2 / len(weights)
-    real = max(np.var(relative) - noise, 0.0) / (1 + noise)
-    kept = real / max(np.var(relative), 1e-300)
-    shrunk = 1 + kept * (relative - 1)
-    octave = np.clip(np.round(np.log2(np.maximum(shrunk, 2.0**-OCTAVES))), -OCTAVES, OCTAVES)
+    rows = np.mean(weights**2, axis=1)
+    heard = rows > 0
+    if not heard.any():
+        return np.zeros(weights.shape[1], int), np.ones(1)
+    relative = np.mean(weights[heard] ** 2 / rows[heard, None], axis=0)
+    spread, noise = float(np.var(relative)), 2 / np.count_nonzero(heard)
+    kept = max(spread - noise, 0.0) / (1 + noise) / max(spread, noise)
+    shrunk = np.maximum(1 + kept * (relative - 1), 2.0**-OCTAVES)
+    octave = np.minimum(np.round(np.log2(shrunk)), OCTAVES)
     _, kinds, counts = np.unique(octave, return_inverse=True, return_counts=True)
-    return kinds, mean * np.bincount(kinds, shrunk) / counts
+    return kinds, np.bincount(kinds, shrunk) / counts
 
 
 def _factors(lower: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -110,24 +110,24 @@ def test_rounding_alone_wastes_what_feedback_would_save():
 
 
 def test_outputs_and_inputs_of_different_spread_follow_one_water_level():
-    local = np.random.default_rng(2)
-    rows, columns = np.exp2(local.integers(-2, 3, 16)), np.exp2(2.0 * local.integers(-1, 2, 4000))
-    weights = local.normal(size=(16, 4000)) * np.sqrt(rows[:, None] * columns[None, :])
-    moments = correlated(16)
-    found = feedback.quantize(weights, moments, 0.02)
-    assert len(found.coded.exponents) == 3
-    data = bitstream.encode(found.coded)
-    limit = linear.layer_rate(moments, rows, columns, found.distortion).rate
-    kinds = 4000 * np.log2(3)
-    assert 0 < 8 * len(data) - limit <= 0.12 * weights.size + kinds
-    # One kind for all takes more, even told what there is to tell.
-    steps = feedback.quantize(weights / np.sqrt(columns), moments, 0.02 / np.mean(columns))
-    lost = np.sqrt(columns) * (weights / np.sqrt(columns) - steps.weights_hat)
-    apart = (
-        8 * len(bitstream.encode(steps.coded))
-        - linear.layer_rate(moments, rows, columns, np.sum(lost * (moments @ lost))).rate
-    )
-    assert apart > 0.12 * weights.size
+    local, m, k = np.random.default_rng(2), 64, 1000
+    rows, columns = np.exp2(local.integers(-2, 3, m)), 4.0 ** local.integers(-1, 2, k)
+    weights, moments = local.normal(size=(m, k)) * np.sqrt(rows[:, None] * columns[None, :]), correlated(m)
+
+    def above(coded, w_hat):
+        lost = weights - w_hat
+        limit = linear.layer_rate(moments, rows, columns, np.sum(lost * (moments @ lost))).rate
+        return (8 * len(bitstream.encode(coded)) - float(limit)) / weights.size
+
+    found = feedback.quantize(weights, moments, 0.1)
+    told = (
+        np.log2(3) * k + 6 * len(found.coded.exponents) * m
+    ) / weights.size  # which kind, and steps and spreads of each
+    gap = above(found.coded, found.weights_hat)
+    assert 0 < gap <= trellis.loss(8) + 0.04 + told
+    # As if all were alike, even if the decoder were told the variances.
+    alike = feedback.quantize(weights / np.sqrt(columns), moments, 0.1 / np.mean(columns))
+    assert above(alike.coded, np.sqrt(columns) * alike.weights_hat) > gap + 0.02
 
 
 # How it is done ------------------------------------------------------------------------------------------------------
@@ -185,15 +185,16 @@ def test_scalar_labels_follow_the_plan():
 
 
 def test_dither_makes_the_distortion_that_of_the_covariances():
-    """D = tr Σ [(1 - G) E wwᵀ (1 - G)ᵀ + θ M⁻¹], which holds for no code without dither at such a rate."""
-    moments, level = SPECTRA["correlated"], 0.3
+    """Errors at the targets have the variance that the code has on uniform samples, independent of the weights."""
+    moments, level = SPECTRA["correlated"], 0.1
     weights = rng.normal(size=(M, 40_000))
     second = weights @ weights.T / weights.shape[1]
     plan = _feedback_plan.plan(moments, second, level, _feedback_plan.worth(trellis.loss(8) + 0.01))
-    kept = np.eye(M) - plan.pull
-    wanted = np.trace(moments @ (kept @ second @ kept.T + level * np.linalg.inv(metric_of(plan))))
     found = feedback.quantize(weights, moments, level)
-    np.testing.assert_allclose(found.distortion / weights.shape[1], wanted, rtol=0.015)
+    spacing = _layer_code.steps(found.coded.base, found.coded.exponents) / 2
+    kept, spread = np.eye(M) - plan.pull, np.linalg.inv(np.eye(M) + plan.feedback)
+    lost = kept @ second @ kept.T + spread @ (_trellis_code.noise(8) * spacing**2 * spread.T)
+    np.testing.assert_allclose(found.distortion / weights.shape[1], np.sum(moments * lost), rtol=0.01)
 
 
 @pytest.mark.parametrize("states", [4, 8])
