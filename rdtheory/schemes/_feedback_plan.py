@@ -10,6 +10,7 @@ __all__ = ["Plan", "alike", "plain", "plan", "worth"]
 FIRST, MOST = 6, 64  # rounds of the fixed point before an input may be left out; in all
 SETTLED = 3e-3  # relative change of a variance
 SHARE = 16  # of the inputs still sent, at most one in so many is left out in a round
+HOPELESS = 1 + 1e-9  # variances over the level
 OCTAVES = 4  # about the mean variance, one kind of outputs to each
 
 
@@ -35,11 +36,10 @@ def plan(moments: np.ndarray, second: np.ndarray, level: float, least: float) ->
     """
     m = len(moments)
     sent = np.flatnonzero((np.diagonal(moments) > 0) & (np.diagonal(second) > 0))
-    v = np.diagonal(second)[sent]
-    inverse = pull = lower = np.zeros((0, 0))
-    for turn in range(MOST):
+    v, pull, lower = np.diagonal(second)[sent], np.zeros((0, m)), np.zeros((0, 0))
+    for turn in range(1, MOST + 1):
         if not len(sent):
-            break
+            return Plan(np.zeros((m, m)), np.zeros((m, m)), np.zeros(m))
         seen = moments[sent]
         lower = linalg.cholesky(seen[:, sent] + np.diag(level / v), lower=True)
         inverse = linalg.cho_solve((lower, True), np.eye(len(sent)))
@@ -47,8 +47,10 @@ def plan(moments: np.ndarray, second: np.ndarray, level: float, least: float) ->
         before, v = v, np.sum((pull @ second) * pull, axis=1) + level * np.diagonal(inverse)
         worth = v * np.diagonal(lower) ** 2 / level
         low = np.argsort(worth)[: max(len(sent) // SHARE, 1)]
-        low = low[worth[low] < least] if turn + 1 >= FIRST else low[:0]
-        if turn + 1 >= FIRST and not len(low) and np.all(np.abs(v - before) <= SETTLED * v):
+        low = low[(worth[low] < least) & (turn >= FIRST)]
+        # Of these v goes to nothing, and would not be a number soon.
+        low = np.union1d(low, np.flatnonzero(worth < HOPELESS)) if turn < MOST else low[:0]
+        if turn >= FIRST and not len(low) and np.all(np.abs(v - before) <= SETTLED * v):
             break
         sent, v = np.delete(sent, low), np.delete(v, low)
     whole = np.zeros((m, m))

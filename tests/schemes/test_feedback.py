@@ -127,7 +127,7 @@ def test_outputs_and_inputs_of_different_spread_follow_one_water_level():
     assert 0 < gap <= trellis.loss(8) + 0.04 + told
     # As if all were alike, even if the decoder were told the variances.
     alike = feedback.quantize(weights / np.sqrt(columns), moments, 0.1 / np.mean(columns))
-    assert above(alike.coded, np.sqrt(columns) * alike.weights_hat) > gap + 0.02
+    assert above(alike.coded, np.sqrt(columns) * np.asarray(alike.weights_hat)) > gap + 0.02
 
 
 # How it is done ------------------------------------------------------------------------------------------------------
