@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # for editors and type checkers; whoever uses a topic imports
     from rdtheory.schemes import (
         bitstream,
         channel_simulation,
+        feedback,
         gaussian_channel,
         low_rank,
         prune,
@@ -64,6 +65,7 @@ __all__ = [
     "distortion_at",
     "evaluation",
     "exercises",
+    "feedback",
     "finite_blocklength",
     "gaussian",
     "gaussian_channel",

@@ -7,7 +7,7 @@ import mpmath
 import numpy as np
 from scipy.integrate import dblquad, quad
 from scipy.linalg import sqrtm
-from scipy.optimize import brentq, minimize
+from scipy.optimize import brentq, minimize, minimize_scalar
 from scipy.special import logsumexp, softmax
 
 LOG_E = math.log2(math.e)
@@ -344,3 +344,38 @@ def central_difference(function, x, step):
         move[index] = step
         gradient[index] = (function(x + move) - function(x - move)) / (2 * step)
     return gradient
+
+
+def one_codebook_rate(eigenvalues, distortion):
+    """Bits per weight of random coding of N(0, 1) weights in every metric with one codebook N(0, s I), at the best s.
+
+    In nats max_t mean[½ ln(1 + 2tλs) + tλ/(1 + 2tλs)] - tD: the exponent of the chance that a codeword is within D.
+    """
+    spectrum = np.asarray(eigenvalues)
+
+    def nats(log_s):
+        def negative(log_t):
+            t, s = np.exp(log_t), np.exp(log_s)
+            near = 1 + 2 * t * spectrum * s
+            return t * distortion - np.mean(0.5 * np.log(near) + t * spectrum / near)
+
+        return -minimize_scalar(negative, bounds=(-15, 25), method="bounded", options={"xatol": 1e-9}).fun
+
+    return minimize_scalar(nats, bounds=(-8, 1), method="bounded", options={"xatol": 1e-6}).fun / np.log(2)
+
+
+def successive(weights, metric, pull, steps):
+    """Scalar labels of (m, k) weights, from the last input to the first, each at the best place given those after it.
+
+    The target of an input is what least squares over it and all inputs before it, still free, would have.
+    """
+    targets = pull @ weights
+    root = np.linalg.cholesky(metric).T
+    labels = np.zeros(weights.shape)
+    for column in range(weights.shape[1]):
+        lost = np.zeros(len(weights))  # target - value of what is rounded
+        for i in reversed(range(len(weights))):
+            free, *_ = np.linalg.lstsq(root[:, : i + 1], -root @ lost)
+            labels[i, column] = np.round((targets[i, column] - free[i]) / steps[i])
+            lost[i] = targets[i, column] - labels[i, column] * steps[i]
+    return labels

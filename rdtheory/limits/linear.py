@@ -2,7 +2,7 @@
 
 Centered inputs of covariance Σ_X and centered weights of covariance Σ_W give the distortion
 d(w, ŵ) = (w - ŵ)ᵀ Σ_X (w - ŵ). `lower_bound` is the paper's Theorem 1, `rate` the exact function of a Gaussian prior,
-`shannon_lower_bound` the converse for any other prior:
+`layer_rate` that of a layer with several outputs, `shannon_lower_bound` the converse for any other prior:
 
     shannon_lower_bound <= R(D) of the prior <= rate, which is what a Gaussian of the same covariance needs.
 """
@@ -22,7 +22,7 @@ from rdtheory import _checks, _compile, _size_classes
 from rdtheory.limits.gaussian import fill, of_sums, pour
 from rdtheory.results import LinearBound, WaterFilling
 
-__all__ = ["component_variances", "lower_bound", "rate", "shannon_lower_bound"]
+__all__ = ["component_variances", "layer_rate", "lower_bound", "rate", "shannon_lower_bound"]
 
 LN2 = math.log(2)
 
@@ -128,6 +128,57 @@ def rate(
     shape = _size_classes.classes(w.shape, w, x, D)
     found = _rate(_size_classes.pad(w, shape), _size_classes.pad(x, shape), D)
     return _checks.poison(_size_classes.cut(found, distortions=w.shape[:1]), w_ok & x_ok & D_ok)
+
+
+def layer_rate(
+    moments: Float[ArrayLike, "m m"],
+    row_variances: Float[ArrayLike, " m"],
+    column_variances: Float[ArrayLike, " k"],
+    distortion: Float[ArrayLike, ""],
+) -> WaterFilling:
+    r"""Exact rate-distortion function of a linear layer W (m inputs, k outputs) of independent Gaussian weights.
+
+    W_ij is N(0, r_i c_j), and the distortion tr (W - Ŵ)ᵀ Σ (W - Ŵ), Σ = E xxᵀ. So each output j has components of the
+    variances c_j ν, and all outputs share one water level,
+
+    .. math:: R(D) = \sum_j \sum_k \tfrac12\log^+(c_j\nu_k/\theta), \quad \sum_j \sum_k\min(\theta, c_j\nu_k) = D, \quad
+              \nu = \operatorname{eig}(\mathrm{diag}(r)^{1/2}\,\Sigma\,\mathrm{diag}(r)^{1/2}).
+
+    Parameters
+    ----------
+    moments : (m, m), symmetric positive semidefinite; Σ, may be singular.
+    row_variances, column_variances : (m,) and (k,), >= 0; r and c. Only their products matter.
+    distortion : D >= 0, of all outputs together.
+
+    Returns
+    -------
+    WaterFilling
+        ``rate`` in bits for the whole layer, ``water_level`` θ, ``distortions`` (k, m) of the components of each
+        output, ``rounding`` and derivatives as for `rate`. A layer of zeros, or inputs that are, take 0 bits.
+
+    Raises
+    ------
+    ValueError : shapes disagree, an indefinite matrix, a negative variance, D < 0.
+
+    References
+    ----------
+    Kolmogorov (1956), applied to Σ^{1/2} W.
+
+    Examples
+    --------
+    >>> found = layer_rate(jnp.diag(jnp.array([1.0, 4.0])), jnp.ones(2), jnp.array([1.0, 4.0]), 4.0)
+    >>> print(f"{found.rate:.9f}", found.water_level)
+    4.000000000 1.0
+    """
+    x, x_ok = _checks.covariance("moments", moments)
+    r, r_ok = _checks.nonnegative("row_variances", row_variances, ndim=1)
+    _checks.array("row_variances", r, shape=x.shape[:1])
+    c, c_ok = _checks.nonnegative("column_variances", column_variances, ndim=1)
+    D, D_ok = _checks.nonnegative("distortion", distortion)
+    shape = c.shape + r.shape
+    k, m = _size_classes.classes(shape, x, r, c, D)
+    found = _layer_rate(_size_classes.pad(x, (m, m)), _size_classes.pad(r, (m,)), _size_classes.pad(c, (k,)), D)
+    return _checks.poison(_size_classes.cut(found, distortions=shape), x_ok & r_ok & c_ok & D_ok)
 
 
 def shannon_lower_bound(
@@ -264,6 +315,22 @@ def _rate(weight_cov: Array, input_cov: Array, D: Array) -> WaterFilling:
     filled = fill(variances, D)
     return filled._replace(
         rounding=filled.rounding + _moved(trust, *lax.stop_gradient((variances, filled.water_level)))
+    )
+
+
+@partial(_compile.jit, brief=True)
+def _layer_rate(moments: Array, row_variances: Array, column_variances: Array, D: Array) -> WaterFilling:
+    variances, trust = _components(jnp.diag(row_variances), moments)
+    all_variances = column_variances[:, None] * variances[None, :]
+    filled = fill(all_variances.ravel(), D)
+    known, level, columns = lax.stop_gradient((variances, filled.water_level, column_variances))
+    # In units of its variance an output has these components at a level of its own.
+    levels = level / jnp.where(columns > 0, columns, 1.0)
+    moved = jnp.where(columns > 0, jax.vmap(lambda at: _moved(trust, known, at))(levels), 0.0)
+    products = jnp.finfo(variances.dtype).eps * jnp.sum(all_variances > 0)
+    return filled._replace(
+        distortions=filled.distortions.reshape(all_variances.shape),
+        rounding=filled.rounding + jnp.sum(moved) + lax.stop_gradient(products),
     )
 
 

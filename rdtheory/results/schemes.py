@@ -206,3 +206,28 @@ class Quantized(NamedTuple):
     taps: Int[Array | np.ndarray, "2"] | None = (
         None  #: whole numbers below 4096 that make the trellis; None for scalar labels
     )
+
+
+class CodedLayer(NamedTuple):
+    """A layer as labels of a dithered code, with a step for each input; a leaf of what `bitstream.encode` takes.
+
+    The steps are base · 2^(exponent/8), with 12 bits for each eighth of an octave. A label k stands for step · (k - z),
+    z the dither, or with taps for step · (k + q/2 - z), q = s mod 2 by the state s of the trellis (as of `Quantized`),
+    which is 0 again at the beginning of each input and of each of its segments, of at most 512 outputs.
+    """
+
+    labels: Int[np.ndarray, "m k"]  #: m inputs, k outputs; 0 where nothing is sent
+    base: Float[np.ndarray, ""]  #: > 0, of 11 bits, in the dtype of the weights, float32 at least
+    exponents: Int[np.ndarray, "kinds m"]  #: -32768 where nothing is sent
+    kinds: Int[np.ndarray, " k"] | None = None  #: uint8, which row of the exponents an output has; if there are two
+    seed: Int[np.ndarray, ""] | None = None  #: of the dither, uint32; without it there is none
+    taps: Int[np.ndarray, "2"] | None = None  #: of a code of `trellis`; None for scalar labels
+
+
+class LayerQuantized(NamedTuple):
+    """A layer quantized input after input, each error made up for by the inputs that follow."""
+
+    weights_hat: Float[Array, "m k"]  #: ŵ, zero where nothing is sent
+    rate: Float[Array, ""]  #: bits per weight: Gaussian code lengths, and about what the steps and spreads take
+    distortion: Float[Array, ""]  #: tr (W - Ŵ)ᵀ Σ (W - Ŵ), under the moments that were given
+    coded: CodedLayer  #: what `bitstream.encode` takes

@@ -32,7 +32,7 @@ Model = tuple
 Memory = tuple[int, int, int, int] | None  # shape, zone, scale of the density before, scale of the one before that
 
 
-def frequencies(model: Model, low: int, size: int, escape: int | None = None, half: int = 0) -> np.ndarray:
+def frequencies(model: Model, low: int, size: int, escape: int | None = None, half: int | float = 0) -> np.ndarray:
     """Of the labels low, low + 1, ..., `size` of them, and of what is none of them if there is an escape.
 
     Where one label is `certain` there is nothing to code, and one frequency. Label k is at k + half/2.

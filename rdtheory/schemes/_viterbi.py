@@ -6,7 +6,7 @@ from jax import Array, lax
 
 from rdtheory.schemes._trellis_code import successors
 
-__all__ = ["length", "search"]
+__all__ = ["cheapest", "length", "search"]
 
 LANES = 8192  # states times pieces: what a processor works on in one step of the scan
 SHORTEST = 512  # weights in a piece: far more than it takes for paths to merge
@@ -33,7 +33,7 @@ def search(metrics: Array, before: Array, turn: Array, states: int) -> tuple[Arr
     size = length(n, states)
     pieces = -(-n // size)
     if pieces == 1:
-        path, cosets = _pieces(metrics[:, :, None], jnp.zeros(1, jnp.int32), jnp.full(1, -1), states)
+        path, cosets = cheapest(metrics[:, :, None], jnp.zeros(1, jnp.int32), jnp.full(1, -1), states)
         return path[:, 0], cosets[:, 0]
     # With one piece more than needed there is room for either turn. Beyond the ends even labels are free, odd ones
     # impossible: the path stays in state 0 before the beginning.
@@ -45,12 +45,12 @@ def search(metrics: Array, before: Array, turn: Array, states: int) -> tuple[Arr
     inside = (joints > 0) & (joints < n)
     held = jnp.where(inside, before[jnp.where(inside, joints, 0)], 0)
     table = padded.reshape(4, pieces, size).transpose(0, 2, 1)
-    found = _pieces(table, held[:-1], jnp.where(inside, held, -1)[1:], states)
+    found = cheapest(table, held[:-1], jnp.where(inside, held, -1)[1:], states)
     path, cosets = (lax.dynamic_slice(x.T.reshape(pieces * size), (lead,), (n,)) for x in found)
     return path, cosets
 
 
-def _pieces(table: Array, starts: Array, ends: Array, states: int) -> tuple[Array, Array]:
+def cheapest(table: Array, starts: Array, ends: Array, states: int) -> tuple[Array, Array]:
     """The cheapest path of each piece, (length, pieces), from its start to its end, if that is not -1.
 
     The metrics are (4, length, pieces); pieces are the fast axis.

@@ -16,8 +16,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Integer, PyTree
 
 from rdtheory import _checks
-from rdtheory.results import Quantized
-from rdtheory.schemes import _bitstream_leaf, _entropy
+from rdtheory.results import CodedLayer, Quantized
+from rdtheory.schemes import _bitstream_layer, _bitstream_leaf, _entropy
 from rdtheory.schemes._bitstream_numbers import (
     FREE_WORK,
     WORK_PER_BYTE,
@@ -32,6 +32,7 @@ __all__ = ["decode", "dequantize", "encode"]
 
 MAGIC, VERSION = b"RD", 2
 NONE, LIST, TUPLE, DICT, LEAF = range(5)  # an array is told as LEAF and what parts it has
+LAYER = LEAF + 128
 CLASSES_WITHHELD = 128  # added to the version
 DEEPEST = 64  # containers in containers
 
@@ -49,7 +50,7 @@ def encode(tree: PyTree, *, send_classes: bool = True) -> bytes:
 
     Parameters
     ----------
-    tree : `Quantized` arrays, or dict with string keys, list, tuple and None of them, nested at will.
+    tree : `Quantized` arrays and `CodedLayer`s, or dict with string keys, list, tuple and None of them, nested at will.
     send_classes : False if whoever decodes knows the classes, as of a linear model with given covariances. They then
         are an argument of `decode`; the checksum covers them.
 
@@ -60,7 +61,7 @@ def encode(tree: PyTree, *, send_classes: bool = True) -> bytes:
     Raises
     ------
     ValueError : labels outside the codebook, a step that is not positive, parts that do not go together.
-    TypeError : a leaf that is not `Quantized`, or another container.
+    TypeError : a leaf that is neither, or another container.
 
     References
     ----------
@@ -138,12 +139,12 @@ def decode(data: bytes, classes: Sequence[Integer[ArrayLike, "..."]] = ()) -> Py
     return tree
 
 
-def dequantize(quantized: Quantized) -> Float[Array | np.ndarray, "..."]:
+def dequantize(quantized: Quantized | CodedLayer) -> Float[Array | np.ndarray, "..."]:
     """The weights that labels stand for.
 
     Parameters
     ----------
-    quantized : one `Quantized` array.
+    quantized : one `Quantized` array, or one `CodedLayer`, which is for the host.
 
     Returns
     -------
@@ -159,6 +160,8 @@ def dequantize(quantized: Quantized) -> Float[Array | np.ndarray, "..."]:
     >>> print(dequantize(Quantized(labels=jnp.array([0, 2, 1]), codebook=jnp.array([-0.5, 0.0, 0.7]))))
     [-0.5  0.7  0. ]
     """
+    if isinstance(quantized, CodedLayer):
+        return _bitstream_layer.weights(_bitstream_layer.concrete("quantized", quantized))
     leaf = jax.tree.map(lambda part: _checks.native(part if hasattr(part, "dtype") else np.asarray(part)), quantized)
     _bitstream_leaf.validate("quantized", leaf)
     return _bitstream_leaf.weights(leaf)
@@ -182,6 +185,9 @@ def _put(sink: Sink, tree: PyTree, where: str, depth: int, send_classes: bool) -
         leaf = _bitstream_leaf.concrete(where, tree)
         put_number(sink, LEAF + _bitstream_leaf.parts(leaf, send_classes))
         _bitstream_leaf.put_leaf(sink, leaf, send_classes)
+    elif isinstance(tree, CodedLayer):
+        put_number(sink, LAYER)
+        _bitstream_layer.put_layer(sink, _bitstream_layer.concrete(where, tree))
     elif type(tree) in (list, tuple):
         put_number(sink, LIST if type(tree) is list else TUPLE)
         put_number(sink, len(tree))
@@ -207,6 +213,8 @@ def _take(source: Source, where: str, depth: int) -> PyTree:
     kind = take_number(source)
     if kind == NONE:
         return None
+    if kind == LAYER:
+        return _bitstream_layer.take_layer(source, where)
     if kind >= LEAF:
         return _bitstream_leaf.take_leaf(source, where, kind - LEAF)
     items, keys = [], []

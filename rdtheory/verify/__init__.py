@@ -55,6 +55,7 @@ CHECKS: tuple[Check, ...] = (
     codes.entropy_codes,
     codes.block_codes,
     codes.channel_codes,
+    codes.layer_codes,
     codes.linear_codes,  # far from `entropy_codes`, which compiles the same
 )
 

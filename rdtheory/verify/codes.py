@@ -6,13 +6,16 @@ import math
 import jax
 import numpy as np
 from jax import Array
+from scipy.optimize import minimize_scalar
 
 from rdtheory import _compile
 from rdtheory.limits import closed_form, finite_blocklength, gaussian
-from rdtheory.results import GaussianChannel, Quantized
+from rdtheory.results import GaussianChannel, LayerQuantized, Quantized
 from rdtheory.schemes import (
+    _feedback_plan,
     bitstream,
     channel_simulation,
+    feedback,
     random_codebook,
     scalar,
     sparse_regression,
@@ -20,6 +23,8 @@ from rdtheory.schemes import (
 )
 from rdtheory.verify.rows import SIGMAS, Row, agree, at_most, estimate, generator, split
 
+LOG_E = math.log2(math.e)
+GRIDS = 0.005  # bits that steps and spreads lose in eighths of an octave, and by being fitted to so many outputs
 BANDS = 20  # of weights whose λσ² is the same
 
 
@@ -79,6 +84,90 @@ def linear_codes(key: Array, quick: bool) -> list[Row]:
             leaf, scale = _trellis_leaf(weights, steps, np.sqrt(variances), states)
             sandwich(f"trellis of {states} states", leaf, scale)
     return rows
+
+
+def layer_codes(key: Array, quick: bool) -> list[Row]:
+    """Successive quantization of a layer: its loss at high rate, and at every rate the price of one codebook."""
+    m, k = 16, 1000 if quick else 10_000
+    weights = generator(key).normal(size=(m, k))
+    basis = np.linalg.qr(weights[:, :m])[0]
+    spectra = {
+        "correlated": 0.9 ** np.abs(np.subtract.outer(np.arange(m), np.arange(m))),
+        "two levels": (basis * np.repeat([1.0, 1e-4], m // 2)) @ basis.T,
+    }
+    quarter, rows = 0.5 * math.log2(math.pi * math.e / 6), []
+    for name, moments in spectra.items():
+        pivots = np.diagonal(np.linalg.cholesky(moments)) ** 2
+        finest = 1e-3 * pivots.min()
+        found = feedback.watersic(weights, moments, finest)
+        gap, bar = _above(found, weights, moments)
+        rows.append(agree("WaterSIC loses ½log(2πe/12)", f"{name}, {found.rate:.1f} bits", quarter, gap, bar))
+        rounded = (np.linalg.cholesky(moments) / np.sqrt(pivots)).T @ (weights - np.asarray(found.weights_hat))
+        rows.append(agree("Babai's identity", f"{name}, Σ ℓ² (error at the target)²",
+                          np.sum(pivots[:, None] * rounded**2), found.distortion, 1e-9 * found.distortion))  # fmt: skip
+        means = 0.5 * math.log2(pivots.mean() / np.exp(np.mean(np.log(pivots))))
+        found = feedback.gptq(weights, moments, finest)
+        gap, bar = _above(found, weights, moments)
+        computed = f"{name}, {found.rate:.1f} bits"
+        rows.append(agree("GPTQ loses ½log(mean ℓ²/geometric) more", computed, quarter + means, gap, bar))
+    for name, moments in spectra.items():
+        spectrum = np.linalg.eigvalsh(moments)
+        for level in (0.5, 0.1, 0.01):
+            plan = _feedback_plan.plan(moments, np.eye(m), level, 1.0)
+            inverse, left = plan.pull @ np.linalg.inv(moments), np.eye(m) - plan.pull
+            v = np.sum(plan.pull**2, axis=1) + level * np.diagonal(inverse)
+            ideal = float(np.mean(0.5 * np.log2(v * plan.pivots / level)))
+            D = float(np.trace(moments @ (left @ left.T + level * inverse))) / m
+            computed = f"{name}, level {level}, from covariances"
+            rows.append(
+                at_most("successive quantization <= one codebook", computed, ideal, one_codebook(spectrum, D), 1e-3)
+            )
+            states = 8
+            found = feedback.quantize(weights, moments, level, states=states)
+            data = bitstream.encode(found.coded)
+            assert (bitstream.dequantize(bitstream.decode(data)) == found.weights_hat).all()
+            D, power = float(found.distortion) / weights.size, float(np.mean(weights**2))
+            bound = one_codebook(spectrum * power, D) + trellis.loss(states) + 0.02
+            side = 8 * m + 320  # bits, about, of spreads, steps and header
+            computed = f"{name}, {states} states, {weights.size:,} weights in {len(data):,} bytes"
+            rows.append(
+                at_most(
+                    "rate <= one codebook + loss + 0.02",
+                    computed,
+                    8 * len(data) / weights.size,
+                    bound,
+                    side / weights.size,
+                )
+            )
+    return rows
+
+
+def one_codebook(spectrum: np.ndarray, D: float) -> float:
+    r"""Bits per weight of random coding with one codebook N(0, s I), at the best s, of N(0, 1) in a metric Σ, λ its
+    eigenvalues.
+
+    In nats max_t mean[½ ln(1 + 2tλs) + tλ/(1 + 2tλs)] - tD: by large deviations of the distance to a random codeword.
+    """
+
+    def nats(log_s: float) -> float:
+        def below(log_t: float) -> float:
+            near = 2 * np.exp(log_t + log_s) * spectrum
+            return np.exp(log_t) * D - np.mean(0.5 * np.log1p(near) + np.exp(log_t) * spectrum / (1 + near))
+
+        return -minimize_scalar(below, bounds=(-15.0, 25.0), method="bounded", options={"xatol": 1e-8}).fun
+
+    return LOG_E * minimize_scalar(nats, bounds=(-8.0, 1.0), method="bounded", options={"xatol": 1e-6}).fun
+
+
+def _above(found: LayerQuantized, weights: np.ndarray, moments: np.ndarray) -> tuple[float, float]:
+    """Bits per weight of the labels above R(D) of Gaussians of the covariance that the sample has, and their error."""
+    m, k = weights.shape
+    root = np.linalg.cholesky(moments).T @ weights
+    lost = np.linalg.cholesky(moments).T @ (weights - np.asarray(found.weights_hat))
+    mean, bar = estimate(np.sum(lost**2, axis=0))
+    limit = gaussian.water_filling(np.linalg.eigvalsh(root @ root.T / k), mean).rate / m
+    side = (feedback.SPREAD_BITS * m + feedback.HEADER_BITS) / weights.size
+    return float(found.rate) - side - float(limit), 0.5 * LOG_E * bar / mean + GRIDS
 
 
 def block_codes(key: Array, quick: bool) -> list[Row]:

@@ -511,3 +511,90 @@ def test_an_invalid_item_of_a_batch_is_nan_and_its_neighbors_stay_exact(function
 def test_what_is_wrong_is_named(as_user, function, arguments, error, message):
     with pytest.raises(error, match=message):
         getattr(linear, function)(*arguments)
+
+
+# Layers --------------------------------------------------------------------------------------------------------------
+
+ROWS, COLUMNS = rng.uniform(0.1, 3.0, size=(2, M)), rng.uniform(0.1, 3.0, size=(2, 3))
+
+
+@pytest.mark.parametrize("share", SHARES)
+def test_a_layer_is_a_linear_model_of_all_its_weights(share):
+    """Σ ⊗ 1 and diag(r) ⊗ diag(c) are the covariances of the row-major weights."""
+    x, r, c = INPUT_COVS[0], ROWS[0], COLUMNS[0]
+    D = share * np.sum(np.diagonal(x) * r) * c.sum()
+    found = linear.layer_rate(x, r, c, D)
+    whole = linear.rate(np.diag(np.kron(r, c)), np.kron(x, np.eye(3)), D)
+    np.testing.assert_allclose(found.rate, whole.rate, rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(found.water_level, whole.water_level, rtol=1e-11)
+    np.testing.assert_allclose(np.sort(np.ravel(found.distortions)), np.sort(whole.distortions), rtol=1e-9)
+    np.testing.assert_allclose(
+        found.rate, oracles.linear_rate(np.diag(np.kron(r, c)), np.kron(x, np.eye(3)), D), rtol=1e-9, atol=1e-10
+    )
+    assert found.distortions.shape == (3, M)
+    assert 0 < found.rounding < 1e-10
+
+
+def test_only_the_products_of_row_and_column_variances_matter():
+    x, r, c = INPUT_COVS[1], ROWS[1], COLUMNS[1]
+    one, other = linear.layer_rate(x, r, c, 0.3), linear.layer_rate(x, 1e8 * r, 1e-8 * c, 0.3)
+    np.testing.assert_allclose(one.rate, other.rate, rtol=1e-12)
+
+
+def test_nothing_to_describe_takes_no_bits():
+    x, r, c = INPUT_COVS[0], ROWS[0], COLUMNS[0]
+    for D in (0.0, 0.1):
+        for nothing in ((0 * x, r, c), (x, 0 * r, c), (x, r, 0 * c)):
+            assert linear.layer_rate(*nothing, D).rate == 0
+            assert not np.isnan(linear.layer_rate(*nothing, D).rounding)
+    assert linear.layer_rate(x, r, c, 0.0).rate == np.inf
+    assert linear.layer_rate(x, r, c, 1.001 * np.sum(np.diagonal(x) * r) * c.sum()).rate == 0
+    # Outputs and inputs that are zero change nothing.
+    more = np.zeros((M + 1, M + 1))
+    more[:M, :M] = x
+    wider = linear.layer_rate(more, np.append(r, 5.0), np.append(c, 0.0), 0.5)
+    np.testing.assert_allclose(wider.rate, linear.layer_rate(x, r, c, 0.5).rate, rtol=1e-12)
+
+
+def test_the_stated_rounding_of_a_layer_covers_what_is_lost():
+    """Of nearly singular moments, beside exact eigenvalues: Σ = 1 + (ones - 1)(1 - ε)."""
+    small = 2.0**-40
+    x = np.full((M, M), 1 - small) + small * np.eye(M)
+    variances = np.array([M * (1 - small) + small] + [small] * (M - 1))
+    c = np.array([1.0, 2.0**-10])
+    for D in (1e-14, 1e-11, 1.0):
+        found = linear.layer_rate(x, np.ones(M), c, D)
+        wanted, *_ = oracles.reverse_water_filling(np.outer(c, variances).ravel(), D)
+        assert abs(float(found.rate) - wanted) <= float(found.rounding)
+
+
+def test_layers_under_transformations():
+    good = INPUT_COVS[:2], ROWS, COLUMNS, np.array([0.2, 0.7])
+    assert_transforms_agree(linear.layer_rate, *good)
+    for argument, bad in ((0, -np.eye(M)), (1, -1.0), (2, np.nan), (3, -1.0)):
+        items = [batch[1] for batch in good]
+        items[argument] = bad
+        assert_only_bad_items_are_nan(linear.layer_rate, good, items, 1)
+
+
+def test_the_slope_of_a_layer_is_its_water_level():
+    x, r, c = INPUT_COVS[0], ROWS[0], COLUMNS[0]
+    slope = jax.grad(lambda D: linear.layer_rate(x, r, c, D).rate)(0.4)
+    np.testing.assert_allclose(slope, -1 / (2 * np.log(2) * linear.layer_rate(x, r, c, 0.4).water_level), rtol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((np.eye(2), np.ones(3), np.ones(2), 0.1), "row_variances must have shape (2,), got (3,)"),
+        ((np.diag([1.0, -1.0]), np.ones(2), np.ones(2), 0.1), "moments must be positive semidefinite"),
+        ((np.eye(2), -np.ones(2), np.ones(2), 0.1), "row_variances must be >= 0"),
+        ((np.eye(2), np.ones(2), np.ones((2, 2)), 0.1), "column_variances must be a vector"),
+        ((np.eye(2), np.ones(2), np.array([1.0, np.nan]), 0.1), "column_variances must be >= 0"),
+        ((np.eye(2), np.ones(2), np.ones(2), -0.1), "distortion must be >= 0"),
+    ],
+)
+def test_what_is_wrong_with_a_layer_is_named(as_user, arguments, message):
+    with pytest.raises(ValueError) as raised:
+        linear.layer_rate(*arguments)
+    assert message in str(raised.value)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from rdtheory import bitstream, quantize
-from rdtheory.results import Quantized
+from rdtheory.results import CodedLayer, Quantized
 from rdtheory.schemes import _bitstream_models, _entropy, _trellis_states
 
 STEP = np.float32(0.25)
@@ -26,7 +26,7 @@ def assert_same(got, wanted):
     if isinstance(wanted, dict):
         assert list(got) == list(wanted)
         got, wanted = list(got.values()), list(wanted.values())
-    if isinstance(wanted, Quantized):
+    if isinstance(wanted, Quantized | CodedLayer):
         for a, b in zip(got, wanted, strict=True):
             assert (a is None) == (b is None)
             if b is not None:
@@ -70,7 +70,31 @@ def examples():
     }
 
 
-EXAMPLES = examples()
+def layers():
+    """Layers of scalar labels and of a trellis; what is not sent, several kinds of outputs, labels far off."""
+    labels = gaussian_labels((20, 30), 0.3)
+    base, flat, silent = np.array(0.375, np.float32), np.zeros((1, 20), np.int32), np.array(-(2**15), np.int32)
+    kinds = (np.arange(30) % 3 == 0).astype(np.uint8)
+    unheard = np.stack([np.arange(20) % 5 == 1, np.arange(20) % 10 == 1])
+    exponents = np.where(unheard, silent, np.arange(40, dtype=np.int32).reshape(2, 20) % 7)
+    far = labels.copy()
+    far[0, 0], far[3, 4], far[5, 6] = 2**26 - 1, -(2**26) + 1, 9999
+    seed = np.array(2**32 - 1, np.uint32)
+    return {
+        "plain layer": CodedLayer(labels, base, flat),
+        "dithered layer": CodedLayer(labels.astype(np.int8), base.astype(float), flat, seed=np.array(7, np.uint32)),
+        "trellis layer": CodedLayer(labels, base, flat, seed=seed, taps=EIGHT_STATES),
+        "layer of kinds": CodedLayer(
+            np.where(unheard[kinds].T, 0, labels), base, exponents, kinds, seed=seed, taps=EIGHT_STATES
+        ),
+        "far layer": CodedLayer(far, base, flat),
+        "far trellis layer": CodedLayer(far, base, flat, seed=seed, taps=EIGHT_STATES),
+        "silent layer": CodedLayer(np.zeros((2, 3), np.int16), base, np.full((1, 2), silent)),
+        "long layer": CodedLayer(gaussian_labels((2, 1300), 0.3), base, flat[:, :2], taps=EIGHT_STATES),
+    }
+
+
+EXAMPLES = {**examples(), **layers()}
 GOLDEN = (
     "5244022b030201610d150264080000003f18020102021800016201020019150264099a9999999999b93f0506021800487f6c"
     "fb0cfe402ed9c2b942dc71ba88c96133ecff755c016cd92cad8d3219af149c6ae3a18a4da81054f71af4d7cbeae75839fb2d"

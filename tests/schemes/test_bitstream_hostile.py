@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from rdtheory import bitstream
-from rdtheory.results import Quantized
+from rdtheory.results import CodedLayer, Quantized
 from rdtheory.schemes import _entropy
 from rdtheory.schemes._bitstream_numbers import put_number
-from rdtheory.schemes.bitstream import DICT, LEAF, LIST
+from rdtheory.schemes.bitstream import DICT, LAYER, LEAF, LIST
 from tests.schemes.test_bitstream import EIGHT_STATES, EXAMPLES, STEP, gaussian_labels
 
 TREES = [*EXAMPLES.values(), {"a": [EXAMPLES["rows"], None, (EXAMPLES["trellis"],)], "bc": {"": EXAMPLES["codebook"]}}]
@@ -77,7 +77,7 @@ def outcome(data):
 
 
 def leaves(tree):
-    if isinstance(tree, Quantized):
+    if isinstance(tree, Quantized | CodedLayer):
         return [tree]
     items = tree.values() if isinstance(tree, dict) else tree or ()
     return [leaf for item in items for leaf in leaves(item)]
@@ -109,7 +109,7 @@ def test_a_hundred_thousand_mutated_streams():
     assert fuzz(100_000, 1)[0] == 0
 
 
-@pytest.mark.parametrize("name", ["rows", "codebook", "trellis", "far"])
+@pytest.mark.parametrize("name", ["rows", "codebook", "trellis", "far", "trellis layer"])
 def test_every_truncation_and_every_flipped_bit_is_an_error(name):
     data = bitstream.encode(
         EXAMPLES[name]._replace(labels=EXAMPLES[name].labels[:, :3]) if name != "rows" else TREES[0]
@@ -136,6 +136,8 @@ def test_bytes_of_any_other_kind_are_errors(as_user):
 AXIS = [2 + 10, 3]  # labels of int32, one axis, of three entries
 UNNAMED, EACH_STATE = ((np.array([n], np.int32), [_entropy.even(k)], None) for n, k in ((0, 8), (2, 3)))
 LABELS = [LEAF + 1, *AXIS]  # and a step
+LAYERS = [LAYER % 128 + 128, LAYER // 128]
+MATRIX = [*LAYERS, 2 + 20, 2, 3]
 FLOAT = [8, 0, 0, 128, 63]  # a scalar of float32, 1
 
 
@@ -182,6 +184,21 @@ FLOAT = [8, 0, 0, 128, 63]  # a scalar of float32, 1
         (crafted([LEAF + 9, *AXIS, *FLOAT, 4 + 10, 2, 0, 0, 0, 0]), "classes that do not go with its labels"),
         (crafted([LEAF + 9, *AXIS, *FLOAT, 2, 255, 15, 0, 0, 0]), "classes that do not go with its labels"),
         (crafted([LEAF + 33, *AXIS, *FLOAT, 0, 0]), "needs the classes of tree"),
+        (crafted([*LAYERS, 2 + 10, 3]), "labels of dtype int32 and shape \\(3,\\)"),
+        (crafted([*LAYERS, 8 + 20, 2, 3]), "labels of dtype float32|more than its length"),
+        (crafted([*LAYERS, 2 + 20, *[255, 255, 255, 255, 15] * 2]), "an array of [0-9]+ entries, more than its length"),
+        (crafted([*MATRIX, *FLOAT, 16]), "a code of number 8, which does not exist"),
+        (crafted([*MATRIX, *FLOAT, 1, 255, 255, 255, 255, 16]), "a seed of more than 32 bits"),
+        (crafted([*MATRIX, *FLOAT, 0, 17]), "17 kinds of outputs, more than 16"),
+        (crafted([*MATRIX, *FLOAT, 0, 2, 0, 10]), "2 kinds of outputs, and others"),
+        (crafted([*MATRIX, *FLOAT, 0, 0, 0, 10]), "does not say which inputs of tree are sent"),
+        (crafted([*MATRIX, *FLOAT, 0, 0, 0, 2, 0, 255, 255, 4]), "steps further apart"),
+        (crafted([*MATRIX, *FLOAT, 0, 0, 0, 2, 0, 200, 78]), "steps must lie in"),
+        (crafted([*MATRIX, 8, 1, 0, 128, 63, 0, 0, 0, 2, 0, 0]), "base must have 11 bits"),
+        (crafted([*MATRIX, 8, 0, 0, 128, 191, 0, 0, 0, 2, 0, 0]), "base must be a finite number > 0"),
+        (crafted([*MATRIX, *FLOAT, 0, 0, 0, 2, 0, 0, 100]), "a law of number 50"),
+        (crafted([*MATRIX, *FLOAT, 0, 0, 0, 2, 0, 0, 0, 0, 255, 15]), "spreads beyond"),
+        (crafted([*MATRIX, *FLOAT, 0, 0, 0, 2, 0, 0, 0, 0, 0, 9]), "9 escaped labels of 6"),
     ],
 )
 def test_what_is_wrong_is_said(data, message):
@@ -194,7 +211,8 @@ def test_little_is_allocated_for_what_a_stream_only_claims():
     """Four million labels are granted to any stream; ten times as many must be refused before they exist."""
     granted = crafted([LEAF + 1, 12, *[128, 128, 128, 2], *FLOAT, 0, 0])  # 2²² labels
     refused = crafted([LEAF + 9, 12, *[128, 128, 128, 16], *FLOAT, 4, 0, 0, 0, 0])
-    for data, most in ((granted, BYTES), (refused, 10**5)):
+    layer = crafted([*LAYERS, 22, 232, 7, 232, 7, *FLOAT, 1, 7, 0, 0, 2, 0, 0, 0, 0, 0, 0])  # 10⁶ labels with dither
+    for data, most in ((granted, BYTES), (refused, 10**5), (layer, BYTES)):
         tracemalloc.start()
         outcome(data)
         peak = tracemalloc.get_traced_memory()[1]
@@ -211,6 +229,7 @@ def test_a_long_key_takes_time_in_proportion():
 
 # What cannot be encoded -----------------------------------------------------------------------------------------------
 
+SHEET = CodedLayer(gaussian_labels(6, 0.3).reshape(2, 3), np.array(0.5, np.float32), np.zeros((1, 2), np.int32))
 GRID = Quantized(gaussian_labels(6, 1.0).reshape(2, 3), STEP)
 CODED = Quantized(np.array([0, 1, 2]), codebook=np.array([0.5, 1.0, 2.0]))
 
@@ -225,6 +244,26 @@ def deep(levels):
 @pytest.mark.parametrize(
     ("tree", "error", "message"),
     [
+        (
+            SHEET._replace(labels=SHEET.labels * 1.0),
+            ValueError,
+            "labels must be signed whole numbers, got dtype float64",
+        ),
+        (SHEET._replace(labels=SHEET.labels[0]), ValueError, "labels must be a matrix, not empty, got shape \\(3,\\)"),
+        (SHEET._replace(labels=SHEET.labels + 2**26), ValueError, "labels must be between"),
+        (SHEET._replace(base=np.array(1)), ValueError, "base must be float32 or float64, got dtype int64"),
+        (SHEET._replace(base=np.array(0.1)), ValueError, "base must have 11 bits at most, got"),
+        (SHEET._replace(base=np.array(-1.0)), ValueError, "base must be a finite number > 0"),
+        (SHEET._replace(exponents=np.zeros(2, int)), ValueError, "exponents must have shape \\(kinds, 2\\)"),
+        (SHEET._replace(exponents=np.full((1, 2), 2**15)), ValueError, "exponents must lie in -32768 to 32767"),
+        (SHEET._replace(exponents=np.full((1, 2), 2000)), ValueError, "the steps must lie in"),
+        (SHEET._replace(exponents=np.array([[-(2**15), 0]])), ValueError, "labels of what is not sent must be 0"),
+        (SHEET._replace(exponents=np.zeros((2, 2), int)), ValueError, "kinds must say which of 2 rows"),
+        (SHEET._replace(kinds=np.zeros(3, int)), ValueError, "kinds must be uint8"),
+        (SHEET._replace(kinds=np.zeros(2, np.uint8)), ValueError, "kinds must have shape \\(3,\\)"),
+        (SHEET._replace(kinds=np.ones(3, np.uint8)), ValueError, "kinds must lie in 0 to 0"),
+        (SHEET._replace(seed=np.array(1)), ValueError, "seed must be one number of uint32"),
+        (SHEET._replace(taps=np.array([5, 3])), ValueError, "taps must be those of a code of trellis"),
         ({"a": [GRID, np.ones(3)]}, TypeError, "tree\\['a'\\]\\[1\\] must be Quantized.*got ndarray"),
         ({1: GRID}, TypeError, "string keys, got dict"),
         ([{"x": GRID}, {GRID.labels.tobytes(): None}], TypeError, "tree\\[1\\] must be"),
@@ -256,6 +295,6 @@ def deep(levels):
 def test_what_cannot_be_encoded_is_named(tree, error, message):
     with pytest.raises(error, match=message):
         bitstream.encode(tree)
-    if isinstance(tree, Quantized):
+    if isinstance(tree, Quantized | CodedLayer):
         with pytest.raises(error, match=message):
             bitstream.dequantize(tree)

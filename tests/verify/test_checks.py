@@ -12,6 +12,7 @@ import rdtheory
 from rdtheory import (
     channel_simulation,
     closed_form,
+    feedback,
     finite_blocklength,
     gaussian_channel,
     golden_rules,
@@ -35,6 +36,10 @@ def scaled(field, factor):
 
 def shifted(field, amount):
     return lambda result: result._replace(**{field: getattr(result, field) + amount})
+
+
+def shifted_by(amount):
+    return lambda result: result + amount
 
 
 def times(factor):
@@ -128,6 +133,12 @@ CORRUPTIONS = {
         (channel_simulation, "encode", shifted("bits", -4.0)),
         (channel_simulation, "encode", shifted("bits", 5.0)),
         (channel_simulation, "decode", times(2.0)),
+    ],
+    "layer-codes": [
+        (feedback, "watersic", shifted("rate", 0.05)),
+        (feedback, "watersic", scaled("distortion", 1 + 1e-6)),
+        (feedback, "gptq", shifted("rate", 0.05)),
+        (codes, "one_codebook", shifted_by(-0.1)),
     ],
 }
 
