@@ -149,14 +149,16 @@ def as_markup(app, what, name, thing, options, lines):
 
 
 def short_types(app, what, name, thing, options, signature, returned):
-    """Write ``Float[ArrayLike, "n"]`` for the unions that Sphinx makes of it."""
-
-    def short(text):
-        text = (text or "").replace("jaxlib._jax.Array", "Array")
-        either = r"(\w+)\[Array, ('[^']*')\] \| \1\[ndarray, \2\](?: \| (?:number|bool|int|float|complex))*"
-        return re.sub(either, r"\1[ArrayLike, \2]", text) or None
-
+    """Write the names of unions, as in the source, for what Sphinx makes of them."""
     return short(signature), short(returned)
+
+
+def short(text):
+    text = (text or "").replace("jaxlib._jax.Array", "Array")
+    either = r"(\w+)\[Array, ('[^']*')\] \| \1\[ndarray, \2\](?: \| (?:number|bool|int|float|complex))*"
+    text = re.sub(either, r"\1[ArrayLike, \2]", text)
+    text = re.sub(r"Array \| ndarray(?: \| (?:number|bool|int|float|complex))+", "ArrayLike", text)
+    return text.replace("Key[Array, ''] | UInt32[Array, '2'] | UInt32[Array, '4']", "PRNGKeyArray") or None
 
 
 def check_complete(app, env):
