@@ -41,6 +41,7 @@ html_math_renderer = "mathml"  # by the browser itself: no script, no network
 html_static_path = ["static"]
 html_css_files = ["reference.css"]
 default_role = "py:obj"
+smartquotes = False  # which would make one dash of the two of an option
 python_maximum_signature_line_length = 100
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
@@ -154,7 +155,7 @@ def short_types(app, what, name, thing, options, signature, returned):
 
 
 def short(text):
-    text = (text or "").replace("jaxlib._jax.Array", "Array")
+    text = re.sub(r"~?(?:jaxlib\._jax|(?:jaxtyping|numpy|jax|fractions|decimal|typing)\b)\.", "", text or "")
     either = r"(\w+)\[Array, ('[^']*')\] \| \1\[ndarray, \2\](?: \| (?:number|bool|int|float|complex))*"
     text = re.sub(either, r"\1[ArrayLike, \2]", text)
     text = re.sub(r"Array \| ndarray(?: \| (?:number|bool|int|float|complex))+", "ArrayLike", text)
