@@ -4,6 +4,54 @@
 >>> point = rd.rate_at(jnp.array([0.7, 0.3]), rd.distortion.hamming(2), 0.1)
 >>> print(f"{point.rate:.9f} bits, certified to within 1e-9: {point.gap < 1e-9}")
 0.412295306 bits, certified to within 1e-9: True
+
+At the top: `rate_at`, `distortion_at` and `curve` for R(D), `capacity`, `blahut_arimoto` and `interior_point`. The rest
+is in topics, each with a `help(rd.TOPIC)`.
+
+Limits, what no compressor can beat:
+    discrete            R(D) of a discrete source: at a distortion, at a rate, along the curve; test channels
+    continuous          R(D) of a density, over all real reproductions
+    linear              linear models: the paper's bound and the exact function
+    gaussian            reverse water-filling
+    closed_form         eight sources with a formula
+    channel             capacity, also with a cost of the input
+    side_information    conditional and Wyner-Ziv R(D)
+    perception          R(D) under a second demand: perception, classification
+    bottleneck          the information bottleneck
+    finite_blocklength  what a block of n symbols needs
+    algorithms          Blahut-Arimoto, accelerated, interior point
+    certify             what proves every bound, from the problem and candidates that are not believed
+
+Schemes, what compressors achieve:
+    scalar              entropy-coded scalar quantization
+    trellis             trellis-coded quantization, near R(D) at every rate
+    feedback            a whole layer, each error made up for by the inputs that follow
+    bitstream           quantized arrays as bytes, and back
+    quantize            codebooks, error feedback (GPTQ), water-filled steps
+    prune               by magnitude, by importance, by the brain surgeon
+    low_rank            plain, and in the metric of the importance
+    gaussian_channel    the optimal test channel of a linear model
+    random_codebook     Shannon's code, literally
+    sparse_regression   codewords from one random matrix
+    channel_simulation  an index that gives the decoder an exact sample
+
+Models, from a network to its weights:
+    importance          how much each weight matters, for any JAX model
+    relu                one hidden layer, in closed form
+    golden_rules        the two rules of optimal compression
+    candidates          every pruned or quantized version of a few weights
+    networks            small classical networks
+    training            fitting any model
+    evaluation          accuracy, cross-entropy, divergence
+    datasets            real data, and files of your own
+
+Tools:
+    distortion          what an error costs: matrices, and those never stored
+    sources             densities and samples
+    information         entropy, divergence, mutual information
+    plotting            pictures of results
+    rigor               proofs in ball arithmetic
+    exercises           answers to the problem sheets, checked
 """
 
 import importlib

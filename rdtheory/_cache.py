@@ -30,12 +30,13 @@ def folder() -> Path:
 
 def clear() -> int:
     """Delete them; returns how many bytes that frees."""
-    before = _size()
+    before = size()
     shutil.rmtree(folder(), ignore_errors=True)
-    return before - _size()
+    return before - size()
 
 
-def _size() -> int:
+def size() -> int:
+    """How many bytes they take."""
     size = 0
     for entry in folder().glob("*/*-cache"):  # not the links of runs under way
         with contextlib.suppress(OSError):

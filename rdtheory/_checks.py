@@ -5,6 +5,7 @@ cannot be looked at, so each check also returns a flag, and `poison` turns the r
 Concrete values are looked at with NumPy: no dispatch, nothing to compile; unless they are spread over devices.
 """
 
+import functools
 import operator
 from collections.abc import Callable
 from typing import TypeVar
@@ -59,7 +60,8 @@ def _given(
     try:
         result = _as_array(value)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be an array of real numbers, got {type(value).__name__}") from error
+        remedy = _remedy(name, value)
+        raise TypeError(f"{name} must be an array of real numbers, got {type(value).__name__}{remedy}") from error
     if not any(jnp.issubdtype(result.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
         raise TypeError(f"{name} must hold real numbers, got dtype {result.dtype}")
     if shape is not None and result.shape != shape:
@@ -72,6 +74,15 @@ def _given(
     if 0 in result.shape:
         raise ValueError(f"{name} must not be empty, got shape {result.shape}")
     return result
+
+
+def _remedy(name: str, value: object) -> str:
+    """What to do with what is no array, where it can be told."""
+    if callable(value) and "matrix" in name:
+        return "; tabulate it: np.array([[f(x, y) for y in reproductions] for x in letters])"
+    if hasattr(value, "log_density"):
+        return "; for a source on the real line call continuous.rate_at(source, distortion)"
+    return ""
 
 
 def _as_array(value: ArrayLike) -> Array | np.ndarray:
@@ -135,17 +146,44 @@ def finite(
 
 def pmf(name: str, value: ArrayLike, ndim: int = 1) -> tuple[Array, Flag]:
     """A probability mass function of one or two letters, normalized once more so that rounding in its sum is gone."""
+    if name == "source_pmf" and _is_matrix(value):
+        shape = _given(name, value).shape
+        raise ValueError(f"{name} must be a vector of probabilities, got shape {shape}{_meant(value)}")
     x = _read(name, value, ndim)
     # The sum of a pmf stored in float32 is off by about its epsilon, whatever we compute in.
     tolerance = float(np.sqrt(_epsilon(value)))
     xp, v = look(x)
     total = v.sum()
-    ok = holds((v >= 0).all() & xp.isfinite(v).all(), lambda: f"{name} must be >= 0 and finite, got {_show(x)}")
+    remedy = "; for samples call continuous.rate_at(sources.from_samples(samples), D)" if name == "source_pmf" else ""
+    ok = holds((v >= 0).all() & xp.isfinite(v).all(), lambda: f"{name} must be >= 0 and finite, got {_show(x)}{remedy}")
     ok &= holds(
         abs(total - 1) <= tolerance,
         lambda: f"{name} must sum to 1, but sums to {float(total):.12g}; divide it by its sum if that was meant",
     )
     return _on_device(_normalized(v, total) if xp is jnp else v / total), ok
+
+
+def _is_matrix(value: ArrayLike) -> bool:
+    rows = isinstance(value, list) and bool(value) and isinstance(value[0], list | tuple | np.ndarray | Array)
+    return rows or getattr(value, "ndim", None) == 2
+
+
+def _meant(value: ArrayLike) -> str:
+    """Which function takes a matrix in place of a pmf."""
+    if isinstance(value, Tracer):
+        return ""
+    x = np.asarray(value)
+    if not (x >= 0).all():
+        return (
+            "; for samples, one a row, give each the mass 1/n and call distortion.samples(samples, reproductions) for "
+            "the distortion"
+        )
+    if abs(x.sum() - 1) < 1e-6:
+        return (
+            "; for a joint pmf call side_information.conditional_rate_at or wyner_ziv_rate_at, or sum it over one axis "
+            "for the source alone"
+        )
+    return "; the source comes first, then the distortion matrix"
 
 
 def stochastic_matrix(name: str, value: ArrayLike) -> tuple[Array, Flag]:
@@ -203,6 +241,10 @@ def distortion_matrix(name: str, value: ArrayLike, source_pmf: Array | np.ndarra
         raise TypeError(
             f"{name} must be a matrix here, got {type(value).__name__}; curve, rate_at, distortion_at and lagrangian "
             "take distortions that are never stored"
+        )
+    if isinstance(value, int | float | np.number) or (isinstance(value, Array) and value.ndim == 0):
+        raise ValueError(
+            f"{name} must be a matrix, got the number {value}; it is the second argument, and numbers follow"
         )
     d = _read(name, value, 2)
     if d.shape[0] != source_pmf.shape[0]:
@@ -309,6 +351,18 @@ def stopping(tol: ArrayLike, max_steps: ArrayLike) -> Flag:
         raise TypeError(f"max_steps must be a whole number, got {max_steps!r}")
     steps, steps_ok = nonnegative("max_steps", max_steps)
     return ok & steps_ok & holds(steps >= 1, lambda: f"max_steps must be at least 1, got {max_steps}")
+
+
+def of_letters(function: Callable) -> Callable:
+    """A function of a discrete source, which names the other one to who gives it a source on the real line."""
+
+    @functools.wraps(function)
+    def named(*arguments, **options):
+        if arguments and hasattr(arguments[0], "log_density"):
+            raise TypeError(f"source_pmf must be an array of real numbers, got Source{_remedy('', arguments[0])}")
+        return function(*arguments, **options)
+
+    return named
 
 
 def count(name: str, value: int, low: int, high: int | None = None) -> int:

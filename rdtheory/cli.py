@@ -17,11 +17,11 @@ from rich.text import Text
 
 from rdtheory import _cache
 from rdtheory.codec.command import compress, decompress
+from rdtheory.doctor import doctor
 from rdtheory.experiment.command import experiment
 from rdtheory.prove import prove
 
 app = typer.Typer(
-    no_args_is_help=True,
     rich_markup_mode="markdown",
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -30,6 +30,13 @@ app = typer.Typer(
 console = Console()
 
 WIDE = 120  # columns below which a comparison is printed on two lines
+EXAMPLES = {
+    "Check every theorem numerically": "rdtheory verify --quick",
+    "Prove digits of a rate-distortion function": "rdtheory prove 0.7,0.3 --at 0.1",
+    "Compress the weights of linear layers": "rdtheory compress weights.npz --inputs x.npz --distortion 10 --out w.rd",
+    "Compare objectives on trained networks": "rdtheory experiment pruning --data digits --quick",
+    "Say what is installed, and what is missing": "rdtheory doctor",
+}
 EXIT_FAILED, EXIT_USAGE, EXIT_NOT_RUN, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 
@@ -47,12 +54,13 @@ def _clear_cache(clear: bool) -> None:
         raise typer.Exit
 
 
-for command in (experiment, compress, decompress, prove):
+for command in (experiment, compress, decompress, prove, doctor):
     app.command()(command)
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _main(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
@@ -66,7 +74,10 @@ def _main(
         ),
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        for purpose, example in EXAMPLES.items():
+            console.print(f"[bold]{purpose}[/bold]\n    {example}\n", highlight=False)
+        console.print("More of each: rdtheory COMMAND --help. All commands: rdtheory --help.")
 
 
 @app.command()

@@ -197,3 +197,33 @@ def test_labels_and_indices_may_be_of_any_byte_order(as_user):
         lambda y: rd.bitstream.dequantize(rd.bitstream.decode(rd.bitstream.encode(rd.results.Quantized(labels=y)))),
     ):
         np.testing.assert_array_equal(call(labels.astype(">i8")), call(labels))
+
+
+COIN, WRONG, LAPLACE = [0.7, 0.3], 1 - np.eye(2), rd.sources.laplace(1.0)
+STUMBLES = {
+    "swapped: the matrix first": (lambda: rd.rate_at(WRONG, COIN, 0.1), ValueError, "the source comes first"),
+    "swapped: the number second": (lambda: rd.rate_at(COIN, 0.1, WRONG), ValueError, "got the number 0.1"),
+    "a joint pmf": (lambda: rd.rate_at(WRONG / 2, WRONG, 0.1), ValueError, "side_information.conditional_rate_at"),
+    "samples, one a row": (lambda: rd.rate_at(np.eye(3) - 0.5, WRONG, 0.1), ValueError, "distortion.samples"),
+    "samples in a list": (lambda: rd.rate_at([0.3, -1.2], WRONG, 0.1), ValueError, "sources.from_samples"),
+    "rows of different lengths": (lambda: rd.rate_at([[0.3], [0.2, 0.5]], WRONG, 0.1), TypeError, "real numbers"),
+    "a pmf for a source": (lambda: rd.continuous.rate_at(COIN, 0.2), TypeError, "rdtheory.rate_at"),
+    "a source for a pmf": (lambda: rd.rate_at(LAPLACE, 0.2), TypeError, "continuous.rate_at"),
+    "a source for a pmf in a curve": (lambda: rd.curve(LAPLACE, WRONG, [1.0]), TypeError, "continuous.rate_at"),
+    "a function": (lambda: rd.rate_at(COIN, lambda x, y: abs(x - y), 0.1), TypeError, "tabulate it: np.array"),
+}
+
+
+@pytest.mark.parametrize("stumble", STUMBLES)
+def test_who_takes_one_thing_for_another_is_told_the_function_that_is_meant(as_user, stumble):
+    call, error, said = STUMBLES[stumble]
+    with pytest.raises(error, match=said):
+        call()
+
+
+def test_the_remedies_that_messages_name_work():
+    joint, samples = np.diag([0.7, 0.3]), np.array([-1.0, 0.0, 2.0])
+    assert rd.side_information.conditional_rate_at(joint, WRONG, 0.1).rate < 1e-9
+    assert rd.continuous.rate_at(rd.sources.from_samples(samples), 5.0).upper == 0
+    table = np.array([[abs(x - y) for y in (0, 1)] for x in (0, 1)])
+    np.testing.assert_array_equal(table, WRONG)

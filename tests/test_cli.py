@@ -1,5 +1,6 @@
 """The command as a user runs it: in a process of its own."""
 
+import ast
 import contextlib
 import json
 import os
@@ -59,6 +60,8 @@ QUESTIONS = {
     "list": ("verify", "--list"),
     "help": ("verify", "--help"),
     "version": ("--version",),
+    "nothing": (),
+    "doctor": ("doctor",),
     **{seed: ("verify", "--seed", seed) for seed in ("-1", "x", "99999999999")},
 }
 
@@ -113,6 +116,49 @@ def test_help_teaches_and_version_is_the_package_s(answers):
 
     assert "exit status" in answers["help"].stdout.lower()
     assert rdtheory.__version__ in answers["version"].stdout
+
+
+def test_without_arguments_it_shows_five_commands_that_there_are(answers):
+    done = answers["nothing"]
+    assert done.returncode == 0
+    examples = [line.split() for line in done.stdout.splitlines() if line.startswith("    rdtheory ")]
+    names = [example[1] for example in examples]
+    assert len(set(names)) == 5
+    helped = one_after_another(*((name, "--help") for name in names), COLUMNS="120")
+    for example, answer in zip(examples, helped, strict=True):
+        assert answer.returncode == 0
+        assert all(word in answer.stdout for word in example if word.startswith("--"))
+
+
+def test_doctor_says_what_is_installed_and_what_is_missing_for_what(answers):
+    import jax
+
+    from rdtheory import _cache
+
+    told = answers["doctor"].stdout
+    assert answers["doctor"].returncode == 0
+    for wanted in (f"jax {jax.__version__}", "numpy " + np.__version__, "float32", "blas", "processors"):
+        assert wanted in told, wanted
+    kept = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(_cache.folder()))
+    assert kept in told.replace("\n", "")
+    code = """
+import importlib.metadata as metadata
+known = metadata.version
+def version(package):
+    if package in ("scikit-learn", "python-flint"):
+        raise metadata.PackageNotFoundError(package)
+    return known(package)
+metadata.version = version
+from rdtheory import doctor
+print(dict(doctor.findings()))
+"""
+    lacking = run(code=code, JAX_ENABLE_X64="1")
+    assert lacking.returncode == 0, lacking.stderr
+    found = ast.literal_eval(lacking.stdout)
+    assert found["precision"].startswith("float64")
+    assert "missing scikit-learn" in found["extra data"] and "rdtheory[data]" in found["extra data"]
+    assert "missing python-flint" in found["extra proofs"] and "prove" in found["extra proofs"]
+    assert found["extra test"].startswith("complete") and "pytest" not in found["extra test"]
 
 
 def test_ctrl_c_leaves_no_report(tmp_path):

@@ -127,6 +127,7 @@ def test_a_function_is_checked_at_several_points():
         assert not found.right and word in found.says and "Hint: " in found.says
     assert not exercises.die(lambda D: math.log2(6) - h(D) - D * math.log2(5)).right  # rises beyond 5/6
     assert "function" in exercises.die(1.0).says
+    assert "log" not in exercises.die(lambda D: 1.0).says  # the hint is not the answer
 
 
 def laplace(step, zone):

@@ -2,6 +2,7 @@ import importlib
 import inspect
 import os
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,13 @@ def test_every_public_thing_is_documented(name):
     assert thing.__doc__
     for public in getattr(thing, "__all__", []):
         assert getattr(thing, public).__doc__, f"{name}.{public}"
+
+
+def test_help_has_one_line_for_each_topic():
+    lines = re.findall(r"^    (\w+) {2,}(\S.*)$", rd.__doc__, re.MULTILINE)
+    topics = [name for name in rd.__all__ if inspect.ismodule(getattr(rd, name))]
+    assert sorted(name for name, _ in lines) == topics
+    assert all(f"`{name}`" in rd.__doc__ for name in rd.__all__ if name not in topics)
 
 
 def test_every_public_function_has_an_example_that_is_run():

@@ -1,8 +1,9 @@
 """Answers to the problem sheets, checked: each function takes the answer to one problem and says whether it is right.
 
-What an answer is compared with is computed here, by the solvers, and never written down. An answer that is wrong gets a
-hint and the order of its error, which does not give the right one away; `...`, the answer of an unfilled sheet, is not
-answered yet. Numbers must be right to a thousandth. Answers to research problems have no reference: they are measured.
+What an answer is compared with is computed here, by the solvers, and never written down. An answer that is wrong gets
+a hint and the order of its error, which does not give the right one away. An unfilled sheet, whose answers are ``...``,
+is not answered yet. Numbers must be right to a thousandth. Answers to research problems have no reference: they are
+measured.
 """
 
 from rdtheory.exercises._answers import Verdict

@@ -36,7 +36,7 @@ def die(answer) -> Verdict:
     """R(D) of a fair die and probability of error: a function of D, in bits per throw, zero where nothing is needed."""
     points = np.array([0.05, 0.3, 0.6, 0.9])
     law, d = jnp.full(6, 1 / 6), distortion.hamming(6)
-    hint = "a wrong face is one of five: log 6 - h(D) - D log 5, as long as that falls"
+    hint = "what does a report leave open, if it may be any of five wrong faces? From which D on does a fixed one do?"
     return check_function(answer, points, [discrete.rate_at(law, d, D).rate for D in points], hint)
 
 

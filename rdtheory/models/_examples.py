@@ -40,9 +40,24 @@ def classes(labels: ArrayLike, n: int, outputs: int, name: str = "labels") -> tu
 
 def outputs(apply: Apply, params: Any, x: Array) -> int:
     """How many outputs the model has for each row; nothing is computed."""
-    made = jax.eval_shape(apply, params, x)
+    made = shapes(apply, params, x)
     shape = getattr(made, "shape", None)
     if shape is None or len(shape) != 2 or shape[0] != len(x):
         found = type(made).__name__ if shape is None else f"shape {shape}"
         raise ValueError(f"apply(params, inputs) must be one row of outputs for each of {len(x)} inputs, got {found}")
     return shape[1]
+
+
+def shapes(apply: Apply, params: Any, x: Array | jax.ShapeDtypeStruct) -> Any:
+    """Shape and dtype of what the model makes of a batch; a model of one example is told how to become one of many."""
+    try:
+        return jax.eval_shape(apply, params, x)
+    except (TypeError, ValueError) as error:
+        try:
+            jax.eval_shape(apply, params, jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
+        except Exception:
+            raise error from None  # of the model itself
+        raise ValueError(
+            f"apply(params, inputs) must take a batch, here of shape {x.shape}, but takes one example only; "
+            "jax.vmap(apply, in_axes=(None, 0)) takes many"
+        ) from error

@@ -16,6 +16,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import PyTree
 
 from rdtheory import _checks, _compile, _tree_checks
+from rdtheory.models import _examples
 
 KINDS = ("jacobian", "fisher", "gradient", "ggn")
 HELD = 2**23  # numbers: the gradients of a batch, 64 MiB in float64
@@ -45,7 +46,7 @@ def arguments(apply, params, inputs, kind, labels, temperature, batch_size):
         ok &= x_ok
     T, T_ok = _checks.finite("temperature", temperature, 0)
     ok &= T_ok & _checks.holds(_checks.look(T)[1] > 0, lambda: f"temperature must be > 0, got {T}")
-    outputs = jax.eval_shape(apply, w, jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype))
+    outputs = _examples.shapes(apply, w, jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype))
     classes = outputs.shape[1] if getattr(outputs, "ndim", 0) == 2 else 1
     if getattr(outputs, "ndim", 0) not in (1, 2) or outputs.shape[0] != 1:
         raise ValueError(

@@ -19,7 +19,7 @@ WATER = "#56B4E9"
 
 
 def rate_distortion(
-    points: RateDistortion,
+    points: RateDistortion | Sequence[RateDistortion],
     ax: Axes | None = None,
     *,
     label: str = "certified",
@@ -30,7 +30,7 @@ def rate_distortion(
 
     Parameters
     ----------
-    points : a curve, every field with a leading axis.
+    points : a curve, every field with a leading axis; or a list of points, as of `rate_at`.
     ax : where to draw.
     label : of the band.
     exact : R(D) as a function of an array of distortions, drawn as a line.
@@ -38,8 +38,10 @@ def rate_distortion(
         line; one of each is a point.
     """
     ax = axes(ax)
-    order = np.argsort(np.asarray(points.distortion))
-    D, rate, gap = (np.asarray(field)[order] for field in (points.distortion, points.rate, points.gap))
+    parts = [points] if isinstance(points, RateDistortion) else points
+    fields = ([np.atleast_1d(getattr(part, name)) for part in parts] for name in ("distortion", "rate", "gap"))
+    every = np.stack([np.concatenate(field) for field in fields])
+    D, rate, gap = every[:, np.argsort(every[0])]
     ax.fill_between(D, rate - gap, rate, color=ORANGE, alpha=0.5, linewidth=0, label=f"{label}: rate - gap to rate")
     ax.plot(D, rate, ".", color=RED, markersize=4, label=f"{label}: rate")
     if exact is not None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.special import rel_entr, softmax
 
-from rdtheory import evaluation, networks
+from rdtheory import evaluation, importance, networks
 
 rng = np.random.default_rng(0)
 NETWORK = networks.mlp([5, 8, 4])
@@ -171,3 +171,18 @@ def test_models_whose_outputs_do_not_fit_are_named(as_user):
         evaluation.accuracy(lambda w, x: (x, x), np.zeros((5, 4)), INPUTS, LABELS)
     with pytest.raises(ValueError, match="must make as many outputs, got 4 and 3"):
         evaluation.kl(linear, np.zeros((5, 4)), np.zeros((5, 3)), INPUTS)
+
+
+def test_a_model_of_one_example_is_told_how_to_become_one_of_many(as_user):
+    def one(w, x):
+        return w.T @ x
+
+    w, x, y = jnp.eye(3, 2), jnp.eye(5, 3), jnp.zeros(5, int)
+    for measure in (lambda apply: evaluation.accuracy(apply, w, x, y), lambda apply: importance.diagonal(apply, w, x)):
+        with pytest.raises(
+            ValueError, match=r"must take a batch, here of shape \(.*, 3\).*jax.vmap\(apply, in_axes=\(None, 0\)\)"
+        ):
+            measure(one)
+        measure(jax.vmap(one, in_axes=(None, 0)))
+        with pytest.raises(TypeError, match="dot_general"):  # of the model itself, as it is
+            measure(lambda w, x: x @ jnp.ones((4, 2)))

@@ -128,6 +128,11 @@ def rate_at(
         raise TypeError(
             "continuous.rate_at chooses its points on the host: call it with numbers, outside jit, vmap and grad"
         )
+    if not isinstance(source, Source):
+        raise TypeError(
+            f"source must be made by rdtheory.sources, got {type(source).__name__}; for probabilities of letters call "
+            "rdtheory.rate_at(source_pmf, distortion_matrix, distortion), for samples sources.from_samples"
+        )
     _checks.stopping(tol, max_steps)
     D, _ = _checks.nonnegative("distortion", distortion)
     D = float(D)

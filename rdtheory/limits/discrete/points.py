@@ -40,6 +40,9 @@ def curve(
 ) -> RateDistortion:
     """Points of R(D) at many slopes.
 
+    At distortions of your choice: ``[rate_at(source_pmf, distortion_matrix, D) for D in distortions]``, a call of
+    milliseconds each once the first has compiled.
+
     Parameters
     ----------
     source_pmf : (n,), sums to 1; letters of mass zero change nothing.
@@ -74,6 +77,7 @@ def curve(
     return _checks.poison(_derivatives.none_of(found, (p, d, s), _derivatives.REMEDY), ok)
 
 
+@_checks.of_letters
 def rate_at(
     source_pmf: Float[ArrayLike, " n"],
     distortion_matrix: Float[ArrayLike, "n m"] | Grid | Samples,
