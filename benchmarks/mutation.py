@@ -108,12 +108,14 @@ def judges(module: str) -> list[str]:
 
 def wanted(module: str, sample: int | None) -> list[WorkItem]:
     """The mutants of a module, without those of messages and annotations, which no test is to look at."""
-    path = ROOT / "rdtheory" / f"{module}.py"
-    passed_over = list(_silent(path.read_text()))
+    source = (ROOT / "rdtheory" / f"{module}.py").read_text()
+    passed_over, lines = list(_silent(source)), source.splitlines()
 
     def counts(item: WorkItem) -> bool:
         (mutation,) = item.mutations
+        line, column = mutation.start_pos
         heard = not any(start <= mutation.start_pos and mutation.end_pos <= end for start, end in passed_over)
+        heard &= not lines[line - 1][column:].startswith("*,")  # what comes after is given by name: no sign
         return heard and OPERATORS.fullmatch(mutation.operator_name) is not None
 
     with use_db(":memory:") as db:
