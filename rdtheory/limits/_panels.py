@@ -88,7 +88,7 @@ def resolve(
 def _moments(log_f: np.ndarray, w: np.ndarray) -> np.ndarray:
     """∫ f and ∫ f log f over each panel, (panels, 2)."""
     f = np.exp(log_f)
-    return np.stack([(w * f).sum(1), (w * np.where(f > 0, f * np.where(f > 0, log_f, 0.0), 0.0)).sum(1)], 1)
+    return np.stack([(w * f).sum(1), (w * f * np.where(f > 0, log_f, 0.0)).sum(1)], 1)
 
 
 def divide(left: np.ndarray, right: np.ndarray, width: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -51,7 +51,7 @@ def expand(x: np.ndarray, weights: np.ndarray, width: float) -> Cells:
 def bound(cells: Cells, tol: float) -> float:
     """An upper bound of sup c, too large by about `tol` at most."""
     b = cells.coefficients @ _TO_BERNSTEIN
-    best = top = float(b[:, [0, -1]].max())
+    best = top = float(b[:, 0].max())
     for _ in range(HALVINGS):
         bounds = b.max(axis=1)
         open_ = bounds > best + tol

@@ -72,7 +72,7 @@ def test_the_margin_is_more_than_what_the_polynomials_leave_out():
     for place in np.linspace(0, WIDTH, 7):
         x, weights = np.array([0.0, place, 1.0]), np.array([0.0, 1.0, 0.0])
         assert 1 <= _supremum.bound(_supremum.expand(x, weights, WIDTH), 1e-14) <= 1 + 1e-12
-    assert _supremum.REMAINDER == pytest.approx((np.e / 18) ** 9 / 2**18, rel=1e-12)
+    assert _supremum.REMAINDER == pytest.approx((np.e / 18) ** 9 / 2**18, rel=1e-12, abs=0)
 
 
 @pytest.mark.parametrize(("seed", "far"), CASES)
