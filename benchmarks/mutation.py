@@ -4,25 +4,29 @@
     python benchmarks/mutation.py limits/linear information       these modules
     python benchmarks/mutation.py limits/linear --sample 30       so many of each module, the same ones each time
 
-Each mutant is judged by the tests of its own module, which mirror the package, and by the examples in it. What was done
-is kept in .mutation/ until the module changes: interrupted, the same command goes on; with --survivors it also tries
-again what survived, after tests were added. A survivor needs a test, or an entry in benchmarks/mutants.toml that says
-why no test could tell it from the original. Needs rdtheory[mutation].
+Each mutant is judged by the tests of its own module, which mirror the package, and by the examples in it: first the
+tests that reach the changed line, the quickest first, up to --seconds of processor time. What was done is kept in
+.mutation/ until the module changes: interrupted, the same command goes on; with --survivors it also tries again what
+survived, after tests were added or with more seconds. A survivor needs a test, or an entry in benchmarks/mutants.toml
+that says why no test could tell it from the original. Needs rdtheory[mutation].
 
-Cosmic Ray makes the mutants. (mutmut 3 leaves decorated functions alone, and most that are compiled are decorated.)
+Cosmic Ray makes the mutants (mutmut 3 leaves decorated functions alone, and most that are compiled are decorated),
+coverage says which test reaches which line, and each judge is forked from a process that has imported all but rdtheory.
 """
 
 import argparse
 import ast
 import concurrent.futures
 import contextlib
+import difflib
+import json
+import multiprocessing
 import os
 import queue
 import random
 import re
-import shlex
 import shutil
-import subprocess
+import signal
 import sys
 import time
 import tomllib
@@ -30,9 +34,11 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import attrs
+import cosmic_ray.plugins
+import coverage
+import pytest
 from cosmic_ray.commands import init
-from cosmic_ray.mutating import mutate_and_test
+from cosmic_ray.mutating import use_mutation
 from cosmic_ray.work_db import WorkDB, use_db
 from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkItem, WorkResult
 from rich.console import Console
@@ -52,12 +58,16 @@ OPERATORS = re.compile(
 # Test files that are not named after the module whose tests they are.
 MORE = {
     "limits/channel": ["capacity_cost"],
-    "limits/continuous": ["differences"],
+    "limits/continuous": ["differences", "atoms"],
+    "limits/convex": ["side_information", "wyner_ziv", "perception", "channel", "capacity_cost", "bottleneck"],
     "limits/discrete": ["interior_point", "column_generation", "derivatives", "extremes", "structured", "mirror"],
     "limits/side_information": ["wyner_ziv"],
     "models/datasets": ["image_files"],
     "schemes/bitstream": ["bitstream_hostile"],
 }
+# What tests import, without rdtheory.
+WARM = ["beartype", "constriction", "equinox", "flax.linen", "flint", "hypothesis.strategies", "jax.numpy", "jaxtyping"]
+WARM += ["matplotlib.pyplot", "mpmath", "optax", "pytest", "scipy.integrate", "scipy.optimize", "scipy.stats"]
 console = Console()
 
 
@@ -66,7 +76,7 @@ def modules(names: list[str]) -> list[str]:
     found = []
     for name in names:
         path = ROOT / "rdtheory" / name
-        files = sorted(path.glob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+        files = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
         found += [str(file.relative_to(ROOT / "rdtheory").with_suffix("")) for file in files if file.stem != "__init__"]
     missing = [name for name in found if not (ROOT / "rdtheory" / f"{name}.py").is_file()]
     if missing:
@@ -75,15 +85,18 @@ def modules(names: list[str]) -> list[str]:
 
 
 def judges(module: str) -> list[str]:
-    """The module's own tests and examples; of a private one, those of all public ones of its folder that lead to it."""
-    folder, name = os.path.split(module)
+    """The module's own tests, those of the topic it is part of, and its examples.
+
+    Of a private one they are those of all public ones of its folder that lead to it.
+    """
+    folder, *topic, name = module.split("/")
 
     def tests_of(public: str) -> list[str]:
         stems = [Path(public).name, *MORE.get(public, [])]
         files = [Path("tests", folder, f"test_{stem.lstrip('_')}.py") for stem in stems]
         return [str(file) for file in files if (ROOT / file).is_file()]
 
-    found = tests_of(module)
+    found = [*tests_of(f"{folder}/{name}"), *(tests_of(f"{folder}/{topic[0]}") if topic else [])]
     if not found:
         imports = {
             file.stem: set(re.findall(r"\w+", " ".join(re.findall(r"^.*\bimport\b.*$", file.read_text(), re.M))))
@@ -99,12 +112,14 @@ def judges(module: str) -> list[str]:
 
 def wanted(module: str, sample: int | None) -> list[WorkItem]:
     """The mutants of a module, without those of messages and annotations, which no test is to look at."""
-    path = ROOT / "rdtheory" / f"{module}.py"
-    passed_over = list(_silent(path.read_text()))
+    source = (ROOT / "rdtheory" / f"{module}.py").read_text()
+    passed_over, lines = list(_silent(source)), source.splitlines()
 
     def counts(item: WorkItem) -> bool:
         (mutation,) = item.mutations
+        line, column = mutation.start_pos
         heard = not any(start <= mutation.start_pos and mutation.end_pos <= end for start, end in passed_over)
+        heard &= not lines[line - 1][column:].startswith("*,")  # what comes after is given by name: no sign
         return heard and OPERATORS.fullmatch(mutation.operator_name) is not None
 
     with use_db(":memory:") as db:
@@ -112,7 +127,8 @@ def wanted(module: str, sample: int | None) -> list[WorkItem]:
         found = [item for item in db.work_items if counts(item)]
     found.sort(key=_place)
     if sample is not None and sample < len(found):
-        found = random.Random(0).sample(found, sample)
+        random.Random(0).shuffle(found)  # a larger sample has the smaller one in it
+        found = found[:sample]
     return found
 
 
@@ -130,30 +146,154 @@ def _silent(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
             yield place(part.lineno, part.col_offset), place(part.end_lineno, part.end_col_offset)
 
 
-def command(tree: Path, files: list[str]) -> str:
-    pytest = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", *files]
-    return shlex.join(["sh", "-c", f"cd {shlex.quote(str(tree))} && exec {shlex.join(pytest)}"])
+class Recorder:
+    """What each test takes, and which lines of rdtheory it reaches (of what is compiled once: if it is the first)."""
+
+    def __init__(self):
+        self.seconds = {}
+        self.coverage = coverage.Coverage(data_file=None, config_file=False, include=["rdtheory/*"])
+        self.coverage.start()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item):
+        self.coverage.switch_context(item.nodeid)
+        start = time.process_time()
+        result = yield
+        self.seconds[item.nodeid] = time.process_time() - start
+        self.coverage.switch_context("")
+        return result
+
+    def lines(self) -> dict[str, dict[str, list[int]]]:
+        self.coverage.stop()
+        data, found = self.coverage.get_data(), {}
+        for file in data.measured_files():
+            tests = found.setdefault(str(Path(file).relative_to(Path.cwd() / "rdtheory").with_suffix("")), {})
+            for line, reaching in data.contexts_by_lineno(file).items():
+                for test in filter(None, reaching):
+                    tests.setdefault(test, []).append(line)
+        return found
+
+
+class Judge:
+    """The tests in their order, and no new one after so many seconds."""
+
+    def __init__(self, order: dict[str, tuple[bool, float]], seconds: float):
+        self.order, self.seconds = order, seconds
+
+    def pytest_collection_modifyitems(self, items):
+        items.sort(key=lambda item: self.order.get(item.nodeid, (False, 0.0)))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item):
+        if time.process_time() > self.seconds:
+            return True
+        # A loop that does not end any more is a mutant killed: by this signal, the only one that compiled loops heed.
+        signal.setitimer(signal.ITIMER_PROF, 20 + 10 * self.order.get(item.nodeid, (False, 0.0))[1])
+        return None
+
+
+def _pytest(tree: Path, files: list[str], told: Path, plugin_of) -> tuple[int, Recorder | Judge]:
+    with told.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.chdir(tree)
+    sys.path.insert(0, str(tree))
+    options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    plugin = plugin_of()
+    return int(pytest.main([*options, *files], plugins=[plugin])), plugin
+
+
+def record(tree: Path, file: str, told: Path, kept: Path) -> None:
+    sys.dont_write_bytecode = False
+    code, recorder = _pytest(tree, [file], told, Recorder)
+    if code in (0, 5):  # passed, or nothing to run
+        sources = {str(path.relative_to("rdtheory").with_suffix("")): path for path in Path("rdtheory").rglob("*.py")}
+        known = {
+            "test": _crc(Path(file)),
+            "seconds": recorder.seconds,
+            "lines": recorder.lines(),
+            "sources": {name: _crc(path) for name, path in sources.items()},
+        }
+        kept.write_text(json.dumps(known))
+    _exit(code)
+
+
+def judge(tree: Path, files: list[str], told: Path, order: dict[str, tuple[bool, float]], seconds: float) -> None:
+    sys.dont_write_bytecode = True
+    _exit(_pytest(tree, files, told, lambda: Judge(order, seconds))[0])
+
+
+def _exit(code: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # without waiting for threads
+
+
+def _crc(path: Path) -> int:
+    return zlib.crc32(path.read_bytes())
+
+
+def forked(target, *arguments) -> int:
+    process = multiprocessing.get_context("forkserver").Process(target=target, args=arguments)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def known_of(module: str, files: list[str], trees: "queue.Queue[Path]") -> tuple[dict[str, float], dict[str, set[int]]]:
+    """What each test takes and which lines of the module it reaches: recorded when either has changed."""
+    seconds, lines = {}, {}
+    for file in files:
+        kept = HERE / f"{file.replace('/', '.')}.json"
+
+        def read(file=file, kept=kept) -> dict | None:
+            known = json.loads(kept.read_text()) if kept.is_file() else {}
+            now = known.get("test"), known.get("sources", {}).get(module)
+            return known if now == (_crc(ROOT / file), _crc(ROOT / "rdtheory" / f"{module}.py")) else None
+
+        if (known := read()) is None:
+            tree, told = trees.get(), kept.with_suffix(".txt")
+            code = forked(record, tree, file, told, kept)
+            trees.put(tree)
+            if (known := read()) is None:
+                raise SystemExit(f"without any mutant {file} fails ({code}):\n{told.read_text()[-4000:]}")
+        seconds |= known["seconds"]
+        lines |= {test: set(reached) for test, reached in known["lines"].get(module, {}).items()}
+    return seconds, lines
+
+
+def statement(source: str, line: int) -> set[int]:
+    """The lines of the statement that a line is part of; of a compound one those of its head."""
+    found = {line}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.stmt) and node.lineno <= line <= node.end_lineno:
+            body = getattr(node, "body", None)
+            end = body[0].lineno - 1 if body else node.end_lineno
+            if line <= max(end, node.lineno):
+                found |= set(range(node.lineno, max(end, node.lineno) + 1))
+    return found
 
 
 def copied(number: int) -> Path:
-    """A copy of the repository to change: what is being worked on stays as it is."""
+    """A copy of the repository to change, with what Python compiled there: what is being worked on stays as it is."""
     tree = HERE / f"tree{number}"
-    shutil.rmtree(tree, ignore_errors=True)
+    for old in tree.rglob("*.py"):
+        old.unlink()
     for name in COPIED:
         source, target = ROOT / name, tree / name
         if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
     return tree
 
 
-def run(module: str, sample: int | None, again: bool, trees: "queue.Queue[Path]", progress: Progress) -> WorkDB:
+def run(module: str, sample: int | None, again: bool, seconds: float, trees: "queue.Queue[Path]", progress) -> WorkDB:
     """All mutants of a module that have no result yet, as many at once as there are trees."""
-    source = (ROOT / "rdtheory" / f"{module}.py").read_bytes()
-    session = HERE / f"{module.replace('/', '.')}-{zlib.crc32(source):08x}.sqlite"
-    db = WorkDB(str(session), WorkDB.Mode.create)
+    path = ROOT / "rdtheory" / f"{module}.py"
+    source = path.read_text()
+    db = WorkDB(str(HERE / f"{module.replace('/', '.')}-{_crc(path):08x}.sqlite"), WorkDB.Mode.create)
     known = {_place(item) for item in db.work_items}
     chosen = wanted(module, sample)
     db.add_work_items(item for item in chosen if _place(item) not in known)
@@ -163,26 +303,32 @@ def run(module: str, sample: int | None, again: bool, trees: "queue.Queue[Path]"
     task = progress.add_task(module, total=len(items), completed=len(items) - len(pending))
     if not pending:
         return db
-    files, start = judges(module), time.monotonic()
-    first = trees.get()
-    whole = subprocess.run(shlex.split(command(first, files)), capture_output=True, text=True, check=False)
-    trees.put(first)
-    if whole.returncode:
-        raise SystemExit(
-            f"without any mutant the tests of {module} fail:\n{whole.stdout[-2000:]}{whole.stderr[-2000:]}"
-        )
-    limit = 5 * (time.monotonic() - start) + 60  # a loop that does not end any more is a mutant killed
+    files = judges(module)
+    taken, reached = known_of(module, files, trees)
 
-    def judge(item: WorkItem) -> WorkResult:
+    def judged(item: WorkItem) -> WorkResult:
+        (mutation,) = item.mutations
+        there = statement(source, mutation.start_pos[0])
+        order = {test: (not there & reached.get(test, set()), time) for test, time in taken.items()}
+        operator = cosmic_ray.plugins.get_operator(mutation.operator_name)(**mutation.operator_args)
         tree = trees.get()
+        output = tree / "output.txt"
         try:
-            moved = attrs.evolve(item.mutations[0], module_path=tree / item.mutations[0].module_path)
-            return mutate_and_test([moved], command(tree, files), limit)
+            with use_mutation(tree / mutation.module_path, operator, mutation.occurrence) as (before, after):
+                if after is None:
+                    return WorkResult(worker_outcome=WorkerOutcome.NO_TEST)
+                code = forked(judge, tree, files, output, order, seconds)
+            return WorkResult(
+                worker_outcome=WorkerOutcome.NORMAL,
+                output=f"{code}\n{output.read_text()[-4000:]}",
+                test_outcome=TestOutcome.KILLED if code else TestOutcome.SURVIVED,
+                diff="\n".join(difflib.unified_diff(before.split("\n"), after.split("\n"), lineterm="")),
+            )
         finally:
             trees.put(tree)
 
     with concurrent.futures.ThreadPoolExecutor(trees.qsize()) as pool:
-        jobs = {pool.submit(judge, item): item for item in pending}
+        jobs = {pool.submit(judged, item): item for item in pending}
         try:
             for job in concurrent.futures.as_completed(jobs):
                 result = job.result()
@@ -221,6 +367,7 @@ def main() -> None:
     parser.add_argument("modules", nargs="*", default=ALL, help="like limits/linear, or a folder")
     parser.add_argument("--sample", type=int, help="how many mutants of each module, without it all")
     parser.add_argument("--survivors", action="store_true", help="try those again that survived before")
+    parser.add_argument("--seconds", type=float, default=300, help="after which no new test is begun for a mutant")
     parser.add_argument("--workers", type=int, default=1, help="mutants tested at once")
     options = parser.parse_args()
     HERE.mkdir(exist_ok=True)
@@ -228,7 +375,8 @@ def main() -> None:
     # What is not changed need not be compiled again.
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(HERE / "compiled")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
-    os.environ.pop("PYTHONPATH", None)  # tests are run in the copy, which comes first there
+    os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # as in tests
+    multiprocessing.set_forkserver_preload(["__main__", *WARM])
     trees: queue.Queue[Path] = queue.Queue()
     for number in range(options.workers):
         trees.put(copied(number))
@@ -238,7 +386,9 @@ def main() -> None:
     columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         for module in modules(list(options.modules)):
-            with contextlib.closing(run(module, options.sample, options.survivors, trees, progress)) as db:
+            with contextlib.closing(
+                run(module, options.sample, options.survivors, options.seconds, trees, progress)
+            ) as db:
                 results = [result for _, result in db.results if result.worker_outcome != WorkerOutcome.NO_TEST]
             alive = [changed(result.diff or "") for result in results if result.test_outcome == TestOutcome.SURVIVED]
             same = [one for one in alive if (module, one[2]) in reasons]

@@ -184,26 +184,6 @@ def test_a_large_matrix_is_solved_on_fewer_rows_first(verb):
     assert_certified(large, result)
 
 
-def test_rows_are_left_out_only_where_they_change_slowly():
-    p = jnp.full(1024, 1 / 1024)
-    x = jnp.linspace(0, 1, 1024)
-    slow = (x[:, None] - x[None, :]) ** 2
-    assert Matrix(slow).coarser(p, plan.ROWS) is not None
-    assert Matrix(1 - jnp.eye(1024)).coarser(p, plan.ROWS) is None
-    assert Matrix(jnp.where(slow > 0.5, jnp.inf, slow)).coarser(p, plan.ROWS) is None
-    assert Matrix(jax.random.uniform(jax.random.key(0), (1024, 1024))).coarser(p, plan.ROWS) is None
-    assert Matrix(slow[:1000]).coarser(p[:1000], plan.ROWS) is None  # small
-
-
-def test_moved_mass_keeps_the_means_of_polynomials():
-    p = np.random.default_rng(0).dirichlet(np.ones(103))
-    places = np.array([*range(0, 102, 6), 102])
-    for stencil in (2, 6):
-        moved = matrix.moved(p, places, stencil)
-        for power in range(stencil):
-            np.testing.assert_allclose(moved @ (places / 102) ** power, p @ (np.arange(103) / 102) ** power, rtol=1e-12)
-
-
 def test_facts_of_a_large_matrix_are_those_of_any(monkeypatch):
     rng = np.random.default_rng(4)
     d = rng.uniform(size=(30, 40)) + rng.uniform(size=(30, 1))

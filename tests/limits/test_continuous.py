@@ -10,7 +10,6 @@ from scipy.integrate import quad
 import rdtheory as rd
 from rdtheory import sources
 from rdtheory.limits import continuous
-from rdtheory.limits.continuous import supremum
 from tests import oracles
 
 LN2 = np.log(2)
@@ -352,24 +351,6 @@ def test_few_rounds_leave_an_honest_interval():
         assert best.lower <= rough.upper
         assert rough.steps <= rounds
     assert not continuous.rate_at(sources.laplace(1.0), 0.4, max_steps=1).converged
-
-
-def test_the_supremum_is_over_all_y_and_not_over_a_grid():
-    rng = np.random.default_rng(1)
-    x, weights, width = np.sort(rng.normal(size=300)) * 3, rng.exponential(size=300), 0.37
-    bound, where = supremum.bound(supremum.expand(x, weights, width), 1e-10)
-
-    def c(y):
-        return np.exp(-0.5 * ((x[:, None] - y[None, :]) / width) ** 2).T @ weights
-
-    # 633² points y + z: a term is a product of functions of (x, y), (x, z) and (y, z), so a matrix product sums them.
-    step = (x[-1] - x[0]) / 633
-    y, z = x[0] + step * np.arange(633), step * np.arange(633) / 633
-    near, tilt = np.exp(-0.5 * ((x - y[:, None]) / width) ** 2), np.exp(np.outer(x, z) / width**2)
-    everywhere = np.exp(-(np.outer(y, z) + z**2 / 2) / width**2) * ((near * weights) @ tilt)
-    np.testing.assert_allclose(everywhere[::50, 99], c(y[::50] + z[99]), rtol=1e-12)
-    assert everywhere.max() <= bound
-    assert bound <= c(np.array([where]))[0] * (1 + 1e-9)
 
 
 def test_a_supremum_from_the_points_alone_would_have_been_wrong():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mpmath import mp, mpf
 
 from rdtheory import gaussian
 from tests import oracles
@@ -119,3 +120,25 @@ def test_an_invalid_item_of_a_batch_is_nan_and_its_neighbors_stay_exact(bad):
 def test_what_is_wrong_is_named(as_user, variances, D, error, message):
     with pytest.raises(error, match=message):
         gaussian.water_filling(variances, D)
+
+
+@pytest.mark.parametrize("spread", [1e-2, 1.0, 30.0])
+def test_the_rate_is_off_by_no_more_than_its_rounding(spread):
+    rng = np.random.default_rng(7)
+    v = np.exp(-spread * rng.uniform(size=(200, 4)))
+    v[::5, 0] = 0.0
+    D = rng.uniform(0.001, 0.999, size=200) * v.sum(axis=1)
+    found = jax.vmap(gaussian.fill)(jnp.asarray(v), jnp.asarray(D))
+    with mp.workdps(40):
+        for variances, distortion, rate, rounding in zip(v, D, found.rate, found.rounding, strict=True):
+            c = sorted(mpf(float(x)) for x in variances)
+            level = max((mpf(float(distortion)) - sum(c[:k])) / (4 - k) for k in range(4))
+            exact = sum(mp.log(x / level, 2) for x in c if x > level) / 2
+            assert abs(exact - mpf(float(rate))) <= float(rounding)
+            assert rounding < 1e-14 * (10 + spread)
+
+
+def test_an_infinite_rate_is_not_rounded():
+    found = gaussian.water_filling(np.array([4.0, 0.0, 1.0]), 0.0)
+    assert found.rate == np.inf
+    assert found.rounding < 1e-14

@@ -160,3 +160,63 @@ def test_a_larger_one_is_solved_on_few_letters_and_on_half_of_all_if_these_do_no
     assert points.converged.all()
     assert folded[0] is False
     assert True in folded
+
+
+def test_what_reads_the_same_backwards_is_told_to_rounding():
+
+    def letters(n):
+        x = np.linspace(-1, 1, n)
+        p, d = np.exp(-(x**2)), 1e-6 * np.abs(x[:, None] - x) ** 1.5
+        return (p + p[::-1]) / 2, (d + d[::-1, ::-1]) / 2
+
+    def told(p, d):
+        return mirror.is_mirrored(jnp.asarray(p), jnp.asarray(d))
+
+    assert told(*letters(128))
+    assert not told(*letters(127)), "are few"
+    p, d = letters(130)
+    for row in (0, 31, 64, 65, 129):
+        for off, same in ((5e-13, True), (2e-12, False)):
+            other, law = d.copy(), p.copy()
+            other[row, 40] *= 1 + off
+            law[row] *= 1 + off
+            assert told(p, other) == told(law, d) == same
+        for off, same in ((0.5e-15, True), (2e-15, False)):
+            other = d.copy()
+            other[row, row] = off * d.max()  # on a diagonal of zeros
+            assert told(p, other) == same
+        other = d.copy()
+        other[row, 0] = np.inf
+        assert not told(p, other)
+        other[129 - row, 129] = np.inf
+        assert told(p, other)
+        other[64, 64] = 2e-15 * d.max()
+        assert not told(p, other)
+
+
+def test_letters_moved_about_the_middle_are_those_of_before():
+    pmf = jnp.array([0.1, 0.2, 0.3, 0.15, 0.25])
+    wide = mirror.scatter(pmf, 8)
+    np.testing.assert_allclose(wide, [0.1, 0.2, 0.15, 0, 0, 0.15, 0.15, 0.25], rtol=1e-15)
+    np.testing.assert_allclose(mirror.gather(wide, 5), pmf, rtol=1e-15)
+    np.testing.assert_allclose(mirror.gather(np.stack([wide, 2 * wide]), 5), [pmf, 2 * pmf], rtol=1e-15)
+    even = jnp.array([0.1, 0.2, 0.3, 0.4])
+    np.testing.assert_array_equal(mirror.scatter(even, 6), [0.1, 0.2, 0, 0, 0.3, 0.4])
+    np.testing.assert_array_equal(mirror.gather(mirror.scatter(even, 6), 4), even)
+    d = jnp.arange(1.0, 21.0).reshape(5, 4)
+    p, moved = mirror.about_middle(pmf, d, 8, 6)
+    np.testing.assert_array_equal(p, wide)
+    rows = [0, 1, 2, None, None, 2, 3, 4]
+    columns = [0, 1, None, None, 2, 3]
+    wanted = [[np.inf if c is None else 0.0 if r is None else d[r, c] for c in columns] for r in rows]
+    np.testing.assert_array_equal(moved, wanted)
+    assert mirror.about_middle(even, d[:4], 4, 4)[1].shape == (4, 4)
+
+
+def test_products_with_what_reads_the_same_are_those_of_the_half():
+    rng = np.random.default_rng(0)
+    half = rng.uniform(size=(4, 6))
+    whole, x = jnp.asarray(np.vstack([half, half[::-1, ::-1]])), jnp.asarray(rng.uniform(size=3))
+    np.testing.assert_allclose(mirror.fold_matrix(whole) @ x, (whole @ mirror.unfold(x))[:4], rtol=1e-14)
+    np.testing.assert_allclose(mirror.fold(mirror.unfold(x)), x, rtol=1e-15)
+    np.testing.assert_array_equal(mirror.fold(jnp.arange(6.0)), [5, 5, 5])

@@ -22,7 +22,5 @@ def slope_of(distortion: Callable[[float], float], start: float, target: float) 
             rate = min((error - previous[1]) / math.log(slope / previous[0]), -0.1)
         previous = (slope, error)
         aim = slope * math.exp(min(max(-error / rate, -1.0), 1.0))
-        if not low < aim < high:
-            aim = math.sqrt(low * high) if 0 < low and high < math.inf else (2 * low if low > 0 else high / 2)
-        slope = aim
+        slope = aim if low < aim < high else math.sqrt(low * high)  # beyond an end only where both are known
     return high if high < math.inf and abs(error) >= 1e-3 else slope

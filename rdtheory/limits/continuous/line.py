@@ -139,7 +139,7 @@ def bounds(nodes: Nodes, b, a, y, q, slope: float, distortion: float, tol: float
     # Where c is above one, λ may be lowered: that costs the mass there times the excess, not the excess. Three widths
     # about are not all that c sees, so it is done again; nine are.
     for reach in (3, 3, REACH, None):
-        top, _ = supremum.bound(cells, min(fine, 1e-10))
+        top = supremum.bound(cells, min(fine, 1e-10))
         value = _lower(dual, v, top, slope, distortion)
         if value > best[0]:
             best = (value, v, top)

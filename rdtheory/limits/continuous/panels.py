@@ -12,6 +12,7 @@ import numpy as np
 ORDER = 16
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(ORDER)
 FINEST = 60  # halvings
+NARROWEST = 2.0**-44  # relative to its place: the outermost nodes of half of it are not rounded to its ends
 MOST = 200_000  # panels
 
 
@@ -62,7 +63,7 @@ def resolve(
         finer = _moments(values - shift, w)
         change = np.abs(finer.reshape(-1, 2, 2).sum(1) - moments).sum(1)
         total = sum(float(d[:, 2].sum()) for d in done) + float(np.abs(finer[:, 0]).sum())
-        splittable = (middle > left) & (middle < right)
+        splittable = right - left > NARROWEST * np.maximum(np.abs(left), np.abs(right))
         rough = (change > 1e-16 * total) & splittable & (depth < FINEST)
         if jitter is not None and rough.any():
             off = (w * np.exp(values - shift) * jitter(x)).sum(1).reshape(-1, 2).sum(1)
@@ -87,7 +88,7 @@ def resolve(
 def _moments(log_f: np.ndarray, w: np.ndarray) -> np.ndarray:
     """∫ f and ∫ f log f over each panel, (panels, 2)."""
     f = np.exp(log_f)
-    return np.stack([(w * f).sum(1), (w * np.where(f > 0, f * np.where(f > 0, log_f, 0.0), 0.0)).sum(1)], 1)
+    return np.stack([(w * f).sum(1), (w * f * np.where(f > 0, log_f, 0.0)).sum(1)], 1)
 
 
 def divide(left: np.ndarray, right: np.ndarray, width: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -48,28 +48,19 @@ def expand(x: np.ndarray, weights: np.ndarray, width: float) -> Cells:
     return Cells(centers, coefficients, width, 300 * np.finfo(float).eps)
 
 
-def bound(cells: Cells, tol: float) -> tuple[float, float]:
-    """An upper bound of sup c, and a y at which c is within about `tol` of it."""
+def bound(cells: Cells, tol: float) -> float:
+    """An upper bound of sup c, too large by about `tol` at most."""
     b = cells.coefficients @ _TO_BERNSTEIN
-    centers, half = cells.centers, 0.5
-    at_ends = np.maximum(b[:, 0], b[:, -1])
-    where = int(np.argmax(at_ends))
-    best, y = float(at_ends[where]), float(centers[where])
-    top = best
+    best = top = float(b[:, 0].max())
     for _ in range(HALVINGS):
         bounds = b.max(axis=1)
         open_ = bounds > best + tol
         top = max(best + tol, float(bounds.max()))
         if not open_.any():
             break
-        b, centers, half = b[open_], centers[open_], half / 2
-        b = np.concatenate([b @ _LEFT, b @ _RIGHT])
-        centers = np.concatenate([centers - half * cells.width, centers + half * cells.width])
-        value = b[:, -1]
-        where = int(np.argmax(value))
-        if value[where] > best:
-            best, y = float(value[where]), float(centers[where])
-    return top * (1 + REMAINDER + cells.rounding) / (1 - 2 * REMAINDER), y
+        b = np.concatenate([b[open_] @ _LEFT, b[open_] @ _RIGHT])
+        best = max(best, float(b[:, -1].max()))
+    return top * (1 + REMAINDER + cells.rounding) / (1 - 2 * REMAINDER)
 
 
 def values(cells: Cells) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,75 @@
+"""Which rows of a large matrix are kept, and where the mass of the others goes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rdtheory.limits.discrete.kernels.matrix import ROWS, Matrix, moved
+
+N = 1024
+P = jnp.full(N, 1 / N)
+SQUARES = (jnp.linspace(0, 1, N)[:, None] - jnp.linspace(0, 1, N)[None, :]) ** 2
+
+
+def fewer(p, d):
+    """The source and the matrix with fewer rows, or None."""
+    found = Matrix(d).coarser(p, ROWS)
+    return found and (found[0], found[1].entries)
+
+
+def test_rows_are_left_out_only_where_they_change_slowly():
+    assert fewer(P, SQUARES) is not None
+    assert fewer(P, 1 - jnp.eye(N)) is None
+    assert fewer(P, jnp.where(SQUARES > 0.5, jnp.inf, SQUARES)) is None
+    assert fewer(P, jax.random.uniform(jax.random.key(0), (N, N))) is None
+    assert fewer(P[: N - 1], SQUARES[: N - 1]) is None  # small
+
+
+@pytest.mark.parametrize("row", [1, 993])
+def test_a_row_may_be_a_fiftieth_of_the_largest_away_from_those_about_it(row):
+    flat = jnp.ones((N, 3))
+    assert fewer(P, flat.at[row, 1].add(0.0199)) is not None
+    assert fewer(P, flat.at[row, 1].add(0.0201)) is None
+    assert fewer(P, flat.at[row, 1].add(-0.0201)) is None
+    assert fewer(P, flat.at[row, 1].set(jnp.inf)) is None
+
+
+def test_the_first_and_the_last_row_are_kept_and_a_law_with_the_same_means():
+    x = np.arange(N)
+    p = np.exp(-x / 300) * (1 + 0.5 * np.sin(x / 50))
+    p /= p.sum()
+    mass, rows = fewer(jnp.asarray(p), SQUARES)
+    kept = np.append(x[::2], N - 1)
+    np.testing.assert_array_equal(rows, SQUARES[kept])
+    np.testing.assert_allclose(mass.sum(), 1, rtol=1e-14)
+    for power in range(6):
+        np.testing.assert_allclose(mass @ (kept / N) ** power, p @ (x / N) ** power, rtol=1e-12)
+
+
+def test_where_polynomials_would_make_a_mass_negative_it_goes_to_the_two_beside_it():
+    p = jnp.zeros(N).at[501].set(1.0)
+    mass, _ = fewer(p, SQUARES)
+    np.testing.assert_allclose(mass[250:252], 0.5, rtol=1e-14)
+    np.testing.assert_allclose(mass.sum(), 1, rtol=1e-14)
+
+
+def test_moved_mass_keeps_the_means_of_polynomials():
+    p = np.random.default_rng(0).dirichlet(np.ones(103))
+    places = np.array([*range(0, 102, 6), 102])
+    for stencil in (2, 6):
+        mass = moved(p, places, stencil)
+        for power in range(stencil):
+            np.testing.assert_allclose(mass @ (places / 102) ** power, p @ (np.arange(103) / 102) ** power, rtol=1e-12)
+
+
+def test_mass_goes_to_the_places_nearest_to_it():
+    places = np.arange(0, 61, 6)
+    for stencil in (2, 6):
+        for index in range(18, 42):
+            mass = moved(np.eye(61)[index], places, stencil)
+            if index % 6:
+                assert (np.abs(places[mass != 0] - index) < 3 * stencil).all()
+                assert np.sum(mass != 0) == stencil
+            else:
+                np.testing.assert_array_equal(mass, places == index)
