@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from rdtheory.schemes import _trellis_states
+from rdtheory.schemes.trellis import state_machine
 
 __all__ = ["EIGHTHS", "FINENESS", "NOT_SENT", "PER_OCTAVE", "cut", "dither", "lanes", "places", "steps"]
 
@@ -87,7 +87,7 @@ def places(labels: np.ndarray, taps: np.ndarray | None, seed: np.ndarray | None)
 
 def _states(labels: np.ndarray, taps: np.ndarray) -> np.ndarray:
     """The state before each label."""
-    following, rows = _trellis_states.transitions(taps), lanes(labels & 1)
+    following, rows = state_machine.transitions(taps), lanes(labels & 1)
     states = np.zeros(rows.shape, np.int64)
     for before, after, odd in zip(states, states[1:], rows, strict=False):
         after[:] = following[before, odd]

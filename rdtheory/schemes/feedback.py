@@ -15,7 +15,9 @@ from jaxtyping import Float
 
 from rdtheory import _checks, _compile
 from rdtheory.results import CodedLayer, LayerQuantized
-from rdtheory.schemes import _bitstream_layer, _feedback_plan, _layer_code, _trellis_code, _viterbi, trellis
+from rdtheory.schemes import _feedback_plan, _layer_code, trellis
+from rdtheory.schemes.bitstream import layer
+from rdtheory.schemes.trellis import code, viterbi
 
 __all__ = ["gptq", "nearest", "quantize", "watersic"]
 
@@ -88,7 +90,7 @@ def quantize(
     """
     w, sigma, theta = _checked(weights, moments, level)
     if states != 1:
-        _trellis_code.taps(states)  # raises
+        code.taps(states)  # raises
     hidden = _checks.count("seed", seed, 0, 2**32 - 1)
     kinds, variances = _feedback_plan.alike(w)
     scaled = w / np.sqrt(variances)[kinds]
@@ -98,7 +100,7 @@ def quantize(
     targets = np.zeros_like(w)
     for kind, plan in enumerate(plans):
         targets[:, kinds == kind] = plan.pull @ w[:, kinds == kind]
-    noise = 1 / 12 if states == 1 else _trellis_code.noise(states)
+    noise = 1 / 12 if states == 1 else code.noise(states)
     pivots = np.stack([plan.pivots for plan in plans])
     widths = np.sqrt(theta / noise / np.where(pivots > 0, pivots, np.inf))
     feedback = np.stack([plan.feedback for plan in plans])
@@ -220,7 +222,7 @@ def _coded(
         raise ValueError(f"level is too small: a weight is more than {LARGEST:.0f} steps from zero")
     arrays = targets.astype(kind), feedback.astype(kind), units.astype(kind), kinds.astype(np.int32)
     labels = np.asarray(_labels(*arrays, None if seed is None else np.uint32(seed), states))
-    taps = None if states == 1 else np.array(_trellis_code.taps(states), np.int32)
+    taps = None if states == 1 else np.array(code.taps(states), np.int32)
     coded = CodedLayer(
         labels=labels,
         base=base,
@@ -229,9 +231,9 @@ def _coded(
         seed=None if seed is None else np.array(seed, np.uint32),
         taps=taps,
     )
-    w_hat = _bitstream_layer.weights(coded).astype(given)
+    w_hat = layer.weights(coded).astype(given)
     lost = w - w_hat.astype(float)
-    bits = _bitstream_layer.length(coded) + SPREAD_BITS * sent.sum() + HEADER_BITS
+    bits = layer.length(coded) + SPREAD_BITS * sent.sum() + HEADER_BITS
     distortion = np.sum((sigma @ lost) * lost)
     return LayerQuantized(jnp.asarray(w_hat), jnp.asarray(bits / w.size), jnp.asarray(distortion), coded)
 
@@ -310,6 +312,6 @@ def _nearest(y: Array, sent: Array, states: int) -> Array:
     away = jnp.where(sent[None, :], away, jnp.where(coset < 2, 0.0, jnp.inf)[:, None].astype(y.dtype))
     table = jnp.stack([_layer_code.lanes(row[None, :]) for row in away]).astype(jnp.float32)
     start = jnp.zeros(table.shape[2], jnp.int32)
-    cosets = _viterbi.cheapest(table, start, start - 1, states)[1].T.ravel()[: len(y)]
+    cosets = viterbi.cheapest(table, start, start - 1, states)[1].T.ravel()[: len(y)]
     label = jnp.where(sent, 4 * jnp.round((y - cosets.astype(y.dtype)) / 4), 0.0)
     return label + cosets.astype(y.dtype)

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int, Integer
 
 from rdtheory import _checks, _compile
 from rdtheory.results import Quantized
-from rdtheory.schemes._steps import positive
+from rdtheory.schemes.quantize.water_steps import positive
 
 __all__ = ["least_dead_zone", "quantize", "spread_classes", "water_step"]
 

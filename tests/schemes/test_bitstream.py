@@ -10,7 +10,8 @@ from scipy.stats import norm
 
 from rdtheory import bitstream, quantize
 from rdtheory.results import CodedLayer, Quantized
-from rdtheory.schemes import _bitstream_models, _entropy, _trellis_states
+from rdtheory.schemes.bitstream import entropy, models
+from rdtheory.schemes.trellis import state_machine
 
 STEP = np.float32(0.25)
 EIGHT_STATES = np.array([5, 2], np.int32)
@@ -268,7 +269,7 @@ def test_what_is_certain_costs_nothing():
 def test_contexts_that_ask_more_work_than_they_save_bytes_are_not_used():
     """Known the state, a label here takes one bit; but a table for each of 256 states takes 148 kB of padding."""
     rng, taps, state, labels = np.random.default_rng(0), np.array([166, 121], np.int32), 0, []
-    following = _trellis_states.transitions(taps)
+    following = state_machine.transitions(taps)
     for bit in rng.integers(0, 2, 20_000):
         labels.append(2 * state + bit)
         state = following[state, bit]
@@ -283,7 +284,7 @@ def test_contexts_that_ask_more_work_than_they_save_bytes_are_not_used():
 def test_frequencies_are_whole_and_sum_to_a_power_of_two(size):
     rng = np.random.default_rng(size)
     for weights in (rng.integers(0, 2**38, size), np.eye(1, size, dtype=np.int64)[0], np.zeros(size, np.int64)):
-        found = _entropy.normalized(weights)
+        found = entropy.normalized(weights)
         assert found.dtype == np.int64
         assert found.min() >= 1
         assert found.sum() == 2**24
@@ -292,25 +293,23 @@ def test_frequencies_are_whole_and_sum_to_a_power_of_two(size):
 def test_the_coder_spends_what_the_frequencies_say():
     rng = np.random.default_rng(0)
     weights = rng.integers(0, 2**30, 50)
-    frequencies, symbols, operations = _entropy.normalized(weights), rng.integers(0, 50, 100_000), []
-    _entropy.put(operations, symbols, frequencies)
-    stated = _entropy.bits(np.bincount(symbols, minlength=50), frequencies)
-    np.testing.assert_allclose(8 * len(_entropy.packed(operations)), stated, rtol=1e-5, atol=16)
+    frequencies, symbols, operations = entropy.normalized(weights), rng.integers(0, 50, 100_000), []
+    entropy.put(operations, symbols, frequencies)
+    stated = entropy.bits(np.bincount(symbols, minlength=50), frequencies)
+    np.testing.assert_allclose(8 * len(entropy.packed(operations)), stated, rtol=1e-5, atol=16)
 
 
 def test_densities_are_those_of_a_rounded_gaussian():
     shape, scale = 3, 64 + 32  # 2^-(x/4)²: of deviation 4/√(2 ln 2)
-    found = _bitstream_models.frequencies((_bitstream_models.SHAPED, shape, 0, scale), -20, 41) / 2**24
+    found = models.frequencies((models.SHAPED, shape, 0, scale), -20, 41) / 2**24
     edges = norm.cdf((np.arange(-20, 22) - 0.5) * np.sqrt(2 * np.log(2)) / 4)
     np.testing.assert_allclose(found, np.diff(edges), atol=2e-5)
 
 
 def test_powers_of_two_are_right():
     x = np.linspace(0, 29, 1000)
-    np.testing.assert_allclose(_entropy.halved(x), 2.0 ** (30 - x), rtol=1e-9, atol=1)
-    np.testing.assert_allclose(
-        [_entropy.power(k) for k in range(-70, 300)], 2 ** (np.arange(-70, 300) / 16), rtol=1e-14
-    )
+    np.testing.assert_allclose(entropy.halved(x), 2.0 ** (30 - x), rtol=1e-9, atol=1)
+    np.testing.assert_allclose([entropy.power(k) for k in range(-70, 300)], 2 ** (np.arange(-70, 300) / 16), rtol=1e-14)
 
 
 def test_a_million_labels_are_fast():

@@ -11,9 +11,8 @@ import pytest
 
 from rdtheory import bitstream
 from rdtheory.results import CodedLayer, Quantized
-from rdtheory.schemes import _entropy
-from rdtheory.schemes._bitstream_numbers import put_number
-from rdtheory.schemes.bitstream import DICT, LAYER, LEAF, LIST
+from rdtheory.schemes.bitstream import DICT, LAYER, LEAF, LIST, entropy
+from rdtheory.schemes.bitstream.numbers import put_number
 from tests.schemes.test_bitstream import EIGHT_STATES, EXAMPLES, STEP, gaussian_labels
 
 TREES = [*EXAMPLES.values(), {"a": [EXAMPLES["rows"], None, (EXAMPLES["trellis"],)], "bc": {"": EXAMPLES["codebook"]}}]
@@ -134,7 +133,7 @@ def test_bytes_of_any_other_kind_are_errors(as_user):
 
 
 AXIS = [2 + 10, 3]  # labels of int32, one axis, of three entries
-UNNAMED, EACH_STATE = ((np.array([n], np.int32), [_entropy.even(k)], None) for n, k in ((0, 8), (2, 3)))
+UNNAMED, EACH_STATE = ((np.array([n], np.int32), [entropy.even(k)], None) for n, k in ((0, 8), (2, 3)))
 LABELS = [LEAF + 1, *AXIS]  # and a step
 LAYERS = [LAYER % 128 + 128, LAYER // 128]
 MATRIX = [*LAYERS, 2 + 20, 2, 3]
@@ -177,7 +176,7 @@ FLOAT = [8, 0, 0, 128, 63]  # a scalar of float32, 1
         (crafted([LEAF + 2, *AXIS, *FLOAT, 0, 0]), "codebook must be a vector"),
         (crafted([LEAF + 17, *AXIS, *FLOAT, 128, 32, 1, 0, 0]), "taps above 4095"),
         (
-            crafted([LEAF + 17, *AXIS, *FLOAT, 255, 31, 255, 31, 0, 0], _entropy.packed([UNNAMED, EACH_STATE])),
+            crafted([LEAF + 17, *AXIS, *FLOAT, 255, 31, 255, 31, 0, 0], entropy.packed([UNNAMED, EACH_STATE])),
             "more labels or longer tables",
         ),
         (crafted([LEAF + 5, *AXIS, *FLOAT, 2, 0, 0, 0]), "offsets of no label"),

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from rdtheory import bitstream, feedback, linear, trellis
-from rdtheory.schemes import _feedback_plan, _layer_code, _trellis_code
+from rdtheory.schemes import _feedback_plan, _layer_code
 from rdtheory.schemes.feedback import _nearest
+from rdtheory.schemes.trellis import code
 from tests import oracles
 
 M, K = 8, 4096
@@ -193,7 +194,7 @@ def test_dither_makes_the_distortion_that_of_the_covariances():
     found = feedback.quantize(weights, moments, level)
     spacing = _layer_code.steps(found.coded.base, found.coded.exponents) / 2
     kept, spread = np.eye(M) - plan.pull, np.linalg.inv(np.eye(M) + plan.feedback)
-    lost = kept @ second @ kept.T + spread @ (_trellis_code.noise(8) * spacing**2 * spread.T)
+    lost = kept @ second @ kept.T + spread @ (code.noise(8) * spacing**2 * spread.T)
     np.testing.assert_allclose(found.distortion / weights.shape[1], np.sum(moments * lost), rtol=0.01)
 
 
@@ -206,7 +207,7 @@ def test_the_nearest_path_is_the_nearest_of_all(states):
         for value, odd in zip(y, bits, strict=True):
             coset = 2 * odd + state % 2
             total += (value - coset - 4 * np.round((value - coset) / 4)) ** 2
-            state = _trellis_code.successors(states)[state, odd]
+            state = code.successors(states)[state, odd]
         best = min(best, total)
     found = np.asarray(_nearest(jnp.asarray(y), jnp.ones(7, bool), states))
     np.testing.assert_allclose(np.sum((found - y) ** 2), best, rtol=1e-6)

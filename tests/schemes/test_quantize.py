@@ -9,7 +9,6 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
 from rdtheory import golden_rules, quantize
-from rdtheory.schemes import _exact_kmeans
 from tests import oracles
 from tests.transforms import assert_close, assert_only_bad_items_are_nan, assert_transforms_agree
 
@@ -71,7 +70,7 @@ def test_the_exact_codebook_is_the_best_of_all_partitions(levels, values, import
 
 @pytest.mark.parametrize("chunk", [1, 3, 1 << 15])
 def test_pieces_of_the_candidates_do_not_change_the_answer(chunk, monkeypatch):
-    monkeypatch.setattr(_exact_kmeans, "CHUNK", chunk)
+    monkeypatch.setattr(exact_kmeans, "CHUNK", chunk)
     for seed in range(20):
         local = np.random.default_rng(seed)
         n = int(local.integers(2, 14))

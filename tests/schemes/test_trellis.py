@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rdtheory import bitstream, linear, trellis
-from rdtheory.schemes import _trellis_code, _trellis_model, _viterbi
+from rdtheory.schemes.trellis import code, model, viterbi
 from tests.transforms import assert_only_bad_items_are_nan, assert_transforms_agree
 
 STATES = [4, 8, 16, 32, 64, 128, 256]
@@ -62,7 +62,7 @@ def follow(state, label, states):
 @pytest.mark.parametrize("states", STATES)
 def test_states_follow_the_parity_checks(states):
     table = [[follow(state, label, states) for label in (0, 1)] for state in range(states)]
-    np.testing.assert_array_equal(_trellis_code.successors(states), table)
+    np.testing.assert_array_equal(code.successors(states), table)
     assert sorted(np.ravel(table)) == sorted([*range(states)] * 2)  # two ways into each state
 
 
@@ -103,14 +103,14 @@ def search(metrics, states, turns=1):
     return [np.asarray(x) for x in found]
 
 
-_search = jax.jit(_viterbi.search, static_argnums=3)
+_search = jax.jit(viterbi.search, static_argnums=3)
 
 
 @pytest.mark.parametrize(("states", "seed"), [(4, 0), (4, 1), (8, 2), (8, 3), (64, 4)])
 def test_no_path_is_cheaper(states, seed):
     n = 11
     metrics = np.random.default_rng(seed).exponential(size=(4, n))
-    following, cheapest = _trellis_code.successors(states), math.inf
+    following, cheapest = code.successors(states), math.inf
     for labels in itertools.product((0, 1), repeat=n):
         state, total = 0, 0.0
         for i, label in enumerate(labels):
@@ -118,15 +118,15 @@ def test_no_path_is_cheaper(states, seed):
             state = following[state, label]
         cheapest = min(cheapest, total)
     path, cosets = search(metrics, states)
-    np.testing.assert_array_equal(path, _trellis_code.path(jnp.asarray(cosets // 2), states))
+    np.testing.assert_array_equal(path, code.path(jnp.asarray(cosets // 2), states))
     np.testing.assert_allclose(cost(metrics, path, cosets), cheapest, rtol=1e-14)
 
 
 def test_a_sequence_in_pieces_loses_nothing():
     states, n = 8, 5000
-    assert n > 4 * _viterbi.length(n, states)
+    assert n > 4 * viterbi.length(n, states)
     metrics = np.random.default_rng(0).exponential(size=(4, n))
-    following, costs = _trellis_code.successors(states), np.where(np.arange(states) == 0, 0.0, np.inf)
+    following, costs = code.successors(states), np.where(np.arange(states) == 0, 0.0, np.inf)
     for column in metrics.T:  # the textbook, from all states at once
         updated = np.full(states, np.inf)
         for label in (0, 1):
@@ -135,7 +135,7 @@ def test_a_sequence_in_pieces_loses_nothing():
     totals = []
     for turns in (1, 2, 3):
         path, cosets = search(metrics, states, turns)
-        np.testing.assert_array_equal(path, _trellis_code.path(jnp.asarray(cosets // 2), states))
+        np.testing.assert_array_equal(path, code.path(jnp.asarray(cosets // 2), states))
         totals.append(cost(metrics, path, cosets))
     assert totals[0] > costs.min() + 1  # held in state 0 at the joints
     np.testing.assert_allclose(totals[1:], costs.min(), rtol=1e-14)
@@ -147,7 +147,7 @@ def test_a_sequence_in_pieces_loses_nothing():
 @pytest.mark.parametrize("width", [0.05, 0.3, 0.7, 0.999, 1.0, 1.5, 6.0, 80.0])
 def test_probabilities_sum_to_one(width):
     points = np.arange(-2000, 2001)
-    lengths = _trellis_model.code_length(jnp.asarray(points), jnp.full(1, width))
+    lengths = model.code_length(jnp.asarray(points), jnp.full(1, width))
     for parity in (0, 1):
         np.testing.assert_allclose(jnp.sum(jnp.exp2(-lengths[points % 2 == parity])), 1, rtol=1e-12)
 
@@ -155,9 +155,9 @@ def test_probabilities_sum_to_one(width):
 def test_the_factor_settles_where_the_code_is_shortest():
     points, ratio = jnp.asarray(np.random.default_rng(0).integers(-3, 4, 500)), jnp.full(1, 1.3)
     sent = jnp.array([True])
-    refit = jax.jit(lambda f: jax.lax.fori_loop(0, 60, lambda _, f: _trellis_model.refit(f, points, sent, ratio), f))
+    refit = jax.jit(lambda f: jax.lax.fori_loop(0, 60, lambda _, f: model.refit(f, points, sent, ratio), f))
     factor = refit(jnp.array(1.0))
-    nearby = [float(jnp.sum(_trellis_model.code_length(points, f * factor * ratio))) for f in (0.99, 1.0, 1.01)]
+    nearby = [float(jnp.sum(model.code_length(points, f * factor * ratio))) for f in (0.99, 1.0, 1.01)]
     assert nearby[1] < min(nearby[0], nearby[2])
 
 

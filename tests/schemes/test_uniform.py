@@ -8,7 +8,7 @@ import pytest
 from scipy.optimize import minimize
 
 from rdtheory import quantize
-from rdtheory.schemes._coded_size import adaptive_bits
+from rdtheory.schemes.quantize.sizes import adaptive_bits
 from tests import long
 from tests.transforms import assert_transforms_agree
 

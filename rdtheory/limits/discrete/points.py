@@ -1,9 +1,4 @@
-"""R(D) of a discrete source: along the curve, at a distortion, at a rate, certified from both sides.
-
-These choose among the algorithms of `algorithms` by the size of the problem: the interior point on all reproduction
-letters where that is small, column generation with the interior point inside where it is not, one after another until
-the gap is met. Which one it was is in the result.
-"""
+"""Points of R(D), checked on the way in and differentiable on the way out."""
 
 import functools
 

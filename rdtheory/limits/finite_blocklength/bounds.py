@@ -1,13 +1,4 @@
-"""How many bits a block of n symbols needs: two bounds at every n, and the approximation between or beside them.
-
-A code maps a block to one of M codewords. It must leave no more than `excess_probability` ε of the blocks with a
-distortion, averaged over the block, above D:
-
-    P[d(Xⁿ, X̂ⁿ) > D] <= ε.
-
-R(D) is what suffices as n grows. At finite n the least log2(M)/n lies between a converse, which holds for every code,
-and an achievability, which some code attains; both are computed at their M, a whole number.
-"""
+"""Both bounds and the approximation, from the probabilities that the other modules compute."""
 
 import functools
 import math

@@ -1,9 +1,4 @@
-"""Quantized weights as bytes, and back: what a compressed model takes is the length of them.
-
-A bitstream is: magic (2 bytes), version (1), length of the structure, the structure (containers, keys, dtypes, shapes,
-steps, codebooks), the coded part, padding, CRC-32 of all before. Lengths and sizes take seven bits a byte.
-What is coded, by asymmetric numeral systems, are the labels, and the frequencies that they are coded with before them.
-"""
+"""The frame of a bitstream: its head, its containers, and one leaf after another."""
 
 import io
 import zlib
@@ -17,8 +12,9 @@ from jaxtyping import Float, Integer, PyTree
 
 from rdtheory import _checks
 from rdtheory.results import CodedLayer, Quantized
-from rdtheory.schemes import _bitstream_layer, _bitstream_leaf, _entropy
-from rdtheory.schemes._bitstream_numbers import (
+from rdtheory.schemes.bitstream import entropy, layer
+from rdtheory.schemes.bitstream.leaf import concrete, parts, put_leaf, take_leaf, validate, weights
+from rdtheory.schemes.bitstream.numbers import (
     FREE_WORK,
     WORK_PER_BYTE,
     Sink,
@@ -77,7 +73,7 @@ def encode(tree: PyTree, *, send_classes: bool = True) -> bytes:
     sink: Sink = (bytearray(), [], [0], [])
     _put(sink, tree, "tree", 0, send_classes)
     structure, operations, work, withheld = sink
-    coded = _entropy.packed(operations)
+    coded = entropy.packed(operations)
     start: Sink = (bytearray(MAGIC + bytes([VERSION | (CLASSES_WITHHELD if withheld else 0)])), [], [0], [])
     put_number(start, len(structure))
     body = bytes(start[0] + structure) + coded
@@ -130,9 +126,9 @@ def decode(data: bytes, classes: Sequence[Integer[ArrayLike, "..."]] = ()) -> Py
         also = ", or the classes are not those it was encoded with" if known else ""
         raise ValueError(f"the bitstream is cut off or damaged: its checksum does not match{also}")
     body, work = io.BytesIO(data[3:-4]), [FREE_WORK + WORK_PER_BYTE * (len(data) - 4)]
-    start: Source = (body, _entropy.opened(b""), work, known)
+    start: Source = (body, entropy.opened(b""), work, known)
     structure = io.BytesIO(take_bytes(start, take_number(start)))
-    coder = _entropy.opened(body.read().rstrip(b"\0"))
+    coder = entropy.opened(body.read().rstrip(b"\0"))
     tree = _take((structure, coder, work, known), "tree", 0)
     if known or structure.read() or not coder.is_empty():
         raise ValueError("the bitstream goes on after its end")
@@ -161,10 +157,10 @@ def dequantize(quantized: Quantized | CodedLayer) -> Float[Array | np.ndarray, "
     [-0.5  0.7  0. ]
     """
     if isinstance(quantized, CodedLayer):
-        return _bitstream_layer.weights(_bitstream_layer.concrete("quantized", quantized))
+        return layer.weights(layer.concrete("quantized", quantized))
     leaf = jax.tree.map(lambda part: _checks.native(part if hasattr(part, "dtype") else np.asarray(part)), quantized)
-    _bitstream_leaf.validate("quantized", leaf)
-    return _bitstream_leaf.weights(leaf)
+    validate("quantized", leaf)
+    return weights(leaf)
 
 
 def _checksum(body: bytes, withheld: list[np.ndarray]) -> bytes:
@@ -182,12 +178,12 @@ def _put(sink: Sink, tree: PyTree, where: str, depth: int, send_classes: bool) -
     if tree is None:
         put_number(sink, NONE)
     elif isinstance(tree, Quantized):
-        leaf = _bitstream_leaf.concrete(where, tree)
-        put_number(sink, LEAF + _bitstream_leaf.parts(leaf, send_classes))
-        _bitstream_leaf.put_leaf(sink, leaf, send_classes)
+        leaf = concrete(where, tree)
+        put_number(sink, LEAF + parts(leaf, send_classes))
+        put_leaf(sink, leaf, send_classes)
     elif isinstance(tree, CodedLayer):
         put_number(sink, LAYER)
-        _bitstream_layer.put_layer(sink, _bitstream_layer.concrete(where, tree))
+        layer.put_layer(sink, layer.concrete(where, tree))
     elif type(tree) in (list, tuple):
         put_number(sink, LIST if type(tree) is list else TUPLE)
         put_number(sink, len(tree))
@@ -214,9 +210,9 @@ def _take(source: Source, where: str, depth: int) -> PyTree:
     if kind == NONE:
         return None
     if kind == LAYER:
-        return _bitstream_layer.take_layer(source, where)
+        return layer.take_layer(source, where)
     if kind >= LEAF:
-        return _bitstream_leaf.take_leaf(source, where, kind - LEAF)
+        return take_leaf(source, where, kind - LEAF)
     items, keys = [], []
     for place in range(take_number(source)):
         if kind == DICT:

@@ -1,9 +1,4 @@
-"""Scalar quantization of weights by their importance, with every bit counted.
-
-Codebooks: `kmeans` and `quartic` are globally optimal, `lloyd` and `entropy_constrained` local. Grids: `uniform` rounds
-a layer to multiples of `steps`, whose common water level `uniform_at_rate` finds for a whole model. `error_feedback`
-rounds column after column and lets what is still to come make up for the errors. `transform` is for linear models.
-"""
+"""Globally optimal codebooks, by dynamic programming."""
 
 import functools
 from collections.abc import Callable
@@ -17,28 +12,11 @@ from jaxtyping import Float
 
 from rdtheory import _checks, _compile
 from rdtheory.results import Codebook, CodedSize
-from rdtheory.schemes import _exact_kmeans
-from rdtheory.schemes._coded_size import ENTRY_BITS, coded_size, size_of
-from rdtheory.schemes._error_feedback import conditional_importance, error_feedback
-from rdtheory.schemes._lloyd import entropy_constrained, like, lloyd, weighted
-from rdtheory.schemes._steps import steps
-from rdtheory.schemes._transform import transform
-from rdtheory.schemes._uniform import uniform, uniform_at_rate
+from rdtheory.schemes.quantize import exact_kmeans
+from rdtheory.schemes.quantize.lloyd_max import like, weighted
+from rdtheory.schemes.quantize.sizes import ENTRY_BITS, size_of
 
-__all__ = [
-    "centroid",
-    "coded_size",
-    "conditional_importance",
-    "entropy_constrained",
-    "error_feedback",
-    "kmeans",
-    "lloyd",
-    "quartic",
-    "steps",
-    "transform",
-    "uniform",
-    "uniform_at_rate",
-]
+__all__ = ["centroid", "kmeans", "quartic"]
 
 
 def kmeans(values: Float[ArrayLike, "..."], levels: int, importance: Float[ArrayLike, "..."] | None = None) -> Codebook:
@@ -156,7 +134,7 @@ def centroid(
 def _optimal(w: Array, a: Array, b: Array | None, levels: int, ok: _checks.Flag) -> Codebook:
     def fit(w: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
         flat = [np.asarray(x, np.float64).ravel() for x in (w, a, b)]
-        codebook, labels, objective = _exact_kmeans.fit(*flat, levels, w.dtype)
+        codebook, labels, objective = exact_kmeans.fit(*flat, levels, w.dtype)
         return codebook, labels.astype(np.int32).reshape(w.shape), np.asarray(objective, a.dtype)
 
     b = jax.device_put(np.zeros(a.shape, a.dtype)) if b is None else b
@@ -192,4 +170,4 @@ def _centroid(w: Array, a: Array, b: Array) -> Array:
     unit = jnp.maximum(jnp.max(a), jnp.max(b) * scale**2)
     a, b = a / unit, b * (scale**2 / unit)
     sums = [jnp.sum(x * away**k) for x, powers in ((a, 2), (b, 4)) for k in range(powers)]
-    return (middle + scale * _exact_kmeans.cubic_root(sums[:2], sums[2:], jnp)).astype(kind)
+    return (middle + scale * exact_kmeans.cubic_root(sums[:2], sums[2:], jnp)).astype(kind)

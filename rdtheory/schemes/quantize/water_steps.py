@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from rdtheory import _checks, _compile
 from rdtheory.results import Steps
-from rdtheory.schemes._coded_size import adaptive_bits
+from rdtheory.schemes.quantize.sizes import adaptive_bits
 
 __all__ = ["balance", "entries", "positive", "steps", "store"]
 

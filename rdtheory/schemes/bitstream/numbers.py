@@ -10,9 +10,10 @@ import math
 
 import numpy as np
 
-from rdtheory.schemes import _bitstream_plans, _entropy, _trellis_states
-from rdtheory.schemes._bitstream_plans import put_escaped, take_escaped
-from rdtheory.schemes._entropy import AnsCoder
+from rdtheory.schemes.bitstream import entropy
+from rdtheory.schemes.bitstream.entropy import AnsCoder
+from rdtheory.schemes.bitstream.plans import choose, ideal, put_escaped, put_plan, take_escaped, take_plan
+from rdtheory.schemes.trellis import state_machine
 
 __all__ = [
     "Sink",
@@ -155,32 +156,32 @@ def put_labels(sink: Sink, labels: np.ndarray, classes: np.ndarray | None = None
         put_escaped(operations, labels[outside])
     contexts = None if groups == 1 or classes is None else classes.astype(np.int64)
     if taps is None:
-        plan = _bitstream_plans.choose(symbols, contexts, groups, least, size, np.zeros(1, int))
+        plan = choose(symbols, contexts, groups, least, size, np.zeros(1, int))
     else:
-        states = _trellis_states.states(labels, taps)
-        plans, ideal = [], math.inf
-        for way in range(_trellis_states.WAYS):
-            of_state, halves = _trellis_states.contexts(taps, way)
+        states = state_machine.states(labels, taps)
+        plans, fewest = [], math.inf
+        for way in range(state_machine.WAYS):
+            of_state, halves = state_machine.contexts(taps, way)
             mixed = of_state[states] + (0 if contexts is None else contexts * len(halves))
             # More contexts are tried where their labels would take less even if each had to be described, unless the
             # stream would have to be made longer to be allowed the work.
-            least_bits = _bitstream_plans.ideal(symbols, mixed, size) + MODEL_BITS * groups * len(halves)
+            least_bits = ideal(symbols, mixed, size) + MODEL_BITS * groups * len(halves)
             asked = work[0] + _work(len(labels), taps) + _table_work(groups, halves, size)
             allowed = asked <= FREE_WORK + WORK_PER_BYTE * least_bits / 8
-            if not plans or (least_bits < ideal and allowed and OFTEN * groups * len(halves) * size <= len(labels)):
-                plans.append((_bitstream_plans.choose(symbols, mixed, groups, least, size, halves), mixed, way))
-                ideal = least_bits
+            if not plans or (least_bits < fewest and allowed and OFTEN * groups * len(halves) * size <= len(labels)):
+                plans.append((choose(symbols, mixed, groups, least, size, halves), mixed, way))
+                fewest = least_bits
         plan, contexts, way = min(plans, key=lambda p: p[0].price)
-        _entropy.put(operations, way, _entropy.even(_trellis_states.WAYS))
+        entropy.put(operations, way, entropy.even(state_machine.WAYS))
     work[0] += _work(len(labels), taps) + TABLEWISE * plan.contexts * (size + 512)
-    tables = _bitstream_plans.put_plan(operations, plan, bool(escaped))
+    tables = put_plan(operations, plan, bool(escaped))
     if taps is not None and contexts is not None:
-        _entropy.put_mixed(operations, symbols, tables, contexts)
+        entropy.put_mixed(operations, symbols, tables, contexts)
     elif contexts is None:
-        _entropy.put(operations, symbols, tables[0])
+        entropy.put(operations, symbols, tables[0])
     else:
         for order, table in zip(_split(contexts, groups), tables, strict=True):
-            _entropy.put(operations, symbols[order], table)
+            entropy.put(operations, symbols[order], table)
 
 
 def take_labels(source: Source, count: int, classes: np.ndarray | None = None, taps=None) -> np.ndarray:
@@ -196,21 +197,21 @@ def take_labels(source: Source, count: int, classes: np.ndarray | None = None, t
     outside = take_escaped(coder, escaped)
     of_state, halves = np.zeros(1, np.int64), np.zeros(1, np.int64)
     if taps is not None:
-        way = int(_entropy.take(coder, 1, _entropy.even(_trellis_states.WAYS))[0])
-        of_state, halves = _trellis_states.contexts(taps, way)
+        way = int(entropy.take(coder, 1, entropy.even(state_machine.WAYS))[0])
+        of_state, halves = state_machine.contexts(taps, way)
     charge(source, _table_work(groups, halves, size))
-    tables, only = _bitstream_plans.take_plan(coder, groups, least, size, bool(escaped), halves)
+    tables, only = take_plan(coder, groups, least, size, bool(escaped), halves)
     contexts = None if groups == 1 or classes is None else classes.astype(np.int64)
     if taps is not None:
         base = np.zeros(count, np.int64) if contexts is None else contexts * len(halves)
         symbols = _follow(coder, tables, only, base, of_state, taps, least, size, outside)
     elif contexts is None:
-        symbols = _entropy.take(coder, count, tables[0]).astype(np.int64)
+        symbols = entropy.take(coder, count, tables[0]).astype(np.int64)
         symbols += only[0]
     else:
         symbols = np.zeros(count, np.int64)
         for order, table, start in zip(_split(contexts, groups), tables, only, strict=True):
-            symbols[order] = _entropy.take(coder, len(order), table) + start
+            symbols[order] = entropy.take(coder, len(order), table) + start
     if not escaped:
         symbols += least
         return symbols
@@ -242,8 +243,8 @@ def _range(labels: np.ndarray, groups: int) -> tuple[int, int]:
 
 def _follow(coder, tables, only, base, of_state, taps, least, size, outside) -> np.ndarray:
     """Labels of a trellis code one after another: each leads to the state in whose context the next was coded."""
-    models = [_entropy.model(table) for table in tables]
-    following, of_state, known = _trellis_states.transitions(taps).tolist(), of_state.tolist(), iter(outside.tolist())
+    models = [entropy.model(table) for table in tables]
+    following, of_state, known = state_machine.transitions(taps).tolist(), of_state.tolist(), iter(outside.tolist())
     state, symbols = 0, []
     for first in base.tolist():
         context = first + of_state[state]

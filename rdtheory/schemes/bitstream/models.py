@@ -11,8 +11,8 @@ import math
 
 import numpy as np
 
-from rdtheory.schemes import _entropy
-from rdtheory.schemes._entropy import bits, even, halved, normalized, peaked, put, take
+from rdtheory.schemes.bitstream import entropy
+from rdtheory.schemes.bitstream.entropy import bits, even, halved, normalized, peaked, put, take
 
 __all__ = ["certain", "describe", "fit", "frequencies", "likely_scale", "read", "remembered"]
 
@@ -45,7 +45,7 @@ def frequencies(model: Model, low: int, size: int, escape: int | None = None, ha
     kind, *rest = model
     if kind == CERTAIN:
         weights = np.zeros(size, np.int64)
-        weights[rest[0]] = 2**_entropy.UNIT
+        weights[rest[0]] = 2**entropy.UNIT
     elif kind == SHAPED:
         weights = _shaped(*rest, low + half / 2, size)
     else:
@@ -73,7 +73,7 @@ def _shaped(shape: int, zone: int, scale: int, low: float, size: int) -> np.ndar
     inside, zone = ((np.arange(points) + 0.5) / points - 0.5, zone) if zone < POINTWISE else (np.zeros(1), 0)
     place = np.abs(low + np.arange(size))
     x = np.where((place == 0)[:, None], inside * (1 + zone / 8), place[:, None] + (zone / 16 + inside))
-    u = np.abs(x) / _entropy.power(scale - 64)
+    u = np.abs(x) / entropy.power(scale - 64)
     v = (np.sqrt(u), u, u * np.sqrt(u), u * u)[shape]
     weights = halved(v).sum(axis=1)
     return np.where(place == 0, weights * (8 + zone) // 8, weights)

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from rdtheory.schemes._trellis_code import successors
+from rdtheory.schemes.trellis.code import successors
 
 __all__ = ["cheapest", "length", "search"]
 

@@ -3,7 +3,7 @@
 import numpy as np
 from jax import Array
 
-from rdtheory.schemes import _trellis_states
+from rdtheory.schemes.trellis import state_machine
 
 __all__ = ["noise", "path", "successors", "taps"]
 
@@ -52,7 +52,7 @@ def successors(states: int) -> np.ndarray:
     >>> print(successors(4).tolist())
     [[0, 1], [2, 3], [1, 0], [3, 2]]
     """
-    return _trellis_states.transitions(taps(states))
+    return state_machine.transitions(taps(states))
 
 
 def path(labels: Array, states: int) -> Array:
@@ -63,7 +63,7 @@ def path(labels: Array, states: int) -> Array:
     >>> print(path(jnp.array([1, 0, 0, 3]), 4))
     [0 1 2 1]
     """
-    return _trellis_states.states(labels, taps(states))
+    return state_machine.states(labels, taps(states))
 
 
 def _code(states: int) -> tuple[int, int, float]:

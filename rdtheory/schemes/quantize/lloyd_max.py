@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from rdtheory import _checks, _compile
 from rdtheory.results import EntropyConstrained, FittedCodebook
-from rdtheory.schemes._coded_size import ENTRY_BITS, size_of, size_of_counts
+from rdtheory.schemes.quantize.sizes import ENTRY_BITS, size_of, size_of_counts
 
 __all__ = ["entropy_constrained", "like", "lloyd", "weighted"]
 

@@ -12,9 +12,9 @@ from jaxtyping import Float
 
 from rdtheory import _checks, _compile
 from rdtheory.results import CodedSize, Steps, UniformLayers, UniformQuantized
-from rdtheory.schemes import _error_feedback
-from rdtheory.schemes._coded_size import adaptive_bits, total_size
-from rdtheory.schemes._steps import balance, entries, positive, store
+from rdtheory.schemes.quantize import feedback
+from rdtheory.schemes.quantize.sizes import adaptive_bits, total_size
+from rdtheory.schemes.quantize.water_steps import balance, entries, positive, store
 
 __all__ = ["uniform", "uniform_at_rate"]
 
@@ -180,7 +180,7 @@ def _at_rate(layers, importances, metrics, rate, rows, columns) -> UniformLayers
     return lax.fori_loop(0, EVALUATIONS + 1, halve, (top - 60, top, nothing))[2]
 
 
-def _effective(importance: Array, metric: _error_feedback.Damped | None) -> Array:
+def _effective(importance: Array, metric: feedback.Damped | None) -> Array:
     return importance if metric is None else importance * metric.conditional[None, :]
 
 
@@ -191,10 +191,10 @@ def _rounded(w, importance, metric, stored, level, classed) -> UniformQuantized:
     found = Steps(ratios.rows * base, ratios.columns)
     sizes = entries(found, jnp.inf)
     if metric is None:
-        labels, values = _error_feedback.round_to_steps(w.astype(float), sizes)
+        labels, values = feedback.round_to_steps(w.astype(float), sizes)
         w_hat = values.astype(w.dtype)
     else:
-        w_hat, labels, _ = _error_feedback.feed_back(w, metric, sizes)
+        w_hat, labels, _ = feedback.feed_back(w, metric, sizes)
     lost = w.astype(float) - w_hat.astype(float)
     objective = jnp.sum(importance * (lost if metric is None else lost @ metric.importance) * lost)
     size = _size(labels, classes if classed else None, jnp.isfinite(sizes), BASE_BITS + ratio_bits)
@@ -218,7 +218,7 @@ def _size(labels: Array, classes: Array | None, coded: Array, scale_bits: Array)
 
 def _layers(
     weights, importance, metrics, damping
-) -> tuple[list[Array], list[Array], list[_error_feedback.Damped | None], _checks.Flag]:
+) -> tuple[list[Array], list[Array], list[feedback.Damped | None], _checks.Flag]:
     """Layers with their importances in full, their metrics with the damping, and the validity of all."""
     if not len(weights) == len(importance) == len(metrics) > 0:
         raise ValueError(
@@ -241,7 +241,7 @@ def _layers(
         m = None
         if metric is not None:
             between_columns, metric_ok = _checks.covariance("metric", metric, size=w.shape[1])
-            m, regular = _error_feedback.damped("metric", between_columns, share)
+            m, regular = feedback.damped("metric", between_columns, share)
             ok &= metric_ok & regular
         full = jnp.broadcast_to(i.reshape((1,) * (2 - i.ndim) + i.shape), w.shape)
         layers, matrices, between = [*layers, w], [*matrices, full], [*between, m]

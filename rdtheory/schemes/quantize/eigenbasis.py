@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from rdtheory import _checks, _compile
 from rdtheory.results import TransformCoded
-from rdtheory.schemes._coded_size import size_of
+from rdtheory.schemes.quantize.sizes import size_of
 
 __all__ = ["transform"]
 

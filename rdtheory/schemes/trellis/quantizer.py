@@ -1,13 +1,4 @@
-"""Entropy-coded trellis-coded quantization: within a few hundredths of a bit of R(D), at every rate.
-
-The points are the whole numbers of steps. A state of the trellis allows the even ones or the odd ones, and the label of
-the point taken decides on the next state by its parity. So the points of one weight lie two steps apart, and yet the
-errors of many weights together fill nearly a ball, not a cube: of the 0.2546 bit that rounding loses, 8 states leave
-0.074 and 256 states 0.033. `quantize` finds the best path (Viterbi); `dequantize` follows it from the labels alone.
-
-At low rates the code does as the optimal test channel does, Ŵ = α (α W + Z): weights are scaled by α = √(1 - D/σ²)
-before and after, and weights under the water level are not sent. The loss then is that of high rates (Zamir & Feder).
-"""
+"""Labels of the best path, and the weights that they stand for."""
 
 import functools
 import math
@@ -20,7 +11,7 @@ from jaxtyping import Float, Int
 
 from rdtheory import _checks, _compile
 from rdtheory.results import Quantized, TrellisQuantized
-from rdtheory.schemes import _trellis_code, _trellis_model, _viterbi
+from rdtheory.schemes.trellis import code, model, viterbi
 
 __all__ = ["dequantize", "loss", "packed", "quantize", "steps"]
 
@@ -87,7 +78,7 @@ def quantize(
     w, w_ok = _checks.weights("weights", weights)
     width, width_ok = _like("step", step, w, finite=False)
     sigma, sigma_ok = (None, np.True_) if deviation is None else _like("deviation", deviation, w)
-    _trellis_code.taps(states)  # raises
+    code.taps(states)  # raises
     turns = _checks.count("passes", passes, 1)
     xp, v, d = _checks.look(w, width)
     width_ok &= _checks.holds(xp.all(d > 0), lambda: "step must be > 0")
@@ -133,7 +124,7 @@ def dequantize(
     if table.ndim != 2 or table.shape[0] != 2 or table.shape[1] % 2 == 0:
         raise ValueError(f"offsets must have two rows, of odd length, got shape {table.shape}")
     unit, ok = _like("scale", scale, k)
-    _trellis_code.taps(states)  # raises
+    code.taps(states)  # raises
     unit = unit.astype(kind if jnp.issubdtype(kind, jnp.floating) else float)
     return _checks.poison(_dequantize(k, unit, table, states), ok)
 
@@ -168,7 +159,7 @@ def packed(found: TrellisQuantized, *, states: int = 8) -> Quantized:
         step=found.scale,
         offsets=offsets if offsets.any() else None,
         classes=classes if np.ptp(classes) else None,
-        taps=np.array(_trellis_code.taps(states), np.int32),
+        taps=np.array(code.taps(states), np.int32),
     )
 
 
@@ -200,7 +191,7 @@ def steps(
     theta_ok &= _checks.holds(_checks.look(theta)[1] > 0, lambda: f"level must be > 0, got {theta}")
     i = _checks.array("importance", importance)
     i, i_ok = _checks.nonnegative("importance", i, ndim=i.ndim)
-    return _checks.poison(_steps(theta, _trellis_code.noise(states), i), theta_ok & i_ok)
+    return _checks.poison(_steps(theta, code.noise(states), i), theta_ok & i_ok)
 
 
 def loss(states: int = 8) -> float:
@@ -211,7 +202,7 @@ def loss(states: int = 8) -> float:
     >>> print(f"{loss(8):.3f} {loss(256):.3f}")
     0.074 0.033
     """
-    return 0.5 * math.log2(math.pi * math.e / 2 * _trellis_code.noise(states))
+    return 0.5 * math.log2(math.pi * math.e / 2 * code.noise(states))
 
 
 @_compile.jit
@@ -222,10 +213,10 @@ def _steps(level: Array, noise: ArrayLike, importance: Array) -> Array:
 @functools.partial(_compile.jit, lengthy=2**15, static_argnums=(3, 4))
 def _quantize(w: Array, step: Array, sigma: Array | None, states: int, passes: int) -> TrellisQuantized:
     kind, w = w.dtype, w.astype(float)
-    noise, n = _trellis_code.noise(states), w.size
+    noise, n = code.noise(states), w.size
     deviation = lax.reduce_precision(jnp.sqrt(jnp.mean(w**2)), EXPONENT, MANTISSA) if sigma is None else sigma
     ratio = deviation / step
-    gains = _trellis_model.gain(ratio, noise)
+    gains = model.gain(ratio, noise)
     scale = (jnp.where(gains > 0, step, 0.0) * gains).astype(jnp.promote_types(kind, jnp.float32))
     # From here on in steps and in a row; what is the same for all weights stays one number.
     y, alpha, r = (w / step).ravel(), gains.ravel(), ratio.ravel()
@@ -237,21 +228,21 @@ def _quantize(w: Array, step: Array, sigma: Array | None, states: int, passes: i
         width = factor * r
         power = alpha**2 + noise / width**2
         nearest = jnp.where(sent, alpha * y / power, 0.0)
-        table = _trellis_model.metrics(nearest, sent, power, width, noise)
-        taken, coset = _viterbi.search(table, taken, turn, states)
+        table = model.metrics(nearest, sent, power, width, noise)
+        taken, coset = viterbi.search(table, taken, turn, states)
         points = (4 * jnp.round((nearest - coset) / 4)).astype(jnp.int32) + coset
-        return _trellis_model.refit(factor, points, sent, r), taken, points
+        return model.refit(factor, points, sent, r), taken, points
 
     nowhere = jnp.zeros(n, jnp.int32)
     factor, taken, points = lax.fori_loop(0, passes, improve, (jnp.ones((), w.dtype), nowhere, nowhere))
     factor = lax.reduce_precision(factor, EXPONENT, MANTISSA)
     quantizer = points & 1
     labels = (points - quantizer) // 2
-    offsets, offset_bits = _trellis_model.fit_offsets(y, points, labels, quantizer, alpha)
-    length = jnp.sum(jnp.where(sent, _trellis_model.code_length(points, factor * r), 0.0))
+    offsets, offset_bits = model.fit_offsets(y, points, labels, quantizer, alpha)
+    length = jnp.sum(jnp.where(sent, model.code_length(points, factor * r), 0.0))
     side = offset_bits + NUMBER_BITS * (2 if sigma is None else 1)  # the factor; the deviation
-    contexts = 2 * _trellis_model.classes(r, sent) + quantizer
-    entropy = _trellis_model.entropy(labels, contexts)
+    contexts = 2 * model.classes(r, sent) + quantizer
+    entropy = model.entropy(labels, contexts)
     k, q, s, context = (x.reshape(w.shape) for x in (labels, quantizer, taken, contexts))
     spread = jnp.where(gains > 0, factor * ratio, 0.0)
     w_hat = _value(k, q, scale, offsets).astype(kind)
@@ -260,7 +251,7 @@ def _quantize(w: Array, step: Array, sigma: Array | None, states: int, passes: i
 
 @functools.partial(_compile.jit, static_argnums=3)
 def _dequantize(labels: Array, scale: Array, offsets: Array, states: int) -> Array:
-    path = _trellis_code.path(labels.ravel(), states).reshape(labels.shape)
+    path = code.path(labels.ravel(), states).reshape(labels.shape)
     return _value(labels, path & 1, scale, offsets)
 
 
@@ -268,7 +259,7 @@ def _value(labels: Array, quantizer: Array, scale: Array, offsets: Array) -> Arr
     # The sum is exact, so that the one product is rounded alike by encoder and decoder, however they are compiled.
     most = offsets.shape[1] // 2
     offset = offsets[quantizer, jnp.clip(labels, -most, most) + most].astype(scale.dtype)
-    return scale * ((2 * labels + quantizer) + offset / _trellis_model.PER_STEP)
+    return scale * ((2 * labels + quantizer) + offset / model.PER_STEP)
 
 
 def _like(name: str, value: ArrayLike, other: Array, *, finite: bool = True) -> tuple[Array, _checks.Flag]:

@@ -8,8 +8,8 @@ from jax.core import Tracer
 
 from rdtheory import _checks
 from rdtheory.results import Quantized
-from rdtheory.schemes import _entropy, _trellis_code, _trellis_states
-from rdtheory.schemes._bitstream_numbers import (
+from rdtheory.schemes.bitstream import entropy
+from rdtheory.schemes.bitstream.numbers import (
     Sink,
     Source,
     put_array,
@@ -21,6 +21,7 @@ from rdtheory.schemes._bitstream_numbers import (
     take_labels,
     take_number,
 )
+from rdtheory.schemes.trellis import code, state_machine
 
 __all__ = ["concrete", "parts", "put_leaf", "take_leaf", "validate", "weights"]
 
@@ -29,7 +30,7 @@ LARGEST_CLASS = 255
 CLASSES, WITHHELD = 1 << 3, 1 << 5  # sent, not sent; both: not sent, and of the shape that the labels have
 OFFSET_UNIT = 128  # offsets are told in 128ths of a step
 PARTS = ("step", "codebook", "offsets", "classes", "taps")
-CODES = [_trellis_code.taps(states) for states in _trellis_code.CODES]  # named by their place; 0: the taps follow
+CODES = [code.taps(states) for states in code.CODES]  # named by their place; 0: the taps follow
 
 
 def concrete(where: str, leaf: Quantized) -> Quantized:
@@ -97,7 +98,7 @@ def weights(leaf: Quantized):
     else:
         values, rows = labels.astype(step.dtype), 0
         if leaf.taps is not None:
-            rows = _trellis_states.states(labels, xp.asarray(leaf.taps)) & 1
+            rows = state_machine.states(labels, xp.asarray(leaf.taps)) & 1
             values = 2 * values + rows.astype(step.dtype)
         if leaf.offsets is not None:
             offsets = xp.asarray(leaf.offsets)
@@ -138,7 +139,7 @@ def put_leaf(sink: Sink, leaf: Quantized, send_classes: bool) -> None:
         put_labels(sink, half.ravel() if odd else offsets.ravel())
     if taps is not None:
         name = 1 + CODES.index(tuple(taps.tolist())) if tuple(taps.tolist()) in CODES else 0
-        _entropy.put(sink[1], name, _entropy.even(1 + len(CODES)))
+        entropy.put(sink[1], name, entropy.even(1 + len(CODES)))
         for tap in () if name else taps.tolist():
             put_number(sink, tap)
     spread = None
@@ -197,7 +198,7 @@ def _shape_known(leaf: Quantized, send_classes: bool) -> bool:
 
 
 def _take_taps(source: Source, where: str) -> np.ndarray:
-    name = int(_entropy.take(source[1], 1, _entropy.even(1 + len(CODES)))[0])
+    name = int(entropy.take(source[1], 1, entropy.even(1 + len(CODES)))[0])
     told = CODES[name - 1] if name else [min(take_number(source), LARGEST_TAP + 1) for _ in range(2)]
     if max(told) > LARGEST_TAP:
         raise ValueError(f"the header of the bitstream says that {where} has taps above {LARGEST_TAP}")

@@ -14,9 +14,11 @@ import numpy as np
 
 from rdtheory import _checks
 from rdtheory.results import CodedLayer
-from rdtheory.schemes import _bitstream_models, _entropy, _layer_code, _trellis_code, _trellis_states
-from rdtheory.schemes._bitstream_models import POINTWISE, POWERS, SCALES, SHAPED
-from rdtheory.schemes._bitstream_numbers import (
+from rdtheory.schemes import _layer_code
+from rdtheory.schemes._layer_code import FINENESS, NOT_SENT, PER_OCTAVE
+from rdtheory.schemes.bitstream import entropy
+from rdtheory.schemes.bitstream.models import POINTWISE, POWERS, SCALES, SHAPED, frequencies
+from rdtheory.schemes.bitstream.numbers import (
     STEPWISE,
     TABLEWISE,
     Sink,
@@ -31,8 +33,9 @@ from rdtheory.schemes._bitstream_numbers import (
     take_labels,
     take_number,
 )
-from rdtheory.schemes._bitstream_plans import put_escaped, take_escaped
-from rdtheory.schemes._layer_code import FINENESS, NOT_SENT, PER_OCTAVE
+from rdtheory.schemes.bitstream.plans import put_escaped, take_escaped
+from rdtheory.schemes.trellis import state_machine
+from rdtheory.schemes.trellis.code import CODES, taps
 
 __all__ = ["concrete", "length", "put_layer", "take_layer", "validate", "weights"]
 
@@ -49,7 +52,7 @@ MOST_KINDS = 16  # of outputs
 COLUMN_MODEL = 40  # bits of the model of their spreads, about
 ESCAPE = 20  # bits that what no table holds is rarer than what is most frequent
 ROUNDS = 8
-CODES = [_trellis_code.taps(states) for states in _trellis_code.CODES]
+TAPS = [taps(states) for states in CODES]
 
 
 def concrete(where: str, leaf: CodedLayer) -> CodedLayer:
@@ -94,7 +97,7 @@ def validate(where: str, leaf: CodedLayer) -> None:
         need(seed.shape == () and seed.dtype == np.uint32, f"seed must be one number of uint32, got dtype {seed.dtype}")
     if taps is not None:
         need(
-            taps.shape == (2,) and tuple(taps.tolist()) in CODES, f"taps must be those of a code of trellis, got {taps}"
+            taps.shape == (2,) and tuple(taps.tolist()) in TAPS, f"taps must be those of a code of trellis, got {taps}"
         )
 
 
@@ -134,7 +137,7 @@ class _Laws(NamedTuple):
 
 def put_layer(sink: Sink, leaf: CodedLayer) -> None:
     """Labels' dtype and shape, base, code and seed, kinds, exponents, law, spreads, labels."""
-    operations, code = sink[1], 0 if leaf.taps is None else 1 + CODES.index(tuple(leaf.taps.tolist()))
+    operations, code = sink[1], 0 if leaf.taps is None else 1 + TAPS.index(tuple(leaf.taps.tolist()))
     put_array(sink, leaf.labels)
     put_floats(sink, leaf.base)
     put_number(sink, 2 * code + (leaf.seed is not None))
@@ -168,11 +171,11 @@ def put_layer(sink: Sink, leaf: CodedLayer) -> None:
     put_escaped(operations, leaf.labels[there][outside].astype(np.int64))
     symbols = np.where(outside, 2 * reach + 1, labels.whole + reach)
     if leaf.taps is not None:
-        _entropy.put_mixed(operations, symbols, laws.tables, context)
+        entropy.put_mixed(operations, symbols, laws.tables, context)
         return
     for table, order in zip(laws.tables, _orders(context, len(laws.tables)), strict=True):
         if len(order):
-            _entropy.put(operations, symbols[order], table)
+            entropy.put(operations, symbols[order], table)
 
 
 def take_layer(source: Source, where: str) -> CodedLayer:
@@ -183,7 +186,7 @@ def take_layer(source: Source, where: str) -> CodedLayer:
         raise ValueError(f"{header} labels of dtype {dtype} and shape {shape}")
     base = take_floats(source)
     code, dithered = divmod(take_number(source), 2)
-    if code > len(CODES):
+    if code > len(TAPS):
         raise ValueError(f"{header} a code of number {code}, which does not exist")
     seed = take_number(source) if dithered else 0
     if seed >= 2**32:
@@ -211,7 +214,7 @@ def take_layer(source: Source, where: str) -> CodedLayer:
         exponents=np.where(sent, exponents, NOT_SENT).astype(np.int32),
         kinds=None if kinds is None else kinds.astype(np.uint8),
         seed=np.array(seed, np.uint32) if dithered else None,
-        taps=np.array(CODES[code - 1], np.int32) if code else None,
+        taps=np.array(TAPS[code - 1], np.int32) if code else None,
     )
     validate(f"the bitstream's {where}", leaf)
     labels, there = _sent_labels(leaf)
@@ -246,15 +249,15 @@ def _take_labels(
     if leaf.taps is None:
         context, symbols = laws.place[scales, zeros.phase], np.zeros(n, np.int64)
         for table, order in zip(laws.tables, _orders(context, len(laws.tables)), strict=True):
-            symbols[order] = _entropy.take(coder, len(order), table)
+            symbols[order] = entropy.take(coder, len(order), table)
         seen = symbols > 2 * reach
         if np.count_nonzero(seen) != escaped:
             raise ValueError(f"the bitstream holds {np.count_nonzero(seen)} escaped labels and claims {escaped}")
         labels = symbols - reach - zeros.whole
         labels[seen] = outside
         return labels
-    models = [_entropy.model(table) for table in laws.tables]
-    following, size = _trellis_states.transitions(leaf.taps).tolist(), _layer_code.cut(leaf.labels.shape[1])[1]
+    models = [entropy.model(table) for table in laws.tables]
+    following, size = state_machine.transitions(leaf.taps).tolist(), _layer_code.cut(leaf.labels.shape[1])[1]
     labels, known = np.zeros(n, np.int64), iter(outside.tolist())
     # By the quantizer of the state: the context, and what is to be added to a symbol.
     phases = zeros.phase, zeros.phase + FINENESS // 2
@@ -366,14 +369,14 @@ def _bits(kind: int, cells: np.ndarray, columns: np.ndarray | None, labels: _Lab
     scales = _scales(cells, columns, labels)
     laws = _laws(kind, scales)
     reach = laws.reach[scales]
-    lengths = np.concatenate([_entropy.PRECISION - np.log2(table) for table in laws.tables])
+    lengths = np.concatenate([entropy.PRECISION - np.log2(table) for table in laws.tables])
     first = np.concatenate([[0], np.cumsum([len(table) for table in laws.tables])])
     place = np.where(np.abs(labels.whole) > reach, 2 * reach + 1, labels.whole + reach)
     return lengths[first[laws.place[scales, labels.phase]] + place]
 
 
 def _scales(cells: np.ndarray, columns: np.ndarray | None, labels: _Labels) -> np.ndarray:
-    """Of the law of each label, in the numbers of `_bitstream_models`."""
+    """Of the law of each label, in the numbers of `models`."""
     total = cells[labels.cell] + (0 if columns is None else columns[labels.output])
     return np.clip(UNIT + STRIDE * total, 0, SCALES - 1)
 
@@ -384,7 +387,7 @@ def _laws(kind: int, scales: np.ndarray, allowed: Callable[[_Laws], None] | None
     reach, place, count = np.zeros(SCALES, np.int64), np.zeros((SCALES, FINENESS), np.int64), 0
     used = np.flatnonzero(np.bincount(scales, minlength=SCALES)).tolist()
     for scale in used:
-        reach[scale] = min(math.ceil(_entropy.power(scale - UNIT) * RARE ** (1 / POWERS[shape])) + 1, WIDEST)
+        reach[scale] = min(math.ceil(entropy.power(scale - UNIT) * RARE ** (1 / POWERS[shape])) + 1, WIDEST)
         phases = FINENESS if scale < BROAD else 1
         place[scale] = count + np.arange(FINENESS) % phases
         count += phases
@@ -400,7 +403,7 @@ def _laws(kind: int, scales: np.ndarray, allowed: Callable[[_Laws], None] | None
 @functools.lru_cache(8192)
 def _table(shape: int, zone: int, scale: int, phase: int, reach: int) -> np.ndarray:
     model = SHAPED, shape, zone, scale
-    return _bitstream_models.frequencies(model, -reach, 2 * reach + 1, ESCAPE, 2 * phase / FINENESS)
+    return frequencies(model, -reach, 2 * reach + 1, ESCAPE, 2 * phase / FINENESS)
 
 
 def _work(laws: _Laws, count: int) -> int:

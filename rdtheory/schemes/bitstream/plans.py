@@ -5,8 +5,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rdtheory.schemes import _bitstream_models, _entropy
-from rdtheory.schemes._bitstream_models import CERTAIN, POINTWISE, SCALES, SHAPED, ZONES
+from rdtheory.schemes.bitstream import entropy
+from rdtheory.schemes.bitstream.models import (
+    CERTAIN,
+    POINTWISE,
+    POWERS,
+    SCALES,
+    SHAPED,
+    ZONES,
+    certain,
+    describe,
+    fit,
+    frequencies,
+    likely_scale,
+    read,
+    remembered,
+)
 
 __all__ = ["Plan", "choose", "ideal", "put_escaped", "put_plan", "take_escaped", "take_plan"]
 
@@ -41,8 +55,8 @@ def choose(
     if count <= MANY or not found:
         price, models, memory = 0.0, [], None
         for row, half in zip(counts, np.tile(halves, groups), strict=True):
-            taken, model, escape = _bitstream_models.fit(row[:-1], low, int(row[-1]), memory, int(half))
-            price, memory = price + taken, _bitstream_models.remembered(model, memory)
+            taken, model, escape = fit(row[:-1], low, int(row[-1]), memory, int(half))
+            price, memory = price + taken, remembered(model, memory)
             models.append((model, escape))
         found.append((price, None, models))
     price, law, models = min(found, key=lambda f: f[0])
@@ -73,9 +87,7 @@ def _one_law(counts: np.ndarray, groups: int, low: int, halves: np.ndarray) -> l
     used = [c for c in range(int(zeros), groups) if by_class[c].any()]
     if not used:
         return []
-    likely = np.array(
-        [_bitstream_models.likely_scale(by_class[c].sum(axis=0), low + halves.mean() / 2, 3) for c in used]
-    )
+    likely = np.array([likely_scale(by_class[c].sum(axis=0), low + halves.mean() / 2, 3) for c in used])
     n = by_class[used].sum(axis=(1, 2))
 
     def price(law: tuple) -> float:
@@ -83,9 +95,7 @@ def _one_law(counts: np.ndarray, groups: int, low: int, halves: np.ndarray) -> l
         for c in used:
             for row, half in zip(by_class[c], halves, strict=True):
                 if row.any():
-                    total += _entropy.bits(
-                        row, _bitstream_models.frequencies(_of_law(law, c, low), low, size, None, int(half))
-                    )
+                    total += entropy.bits(row, frequencies(_of_law(law, c, low), low, size, None, int(half)))
         return total
 
     def better(law: tuple) -> tuple[float, tuple]:
@@ -129,22 +139,22 @@ def put_plan(operations: list, plan: Plan, escapes: bool) -> list[np.ndarray]:
     """Put the models; their frequencies are returned."""
     halves = np.tile(plan.halves, plan.contexts // len(plan.halves)).tolist()
     if plan.contexts > len(plan.halves) and not escapes:
-        _entropy.put(operations, int(plan.law is not None), _entropy.even(2))
+        entropy.put(operations, int(plan.law is not None), entropy.even(2))
     if plan.law is not None:
         for number, size in zip(_indices(plan.law), LAW, strict=True):
-            _entropy.put(operations, number, _entropy.even(size))
+            entropy.put(operations, number, entropy.even(size))
         models = [(_of_law(plan.law, i // len(plan.halves), plan.low), None) for i in range(plan.contexts)]
     else:
         models, memory = plan.models, None
         for model, escape in models:
-            memory = _bitstream_models.describe(operations, model, escape, plan.size, escapes, memory)
+            memory = describe(operations, model, escape, plan.size, escapes, memory)
     return [
-        _bitstream_models.frequencies(model, plan.low, plan.size, escape, half)
+        frequencies(model, plan.low, plan.size, escape, half)
         for (model, escape), half in zip(models, halves, strict=True)
     ]
 
 
-LAW = (len(_bitstream_models.POWERS), ZONES, SCALES, len(SLOPES), 2)
+LAW = (len(POWERS), ZONES, SCALES, len(SLOPES), 2)
 
 
 def _indices(law: tuple) -> tuple:
@@ -157,21 +167,21 @@ def take_plan(
 ) -> tuple[list[np.ndarray], list[int]]:
     """Frequencies of each context, and the label of those that have but one."""
     count, memory, models = groups * len(halves), None, []
-    if groups > 1 and not escapes and _entropy.take(coder, 1, _entropy.even(2))[0]:
-        shape, zone, scale, slope, zeros = (int(_entropy.take(coder, 1, _entropy.even(n))[0]) for n in LAW)
+    if groups > 1 and not escapes and entropy.take(coder, 1, entropy.even(2))[0]:
+        shape, zone, scale, slope, zeros = (int(entropy.take(coder, 1, entropy.even(n))[0]) for n in LAW)
         if zeros and not 0 <= -low < size:
             raise ValueError("the bitstream says that labels are 0, which is not among its labels")
         law = (shape, zone, scale, SLOPES[slope], zeros)
         models = [(_of_law(law, i // len(halves), low), None) for i in range(count)]
     else:
         for _ in range(count):
-            model, escape, memory = _bitstream_models.read(coder, size, escapes, memory)
+            model, escape, memory = read(coder, size, escapes, memory)
             models.append((model, escape))
     tables = [
-        _bitstream_models.frequencies(model, low, size, escape, half)
+        frequencies(model, low, size, escape, half)
         for (model, escape), half in zip(models, np.tile(halves, groups).tolist(), strict=True)
     ]
-    return tables, [_bitstream_models.certain(model, escape) or 0 for model, escape in models]
+    return tables, [certain(model, escape) or 0 for model, escape in models]
 
 
 def put_escaped(operations: list, values: np.ndarray) -> None:
@@ -180,23 +190,23 @@ def put_escaped(operations: list, values: np.ndarray) -> None:
         return
     folded = ((values << 1) ^ (values >> 63)).astype(np.uint64)
     lengths = np.array([int(value).bit_length() for value in folded])
-    _entropy.put(operations, lengths, _entropy.even(65))
+    entropy.put(operations, lengths, entropy.even(65))
     for length in range(2, 65):
         of_length = folded[lengths == length]
         for low in range(0, length - 1, CHUNK):
             width = min(CHUNK, length - 1 - low)
             part = (of_length >> np.uint64(low)) & np.uint64(2**width - 1)
-            _entropy.put(operations, part, _entropy.even(2**width))
+            entropy.put(operations, part, entropy.even(2**width))
 
 
 def take_escaped(coder, count: int) -> np.ndarray:
-    lengths = _entropy.take(coder, count, _entropy.even(65))
+    lengths = entropy.take(coder, count, entropy.even(65))
     folded = np.zeros(count, np.uint64)
     folded[lengths > 0] = np.uint64(1) << (lengths[lengths > 0] - 1).astype(np.uint64)
     for length in np.unique(lengths[lengths > 1]).tolist():
         where = np.flatnonzero(lengths == length)
         for low in range(0, length - 1, CHUNK):
             width = min(CHUNK, length - 1 - low)
-            part = _entropy.take(coder, len(where), _entropy.even(2**width)).astype(np.uint64)
+            part = entropy.take(coder, len(where), entropy.even(2**width)).astype(np.uint64)
             folded[where] |= part << np.uint64(low)
     return (folded >> np.uint64(1)).astype(np.int64) ^ -(folded & np.uint64(1)).astype(np.int64)
