@@ -11,8 +11,9 @@ import pytest
 
 from rdtheory import bitstream
 from rdtheory.results import CodedLayer, Quantized
-from rdtheory.schemes.bitstream import DICT, LAYER, LEAF, LIST, entropy
+from rdtheory.schemes.bitstream import entropy
 from rdtheory.schemes.bitstream.numbers import put_number
+from rdtheory.schemes.bitstream.stream import DICT, LAYER, LEAF, LIST
 from tests.schemes.test_bitstream import EIGHT_STATES, EXAMPLES, STEP, gaussian_labels
 
 TREES = [*EXAMPLES.values(), {"a": [EXAMPLES["rows"], None, (EXAMPLES["trellis"],)], "bc": {"": EXAMPLES["codebook"]}}]

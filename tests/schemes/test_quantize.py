@@ -9,6 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
 from rdtheory import golden_rules, quantize
+from rdtheory.schemes.quantize import exact_kmeans
 from tests import oracles
 from tests.transforms import assert_close, assert_only_bad_items_are_nan, assert_transforms_agree
 
