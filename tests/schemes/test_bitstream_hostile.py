@@ -13,7 +13,7 @@ from rdtheory import bitstream
 from rdtheory.results import CodedLayer, Quantized
 from rdtheory.schemes.bitstream import entropy
 from rdtheory.schemes.bitstream.numbers import put_number
-from rdtheory.schemes.bitstream.stream import DICT, LAYER, LEAF, LIST
+from rdtheory.schemes.bitstream.stream import DICT, LAYER, LEAF, LIST, VERSION
 from tests.schemes.test_bitstream import EIGHT_STATES, EXAMPLES, STEP, gaussian_labels
 
 TREES = [*EXAMPLES.values(), {"a": [EXAMPLES["rows"], None, (EXAMPLES["trellis"],)], "bc": {"": EXAMPLES["codebook"]}}]
@@ -31,7 +31,7 @@ def sealed(body):
     return bytes(body) + zlib.crc32(bytes(body)).to_bytes(4, "little")
 
 
-def crafted(structure, coded=b"", version=bitstream.VERSION):
+def crafted(structure, coded=b"", version=VERSION):
     start = (bytearray(b"RD" + bytes([version])), [], [0], [])
     put_number(start, len(structure))
     return sealed(bytes(start[0]) + bytes(structure) + coded)
