@@ -7,6 +7,7 @@ cases to compare with, in the same code: without the rate in the metric, with on
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
@@ -233,7 +234,7 @@ def _coded(
     lost = w - w_hat.astype(float)
     bits = _bitstream_layer.length(coded) + SPREAD_BITS * sent.sum() + HEADER_BITS
     distortion = np.sum((sigma @ lost) * lost)
-    return LayerQuantized(jnp.asarray(w_hat), jnp.asarray(bits / w.size), jnp.asarray(distortion), coded)
+    return LayerQuantized(*jax.device_put((w_hat, bits / w.size, distortion)), coded)
 
 
 def _short(number: float, dtype: np.dtype) -> np.ndarray:
