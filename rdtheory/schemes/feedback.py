@@ -7,6 +7,7 @@ cases to compare with, in the same code: without the rate in the metric, with on
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
@@ -16,6 +17,7 @@ from jaxtyping import Float
 from rdtheory import _checks, _compile
 from rdtheory.results import CodedLayer, LayerQuantized
 from rdtheory.schemes import _feedback_plan, _layer_code, trellis
+from rdtheory.schemes._layer_code import FINENESS
 from rdtheory.schemes.bitstream import layer
 from rdtheory.schemes.trellis import code, viterbi
 
@@ -235,7 +237,7 @@ def _coded(
     lost = w - w_hat.astype(float)
     bits = layer.length(coded) + SPREAD_BITS * sent.sum() + HEADER_BITS
     distortion = np.sum((sigma @ lost) * lost)
-    return LayerQuantized(jnp.asarray(w_hat), jnp.asarray(bits / w.size), jnp.asarray(distortion), coded)
+    return LayerQuantized(*jax.device_put((w_hat, bits / w.size, distortion)), coded)
 
 
 def _short(number: float, dtype: np.dtype) -> np.ndarray:
@@ -257,20 +259,17 @@ def _labels(targets: Array, feedback: Array, units: Array, kinds: Array, seed: A
     u = jnp.pad(targets, ((extra, 0), (0, 0)))
     f = jnp.pad(feedback, ((0, 0), (extra, 0), (extra, 0)))
     sizes = jnp.pad(units, ((0, 0), (extra, 0))).T
-    z = jnp.zeros((), dtype)
+    z = jnp.zeros((len(u), 1), dtype)
     if seed is not None:
-        z = _layer_code.dither(seed, (m, k), states > 1).astype(dtype) * (
-            (1 if states == 1 else 2) / _layer_code.FINENESS
-        )
+        z = _layer_code.dither(seed, (m, k), states > 1).astype(dtype) * ((1 if states == 1 else 2) / FINENESS)
         z = jnp.pad(z, ((extra, 0), (0, 0)))
 
     def by_kind(rows: Array) -> Array:
         """Of (kinds, ..., k) that of the kind of each output."""
-        return (
-            rows[0]
-            if len(rows) == 1
-            else jnp.sum(jnp.where(mine.reshape(len(rows), *(1,) * (rows.ndim - 2), k), rows, 0), axis=0)
-        )
+        if len(rows) == 1:
+            return rows[0]
+        chosen = mine.reshape(len(rows), *(1,) * (rows.ndim - 2), k)
+        return jnp.sum(jnp.where(chosen, rows, 0), axis=0)
 
     mine = kinds[None, :] == jnp.arange(len(units), dtype=kinds.dtype)[:, None]
 
@@ -281,7 +280,7 @@ def _labels(targets: Array, feedback: Array, units: Array, kinds: Array, seed: A
         shifted = wanted + by_kind(here @ errors)
         within = lax.dynamic_slice(here, (0, 0, start), (len(f), BLOCK, BLOCK))
         unit = lax.dynamic_slice_in_dim(sizes, start, BLOCK)
-        moved = lax.dynamic_slice_in_dim(z, start, BLOCK) if seed is not None else jnp.zeros((BLOCK, 1), dtype)
+        moved = lax.dynamic_slice_in_dim(z, start, BLOCK)
 
         def one(lost: Array, item: tuple) -> tuple[Array, Array]:
             place, aim, unit, moved = item

@@ -21,7 +21,7 @@ from rdtheory.schemes import (
     sparse_regression,
     trellis,
 )
-from rdtheory.verify.rows import SIGMAS, Row, agree, at_most, estimate, generator, split
+from rdtheory.verify.rows import SIGMAS, Row, agree, at_most, estimate, generator, host, split
 
 LOG_E = math.log2(math.e)
 GRIDS = 0.005  # bits that steps and spreads lose in eighths of an octave, and by being fitted to so many outputs
@@ -99,14 +99,14 @@ def layer_codes(key: Array, quick: bool) -> list[Row]:
     for name, moments in spectra.items():
         pivots = np.diagonal(np.linalg.cholesky(moments)) ** 2
         finest = 1e-3 * pivots.min()
-        found = feedback.watersic(weights, moments, finest)
+        found = host(feedback.watersic(weights, moments, finest))
         gap, bar = _above(found, weights, moments)
         rows.append(agree("WaterSIC loses ½log(2πe/12)", f"{name}, {found.rate:.1f} bits", quarter, gap, bar))
         rounded = (np.linalg.cholesky(moments) / np.sqrt(pivots)).T @ (weights - np.asarray(found.weights_hat))
         rows.append(agree("Babai's identity", f"{name}, Σ ℓ² (error at the target)²",
                           np.sum(pivots[:, None] * rounded**2), found.distortion, 1e-9 * found.distortion))  # fmt: skip
         means = 0.5 * math.log2(pivots.mean() / np.exp(np.mean(np.log(pivots))))
-        found = feedback.gptq(weights, moments, finest)
+        found = host(feedback.gptq(weights, moments, finest))
         gap, bar = _above(found, weights, moments)
         computed = f"{name}, {found.rate:.1f} bits"
         rows.append(agree("GPTQ loses ½log(mean ℓ²/geometric) more", computed, quarter + means, gap, bar))
@@ -123,7 +123,7 @@ def layer_codes(key: Array, quick: bool) -> list[Row]:
                 at_most("successive quantization <= one codebook", computed, ideal, one_codebook(spectrum, D), 1e-3)
             )
             states = 8
-            found = feedback.quantize(weights, moments, level, states=states)
+            found = host(feedback.quantize(weights, moments, level, states=states))
             data = bitstream.encode(found.coded)
             assert (bitstream.dequantize(bitstream.decode(data)) == found.weights_hat).all()
             D, power = float(found.distortion) / weights.size, float(np.mean(weights**2))
@@ -165,9 +165,9 @@ def _above(found: LayerQuantized, weights: np.ndarray, moments: np.ndarray) -> t
     root = np.linalg.cholesky(moments).T @ weights
     lost = np.linalg.cholesky(moments).T @ (weights - np.asarray(found.weights_hat))
     mean, bar = estimate(np.sum(lost**2, axis=0))
-    limit = gaussian.water_filling(np.linalg.eigvalsh(root @ root.T / k), mean).rate / m
+    limit = float(gaussian.water_filling(np.linalg.eigvalsh(root @ root.T / k), mean).rate) / m
     side = (feedback.SPREAD_BITS * m + feedback.HEADER_BITS) / weights.size
-    return float(found.rate) - side - float(limit), 0.5 * LOG_E * bar / mean + GRIDS
+    return float(found.rate) - side - limit, 0.5 * LOG_E * bar / mean + GRIDS
 
 
 def block_codes(key: Array, quick: bool) -> list[Row]:

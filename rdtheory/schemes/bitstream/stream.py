@@ -199,7 +199,8 @@ def _put(sink: Sink, tree: PyTree, where: str, depth: int, send_classes: bool) -
             _put(sink, item, f"{where}[{key!r}]", depth + 1, send_classes)
     else:
         raise TypeError(
-            f"{where} must be Quantized, None, or a list, tuple or dict with string keys, got {type(tree).__name__}"
+            f"{where} must be Quantized, CodedLayer, None, or a list, tuple or dict with string keys, "
+            f"got {type(tree).__name__}"
         )
 
 
