@@ -18,11 +18,12 @@ from rdtheory import _checks, _compile
 from rdtheory._compile import is_traced
 from rdtheory.distortion import Grid, Samples
 from rdtheory.limits import _choose, _derivatives, _matched_slope, _problem, _structured
+from rdtheory.limits._band import band
 from rdtheory.limits._structured import Distortion
 from rdtheory.limits.algorithms import MAX_STEPS, TOL, constants, source
 from rdtheory.results import Lagrangian, RateDistortion
 
-__all__ = ["METHODS", "curve", "distortion_at", "lagrangian", "rate_at", "test_channel"]
+__all__ = ["METHODS", "band", "curve", "distortion_at", "lagrangian", "rate_at", "test_channel"]
 
 METHODS = ("Blahut-Arimoto", "accelerated Blahut-Arimoto", "interior point", "column generation")
 """What the field ``method`` of a result counts."""
