@@ -7,7 +7,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks, _compile
+from rdtheory import _checks, _compile, _size_classes
 from rdtheory.results import Band, RateDistortion
 
 ROUNDINGS = 8  # units of rounding that a line or a chord takes, of its largest term
@@ -62,14 +62,25 @@ def band(points: RateDistortion, distortions: Float[ArrayLike, "..."]) -> Band:
     x, ok = _checks.nonnegative("distortions", distortions, np.ndim(distortions), finite=False)
     known = [_checks.array("points", leaf) for leaf in (points.rate, points.gap, points.distortion, points.slope)]
     ok &= _checks.no_nan("points", *known)
-    return _checks.poison(_band(*known, x), ok)
+    xp, *known, at = _checks.look(*known, x)
+    known, at = [leaf.reshape(-1) for leaf in known], at.reshape(-1)
+    if xp is jnp:
+        found = _band(*known, at)
+    else:  # few shapes to compile for: points of which nothing is known, distortions that are not looked at
+        padded = _band(*(_filled(leaf, np.inf) for leaf in known), _filled(at, 0.0))
+        found = jax.tree.map(lambda leaf: jax.device_put(np.asarray(leaf)[: at.size]), padded)
+    found = jax.tree.map(lambda leaf: leaf.reshape(x.shape), found)
+    return _checks.poison(found, ok)
+
+
+def _filled(x: np.ndarray, value: float) -> np.ndarray:
+    return np.pad(x, (0, _size_classes.size_class(x.size) - x.size), constant_values=value)
 
 
 @_compile.jit
-def _band(rate: Array, gap: Array, distortion: Array, slope: Array, x: Array) -> Band:
-    rate, gap, D, s = (leaf.reshape(-1) for leaf in (rate, gap, distortion, slope))
+def _band(rate: Array, gap: Array, D: Array, s: Array, x: Array) -> Band:
     eps, flushed = ROUNDINGS * jnp.finfo(rate.dtype).eps, jnp.finfo(rate.dtype).tiny
-    least = rate - gap
+    least = jnp.where(gap < jnp.inf, rate - gap, -jnp.inf)
     on_line = (least > 0) & jnp.isfinite(s)
     s = jnp.where(on_line, s, 0.0)
 
@@ -88,5 +99,4 @@ def _band(rate: Array, gap: Array, distortion: Array, slope: Array, x: Array) ->
         alone = jnp.min(jnp.where(left, rate, jnp.inf))
         return Band(jnp.maximum(lower, 0.0), jnp.minimum(upper, alone))
 
-    found = lax.map(at, x.reshape(-1))
-    return jax.tree.map(lambda leaf: leaf.reshape(x.shape), found)
+    return lax.map(at, x)
