@@ -28,6 +28,7 @@ class Interval(NamedTuple):
 
     ends: tuple[int, int]
     width: float  # the most by which the bounds differ on it, in bits
+    open: float  # what of that is not the gaps of its ends
     steepest: float  # slope of the lower bound at its left end, and at its right end
     flattest: float
 
@@ -43,7 +44,7 @@ def whole(
         progress(points)
         if not wanted:
             intervals = _intervals(points)
-            needed = sum(math.ceil(math.sqrt(max(interval.width, tol) / tol)) for interval in intervals)
+            needed = sum(_pieces(interval, tol) for interval in intervals)
             if needed > MOST:
                 raise ValueError(f"tol of {tol:.3g} would take some {needed:,} points, and at most {MOST:,} are made")
             wanted = _wanted(points, intervals, tol, tried) or _straight(points, intervals, inner, tried)
@@ -108,7 +109,8 @@ def _intervals(points: RateDistortion) -> list[Interval]:
         chord = r[i] + (r[j] - r[i]) * ((x - D[i]) / (D[j] - D[i]))
         left, right = np.searchsorted(breaks, D[i], side="right"), np.searchsorted(breaks, D[j], side="left")
         steepest = math.inf if s[i] == math.inf else float(slope[left])
-        found.append(Interval((i, j), float(np.max(chord - lower)), steepest, float(slope[right])))
+        width, gaps = float(np.max(chord - lower)), float(points.gap[i] + points.gap[j])
+        found.append(Interval((i, j), width, width - gaps, steepest, float(slope[right])))
     return found
 
 
@@ -136,10 +138,15 @@ def _wanted(points: RateDistortion, intervals: list[Interval], tol: float, tried
     """
     wanted = []
     for interval in intervals:
-        if interval.width > tol:
-            pieces = min(math.ceil(math.sqrt(interval.width / tol)), AT_ONCE)
-            wanted += _cut(points, interval, pieces, tol, tried)
+        wanted += _cut(points, interval, min(_pieces(interval, tol), AT_ONCE), tol, tried)
     return wanted
+
+
+def _pieces(interval: Interval, tol: float) -> int:
+    """How many it is to be cut into; one if it may stay, or if no more points help, but better ones."""
+    if interval.width <= tol or interval.open <= tol / 2:
+        return 1
+    return max(math.ceil(math.sqrt(interval.open / tol)), 2)
 
 
 def _straight(points: RateDistortion, intervals: list[Interval], inner: float, tried: set[float]) -> list[float]:
@@ -154,6 +161,8 @@ def _straight(points: RateDistortion, intervals: list[Interval], inner: float, t
 
 
 def _cut(points: RateDistortion, interval: Interval, pieces: int, tol: float, tried: set[float]) -> list[float]:
+    if pieces == 1:
+        return []
     i, j = interval.ends
     length = float(points.distortion[j] - points.distortion[i])
     fall = float(points.rate[i] - points.rate[j])
