@@ -3,11 +3,14 @@
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 
+import jax
 import numpy as np
 from jax.typing import ArrayLike
 from matplotlib.axes import Axes
 
 from rdtheory.limits import discrete, linear
+from rdtheory.limits.continuous import ContinuousRate
+from rdtheory.limits.discrete import sandwich
 from rdtheory.plotting._style import BLUE, GRAY, GREEN, ORANGE, PINK, RED, axes
 from rdtheory.results import LinearBound, RateDistortion, WaterFilling
 
@@ -16,46 +19,87 @@ __all__ = ["linear_bound", "rate_distortion", "test_channel", "water_filling"]
 FEW = 12  # components or letters: more have no numbers written on them
 SCHEMES = ((GREEN, "D", "--"), ("black", "^", ":"), (PINK, "s", "-."), (GRAY, "v", "-"))  # not those of the curve
 WATER = "#56B4E9"
+WIDTH = 1.0  # points, of the upper edge of a band
 
 
 def rate_distortion(
-    points: RateDistortion | Sequence[RateDistortion],
+    points: RateDistortion | ContinuousRate | list[RateDistortion],
     ax: Axes | None = None,
     *,
     label: str = "certified",
+    color: str | None = None,
     exact: Callable | None = None,
     schemes: Mapping[str, tuple[ArrayLike | Sequence[float], ArrayLike | Sequence[float]]] | None = None,
 ) -> Axes:
-    """R(D) with its certificate as a band from rate - gap to rate, and what schemes attain.
+    """What points prove of R(D) as a band, its upper edge a line through them; and what schemes attain.
+
+    The band is that of `discrete.band`, corner by corner, so that nothing between the points is a guess: chords above,
+    lines below. Where it is nowhere wider than the line, the legend names the line alone.
 
     Parameters
     ----------
-    points : a curve, every field with a leading axis; or a list of points, as of `rate_at`.
+    points : a curve, every field with a leading axis; a list of curves or points, as of `rate_at`; or one point, drawn
+        as a bar from its lower bound to its upper.
     ax : where to draw.
-    label : of the band.
+    label : of the band and the line.
+    color : of both; orange and red unless given.
     exact : R(D) as a function of an array of distortions, drawn as a line.
     schemes : name of each scheme, and its (distortions, rates), drawn as points in order of distortion joined by a
         line; one of each is a point.
+
+    Raises
+    ------
+    TypeError : `points` is neither; ValueError : it holds no point that is finite.
     """
+    known = _finite(points)
     ax = axes(ax)
-    parts = [points] if isinstance(points, RateDistortion) else points
-    fields = ([np.atleast_1d(getattr(part, name)) for part in parts] for name in ("distortion", "rate", "gap"))
-    every = np.stack([np.concatenate(field) for field in fields])
-    D, rate, gap = every[:, np.argsort(every[0])]
-    ax.fill_between(D, rate - gap, rate, color=ORANGE, alpha=0.5, linewidth=0, label=f"{label}: rate - gap to rate")
-    ax.plot(D, rate, ".", color=RED, markersize=4, label=f"{label}: rate")
+    x, lower, upper = sandwich.outline(known)
+    dots, shade = color or RED, color or ORANGE
+    if len(x) == 1:
+        band = ax.vlines(x, lower, upper, color=shade, alpha=0.5, linewidth=6)
+    else:
+        band = ax.fill_between(x, lower, upper, color=shade, alpha=0.5, linewidth=0)
+    [line] = ax.plot(x, upper, color=dots, linewidth=WIDTH)
+    ax.plot(known.distortion, known.rate, ".", color=dots, markersize=4)
     if exact is not None:
-        fine = np.linspace(D.min(), D.max(), 400)
+        low, high = (x[0], x[-1]) if len(x) > 1 else (x[0] / 2, 1.5 * x[0])
+        fine = np.linspace(low, high, 400)
         ax.plot(fine, np.asarray(exact(fine)), color=BLUE, linewidth=1.2, label="closed form")
     for (name, (distortions, rates)), look in zip((schemes or {}).items(), itertools.cycle(SCHEMES), strict=False):
-        color, marker, style = look
+        scheme, marker, style = look
         at, spent = (np.atleast_1d(np.asarray(values, float)) for values in (distortions, rates))
         along = np.argsort(at, kind="stable")
-        ax.plot(at[along], spent[along], color=color, marker=marker, linestyle=style, markersize=5, label=name)
+        ax.plot(at[along], spent[along], color=scheme, marker=marker, linestyle=style, markersize=5, label=name)
     ax.set(xlabel="distortion D", ylabel="rate (bits per symbol)")
-    ax.set_ylim(bottom=min(0.0, float(np.min(rate - gap))))
+    ax.set_ylim(bottom=0.0, auto=True)  # what is drawn later may be higher
+    height = ax.transData.transform([(0, width) for width in (0.0, float(np.max(upper - lower)))])[:, 1]
+    if height[1] - height[0] > WIDTH * ax.figure.dpi / 72:
+        band.set_label(f"{label}: lower to upper bound")
+        line.set_label(f"{label}: upper bound")
+    else:
+        line.set_label(label)
     ax.legend(frameon=False)
     return ax
+
+
+def _finite(points: RateDistortion | ContinuousRate | list[RateDistortion]) -> RateDistortion:
+    """The finite ones in order of distortion, with one leading axis."""
+    if isinstance(points, list) and points and all(isinstance(part, RateDistortion) for part in points):
+        points = jax.tree.map(lambda *leaves: np.concatenate([np.ravel(leaf) for leaf in leaves]), *points)
+    if not isinstance(points, RateDistortion | ContinuousRate):
+        kind = type(points).__name__
+        raise TypeError(f"rate_distortion draws a RateDistortion, as from rd.curve, or a ContinuousRate, got {kind}")
+    if isinstance(points, ContinuousRate):
+        rate, gap = points.upper, points.upper - points.lower
+    else:
+        rate, gap = points.rate, points.gap
+    D, rate, gap, s = (np.ravel(leaf) for leaf in (points.distortion, rate, gap, points.slope))
+    order = [i for i in np.argsort(D, kind="stable") if np.isfinite(D[i]) and np.isfinite(rate[i])]
+    if not order:
+        raise ValueError(f"points hold nothing finite to draw: distortion {D}, rate {rate}")
+    rate, D, gap, s = jax.device_put([leaf[order] for leaf in (rate, D, gap, s)])
+    nothing = jax.device_put(np.zeros(len(order)))
+    return RateDistortion(rate, D, gap, s, nothing, nothing, nothing, nothing, nothing)
 
 
 def linear_bound(weight_cov: ArrayLike, input_variances: ArrayLike, critical: float, ax: Axes | None = None) -> Axes:

@@ -1,6 +1,7 @@
 """What the functions return: NamedTuples of arrays, so pytrees. A curve is the same tuple with a leading axis."""
 
 from rdtheory.results.limits import (
+    Band,
     Bottleneck,
     Capacity,
     CapacityCost,
@@ -39,6 +40,7 @@ from rdtheory.results.schemes import (
 )
 
 __all__ = [
+    "Band",
     "BestScale",
     "Bottleneck",
     "Capacity",

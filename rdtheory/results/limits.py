@@ -25,6 +25,13 @@ class RateDistortion(NamedTuple):
     method: Int[Array, "..."]  #: which algorithm found it, an index into `discrete.METHODS`
 
 
+class Band(NamedTuple):
+    """What is known of R(D) at some distortions: lower <= R(D) <= upper."""
+
+    lower: Float[Array, "..."]  #: bits per source symbol; no code does better
+    upper: Float[Array, "..."]  #: bits per source symbol; infinite where nothing is known
+
+
 class Lagrangian(NamedTuple):
     """The least of I(X;Y) + slope · E d(X,Y): it lies in [value - gap, value]."""
 

@@ -10,14 +10,58 @@ from rdtheory.verify.linear import critical_distortion
 pytestmark = pytest.mark.fast
 
 
-def test_rate_distortion_band_is_the_certificate(ax):
-    points = rd.curve(np.array([0.3, 0.7]), rd.distortion.hamming(2), np.array([1.0, 2.0, 4.0]), max_steps=3)
+def edges(ax):
+    """The two sides of the band as it is drawn, at distortions of one's choice."""
+    corners = ax.collections[0].get_paths()[0].vertices
+    forth = corners[1 : np.argmax(corners[:, 0]) + 1]
+    back = corners[np.argmax(corners[:, 0]) : -1][::-1]
+    return lambda D: sorted((np.interp(D, *side[np.argsort(side[:, 0])].T) for side in (forth, back)), key=np.sum)
+
+
+@pytest.mark.parametrize("budget", [3, 1000])
+def test_rate_distortion_draws_the_band_and_nothing_that_is_no_bound(ax, budget):
+    points = rd.curve(np.array([0.3, 0.7]), rd.distortion.hamming(2), np.array([1.3, 2.0, 4.0]), max_steps=budget)
     assert plotting.rate_distortion(points, ax, exact=lambda D: 0 * D) is ax
-    band = ax.collections[0].get_paths()[0].vertices
-    for D, rate, gap in zip(points.distortion, points.rate, points.gap, strict=True):
-        edges = band[np.isclose(band[:, 0], D), 1]
-        assert edges.min() == pytest.approx(float(rate - gap)) and edges.max() == pytest.approx(float(rate))
+    D = np.linspace(float(points.distortion.min()), float(points.distortion.max()), 101)[1:-1]
+    lower, upper = edges(ax)(D)
+    exact = np.array([rd.closed_form.bernoulli(0.3, x) for x in D])
+    assert np.all(lower <= exact + 1e-12) and np.all(exact <= upper + 1e-12)
+    found = rd.discrete.band(points, D)
+    np.testing.assert_allclose(upper, found.upper, atol=1e-12)
+    assert np.all(lower <= found.lower + 1e-12)
+    assert np.max(found.lower - lower) < 1e-12 or budget == 3  # that R falls is not drawn, it is no line
     assert "bits" in ax.get_ylabel()
+
+
+def legend(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_thin_bands_are_not_in_the_legend_and_curves_have_colors(ax):
+    p, d = np.array([0.3, 0.7]), rd.distortion.hamming(2)
+    plotting.rate_distortion(rd.curve(p, d, tol=1e-3), ax, label="fine", color="black")
+    assert legend(ax) == ["fine"] and ax.lines[0].get_color() == "black"
+    plotting.rate_distortion(rd.curve(p, d, np.array([1.3, 4.0])), ax, label="coarse")
+    assert legend(ax) == ["fine", "coarse: lower to upper bound", "coarse: upper bound"]
+
+
+def test_one_point_is_a_bar(ax):
+    point = rd.rate_at(np.array([0.3, 0.7]), rd.distortion.hamming(2), 0.1, max_steps=1)
+    plotting.rate_distortion(point, ax, exact=lambda D: 0 * D)
+    [[(x, low), (_, high)]] = ax.collections[0].get_segments()
+    assert (x, high) == (0.1, float(point.rate)) and low == pytest.approx(max(float(point.rate - point.gap), 0))
+    ax.clear()
+    found = rd.continuous.rate_at(rd.sources.uniform(0.0, 1.0), 0.02, tol=0.1)
+    plotting.rate_distortion(found, ax)
+    [[(x, low), (_, high)]] = ax.collections[0].get_segments()
+    np.testing.assert_allclose([x, low, high], [0.02, found.lower, found.upper])
+
+
+def test_what_cannot_be_drawn_says_so(ax, as_user):
+    with pytest.raises(TypeError, match="draws a RateDistortion.*got list"):
+        plotting.rate_distortion([1.0, 2.0], ax)
+    with pytest.raises(ValueError, match="nothing finite to draw"):
+        plotting.rate_distortion(points_of_a_coin()._replace(distortion=np.full(5, np.nan)), ax)
 
 
 def test_linear_bound_draws_bound_below_exact(ax):
@@ -33,7 +77,7 @@ def points_of_a_coin():
     D = np.array([0.05, 0.11, 0.2, 0.3, 0.4])
     rate, gap = np.array([0.7136, 0.5001, 0.2781, 0.1187, 0.0290]), np.array([0.02, 0.05, 0.1, 0.05, 0.01])
     no = np.zeros(5)
-    return RateDistortion(rate, D, gap, no, no, no, no, no, no)
+    return RateDistortion(rate, D, gap, np.log2((1 - D) / D), no, no, no, no, no)
 
 
 def figure_and_axes():
@@ -66,7 +110,7 @@ def test_picture_of_test_channel():
 def test_schemes_are_drawn_in_order_of_distortion_and_differ_in_gray(ax):
     schemes = {"a": ([0.3, 0.1], [0.4, 0.7]), "b": (0.2, 0.5)}
     plotting.rate_distortion(points_of_a_coin(), ax, schemes=schemes)
-    rates, a, b = ax.lines
+    rates, _, a, b = ax.lines
     np.testing.assert_array_equal(a.get_xydata(), [[0.1, 0.7], [0.3, 0.4]])
     np.testing.assert_array_equal(b.get_xydata(), [[0.2, 0.5]])
     looks = [(line.get_color(), line.get_marker(), line.get_linestyle()) for line in (rates, a, b)]

@@ -5,6 +5,7 @@ letters where that is small, column generation with the interior point inside wh
 the gap is met. Which one it was is in the result.
 """
 
+from rdtheory.limits.discrete.bands import band
 from rdtheory.limits.discrete.points import METHODS, curve, distortion_at, lagrangian, rate_at, test_channel
 
-__all__ = ["METHODS", "curve", "distortion_at", "lagrangian", "rate_at", "test_channel"]
+__all__ = ["METHODS", "band", "curve", "distortion_at", "lagrangian", "rate_at", "test_channel"]
