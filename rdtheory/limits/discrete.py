@@ -94,7 +94,7 @@ def curve(
     >>> points = curve(coin, d, tol=0.01)
     >>> between = band(points, jnp.linspace(0, 0.5, 1000))
     >>> print(f"{len(points.rate)} points, within {jnp.max(between.upper - between.lower):.3f} bits everywhere")
-    13 points, within 0.010 bits everywhere
+    15 points, within 0.010 bits everywhere
     """
     _checks.require_x64("curve")
     if slopes is not None and distortions is not None:
