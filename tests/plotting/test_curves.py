@@ -20,6 +20,14 @@ def test_rate_distortion_band_is_the_certificate(ax):
     assert "bits" in ax.get_ylabel()
 
 
+def test_points_in_a_list_are_drawn_as_the_curve_of_them(ax):
+    curve = points_of_a_coin()
+    parts = [curve._replace(rate=curve.rate[i], distortion=curve.distortion[i], gap=curve.gap[i]) for i in (3, 0, 2)]
+    plotting.rate_distortion(parts, ax)
+    np.testing.assert_array_equal(ax.lines[0].get_xydata(), np.stack([curve.distortion, curve.rate], axis=1)[[0, 2, 3]])
+    plotting.rate_distortion(parts[0], ax)  # one alone
+
+
 def test_linear_bound_draws_bound_below_exact(ax):
     cov, inputs = np.array([[1.0, 0.8], [0.8, 1.0]]), np.array([1.0, 2.0])
     plotting.linear_bound(cov, inputs, critical_distortion(cov, inputs), ax)
