@@ -49,7 +49,7 @@ def findings() -> list[tuple[str, str]]:
         ("rdtheory", f"{__version__} in {Path(__file__).parent}"),
         ("Python", f"{platform.python_version()} on {platform.platform()}"),
         ("packages", ", ".join(f"{package} {_version(package)}" for package in packages)),
-        ("precision", _precision(jax.config.read("jax_enable_x64"))),
+        ("precision", _precision(jax.numpy.result_type(float) == jax.numpy.float64)),
         ("devices", ", ".join(str(device) for device in jax.devices())),
         ("processors", str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())),
         ("BLAS", _blas()),

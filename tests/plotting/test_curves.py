@@ -64,6 +64,15 @@ def test_what_cannot_be_drawn_says_so(ax, as_user):
         plotting.rate_distortion(points_of_a_coin()._replace(distortion=np.full(5, np.nan)), ax)
 
 
+def test_points_in_a_list_are_drawn_as_the_curve_of_them(ax):
+    curve = points_of_a_coin()
+    names = ("rate", "distortion", "gap", "slope")
+    parts = [curve._replace(**{name: getattr(curve, name)[i] for name in names}) for i in (3, 0, 2)]
+    plotting.rate_distortion(parts, ax)
+    points = np.stack([curve.distortion, curve.rate], axis=1)[[0, 2, 3]]
+    np.testing.assert_array_equal(ax.lines[1].get_xydata(), points)
+
+
 def test_linear_bound_draws_bound_below_exact(ax):
     cov, inputs = np.array([[1.0, 0.8], [0.8, 1.0]]), np.array([1.0, 2.0])
     plotting.linear_bound(cov, inputs, critical_distortion(cov, inputs), ax)
