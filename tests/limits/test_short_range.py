@@ -56,7 +56,7 @@ def test_it_stops_where_rounding_has_won():
     p = np.random.default_rng(2).dirichlet(np.ones(150))
     _, enough = _short_range.minimize(a, b, p, np.full(31, 1 / 31), 1e-12)
     q, steps = _short_range.minimize(a, b, p, np.full(31, 1 / 31), -1.0)
-    assert enough < steps < 60
+    assert enough + 15 < steps < 60
     assert np.isfinite(q).all()
     _, steps = _short_range.minimize(a, b, p, np.full(31, 1 / 31), -1.0, max_steps=7)
     assert steps == 7
