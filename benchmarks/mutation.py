@@ -68,6 +68,7 @@ MORE = {
 # What tests import, without rdtheory.
 WARM = ["beartype", "constriction", "equinox", "flax.linen", "flint", "hypothesis.strategies", "jax.numpy", "jaxtyping"]
 WARM += ["matplotlib.pyplot", "mpmath", "optax", "pytest", "scipy.integrate", "scipy.optimize", "scipy.stats"]
+PASSED = 0, 5  # exit status of pytest; or there was nothing to run
 console = Console()
 
 
@@ -206,7 +207,7 @@ def _pytest(tree: Path, files: list[str], told: Path, plugin_of) -> tuple[int, R
 def record(tree: Path, file: str, told: Path, kept: Path) -> None:
     sys.dont_write_bytecode = False
     code, recorder = _pytest(tree, [file], told, Recorder)
-    if code in (0, 5):  # passed, or nothing to run
+    if code in PASSED:
         sources = {str(path.relative_to("rdtheory").with_suffix("")): path for path in Path("rdtheory").rglob("*.py")}
         known = {
             "test": _crc(Path(file)),
@@ -236,7 +237,10 @@ def _crc(path: Path) -> int:
 def forked(target, *arguments) -> int:
     process = multiprocessing.get_context("forkserver").Process(target=target, args=arguments)
     process.start()
-    process.join()
+    process.join(3600)
+    if process.is_alive():  # it waits for something that never comes
+        process.kill()
+        process.join()
     return process.exitcode
 
 
@@ -321,7 +325,7 @@ def run(module: str, sample: int | None, again: bool, seconds: float, trees: "qu
             return WorkResult(
                 worker_outcome=WorkerOutcome.NORMAL,
                 output=f"{code}\n{output.read_text()[-4000:]}",
-                test_outcome=TestOutcome.KILLED if code else TestOutcome.SURVIVED,
+                test_outcome=TestOutcome.SURVIVED if code in PASSED else TestOutcome.KILLED,
                 diff="\n".join(difflib.unified_diff(before.split("\n"), after.split("\n"), lineterm="")),
             )
         finally:
@@ -375,6 +379,7 @@ def main() -> None:
     # What is not changed need not be compiled again.
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(HERE / "compiled")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
+    os.environ.pop("PYTHONPATH", None)  # what tests start is to find the copy
     os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # as in tests
     multiprocessing.set_forkserver_preload(["__main__", *WARM])
     trees: queue.Queue[Path] = queue.Queue()

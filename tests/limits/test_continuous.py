@@ -353,6 +353,26 @@ def test_few_rounds_leave_an_honest_interval():
     assert not continuous.rate_at(sources.laplace(1.0), 0.4, max_steps=1).converged
 
 
+def test_a_density_may_have_a_pole_at_any_end():
+    """The square of a uniform number, its mirror image at one, and the arcsine law."""
+    laws = [
+        (lambda x: -0.5 * np.log(x), (0.0, 1.0)),
+        (lambda x: -0.5 * np.log(1 - x), (0.0, 1.0)),
+        (lambda x: -0.5 * np.log((1 - x) * (1 + x)), (-1.0, 1.0)),
+    ]
+    one, other, both = (
+        continuous.rate_at(sources.from_log_density(*law), D)
+        for law, D in zip(laws, (1 / 45, 1 / 45, 1 / 8), strict=True)
+    )
+    assert one.converged
+    assert other.converged
+    assert both.converged
+    assert one.lower <= other.upper
+    assert other.lower <= one.upper
+    entropy = np.log2(np.pi / 2)  # of the arcsine law: Shannon's lower bound, and a Gaussian of its variance
+    assert entropy - 0.5 * np.log2(2 * np.pi * np.e / 8) <= both.upper <= 1
+
+
 def test_a_supremum_from_the_points_alone_would_have_been_wrong():
     """At the points found by the interior point c is one; between them it is not, and the certificate knows."""
     result = continuous.rate_at(sources.uniform(0.0, 1.0), 0.01, max_steps=1)

@@ -24,14 +24,16 @@ def test_rows_are_left_out_only_where_they_change_slowly():
     assert fewer(P, jnp.where(SQUARES > 0.5, jnp.inf, SQUARES)) is None
     assert fewer(P, jax.random.uniform(jax.random.key(0), (N, N))) is None
     assert fewer(P[: N - 1], SQUARES[: N - 1]) is None  # small
+    one_more = jnp.full(N + 1, 1 / (N + 1)), jnp.concatenate([SQUARES, SQUARES[-1:]])
+    assert fewer(*one_more) is not None
 
 
 @pytest.mark.parametrize("row", [1, 993])
 def test_a_row_may_be_a_fiftieth_of_the_largest_away_from_those_about_it(row):
-    flat = jnp.ones((N, 3))
-    assert fewer(P, flat.at[row, 1].add(0.0199)) is not None
-    assert fewer(P, flat.at[row, 1].add(0.0201)) is None
-    assert fewer(P, flat.at[row, 1].add(-0.0201)) is None
+    flat = jnp.full((N, 3), 5.0)
+    assert fewer(P, flat.at[row, 1].add(5 * 0.0199)) is not None
+    assert fewer(P, flat.at[row, 1].add(5 * 0.0201)) is None
+    assert fewer(P, flat.at[row, 1].add(-5 * 0.0201)) is None
     assert fewer(P, flat.at[row, 1].set(jnp.inf)) is None
 
 

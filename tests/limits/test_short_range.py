@@ -56,7 +56,7 @@ def test_it_stops_where_rounding_has_won():
     p = np.random.default_rng(2).dirichlet(np.ones(150))
     _, enough = short_range.minimize(a, b, p, np.full(31, 1 / 31), 1e-12)
     q, steps = short_range.minimize(a, b, p, np.full(31, 1 / 31), -1.0)
-    assert enough < steps < 60
+    assert enough + 15 < steps < 60
     assert np.isfinite(q).all()
     _, steps = short_range.minimize(a, b, p, np.full(31, 1 / 31), -1.0, max_steps=7)
     assert steps == 7

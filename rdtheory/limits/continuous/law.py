@@ -70,11 +70,12 @@ def in_units(source: Source, units: Units) -> Source:
     if units == AS_GIVEN:
         return source
     given, (low, high) = source.log_density, source.support
+    first, last = np.nextafter(low, high), np.nextafter(high, low)  # there may be a pole at an end itself
 
     def log_density(x: np.ndarray) -> np.ndarray:
         assert given is not None
         with np.errstate(over="ignore"):
-            return given(np.clip(x * length + center, low, high)) + math.log(length)
+            return given(np.clip(x * length + center, first, last)) + math.log(length)
 
     breaks, atoms = (source.breaks - center) / length, (source.atoms - center) / length
     support = ((low - center) / length, (high - center) / length)

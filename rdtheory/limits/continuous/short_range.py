@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy
+from scipy.special import xlogy
 
 ROWS = 64  # nodes in a block
 STEP = 0.9995  # of the way to the boundary
@@ -83,8 +84,7 @@ def minimize(a: np.ndarray, b: Blocks, p: np.ndarray, q: np.ndarray, tol: float,
     while steps < max_steps:
         steps += 1
         c = transpose_times(a, b, p / z)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            gap = np.log(c.max()) * mass - np.sum(np.where(c > 0, q * c * np.log(c), 0.0))
+        gap = np.log(c.max()) * mass - float(q @ xlogy(c, c))
         stale = 0 if gap < 0.9 * least else stale + 1
         if gap < least:
             best, least = q, gap
