@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from rdtheory.limits.continuous import panels
 from rdtheory.limits.continuous.panels import divide, resolve, rule
 
 
@@ -72,7 +73,7 @@ def test_what_changes_by_less_than_the_noise_is_not_divided(monkeypatch):
     few = resolve(noisy, edges, lambda x: np.full(x.shape, 1e-6))
     assert len(few.mass) < 10
     assert abs(math.exp(few.log_scale) - math.sqrt(2 * math.pi)) < 1e-6
-    monkeypatch.setattr(_panels, "MOST", 1000)
+    monkeypatch.setattr(panels, "MOST", 1000)
     for little in (None, lambda x: np.full(x.shape, 1e-9)):
         assert len(resolve(noisy, edges, little).mass) > 500
     smooth = [resolve(lambda x: -(x**2) / 2, edges, off) for off in (None, lambda x: np.zeros(x.shape))]
@@ -80,7 +81,7 @@ def test_what_changes_by_less_than_the_noise_is_not_divided(monkeypatch):
 
 
 def test_no_more_panels_are_made_than_can_be_held(monkeypatch):
-    monkeypatch.setattr(_panels, "MOST", 64)
+    monkeypatch.setattr(panels, "MOST", 64)
     found = resolve(lambda x: 5 * np.sin(1e5 * x), np.array([0.0, 1.0]))
     assert len(found.mass) == 64
     assert found.error > 1e-3
