@@ -57,10 +57,19 @@ OPERATORS = re.compile(
 )
 # Test files that are not named after the module whose tests they are.
 MORE = {
-    "limits/channel": ["capacity_cost"],
+    "limits/channel": ["capacity_cost", "faults"],
     "limits/continuous": ["differences", "atoms"],
     "limits/convex": ["side_information", "wyner_ziv", "perception", "channel", "capacity_cost", "bottleneck"],
-    "limits/discrete": ["interior_point", "column_generation", "derivatives", "extremes", "structured", "mirror"],
+    "limits/discrete": [
+        "faults",
+        "interior_point",
+        "column_generation",
+        "derivatives",
+        "extremes",
+        "structured",
+        "mirror",
+    ],
+    "limits/bottleneck": ["faults"],
     "limits/side_information": ["wyner_ziv"],
     "models/datasets": ["image_files"],
     "schemes/bitstream": ["bitstream_hostile"],
