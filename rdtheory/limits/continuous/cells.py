@@ -217,7 +217,9 @@ def gather(table: np.ndarray, low: int, v: np.ndarray, edges: int) -> tuple[np.n
 def _convolve(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, float]:
     size = a.shape[1] + b.shape[1] - 1
     norm = float(np.linalg.norm(a, axis=1).max() * np.linalg.norm(b, axis=1).max())
-    return scipy.signal.fftconvolve(a, b, axes=1), 8 * EPS * math.log2(size + 1) * norm
+    length = scipy.fft.next_fast_len(size, real=True)
+    full = scipy.fft.irfft(scipy.fft.rfft(a, length) * scipy.fft.rfft(b, length), length)[:, :size]
+    return full, 8 * EPS * math.log2(size + 1) * norm
 
 
 def exactly(tables: list[np.ndarray], low: int, q: np.ndarray, first: int, last: int) -> list[np.ndarray]:

@@ -28,7 +28,7 @@ TOL = 1e-6  # bits
 MAX_STEPS = 24
 NEWTON = 5  # failures after which it is not tried again: the optimum need not be on few points
 LARGEST = 2**16  # nodes times points: more would cost more than it saves
-PATIENCE = 8  # rounds without a gap smaller by a third
+PATIENCE = 8  # rounds without a gap smaller by a third; with heavy tails one without a hundredth counts twice
 
 
 class ContinuousRate(NamedTuple):
@@ -42,9 +42,9 @@ class ContinuousRate(NamedTuple):
     steps: Int[Array, ""]  #: rounds of refinement of the points
     points: Float[Array, " m"]  #: reproduction points, sorted
     masses: Float[Array, " m"]  #: their probabilities
-    quadrature_error: Float[Array, ""]  #: bits; what halving all panels changed, already in both bounds
-    rounding_error: Float[Array, ""]  #: bits; allowance for floating point, already in both bounds
-    abandoned: Float[Array, ""]  #: probability of the far ends that are not resolved, already in both bounds
+    quadrature_error: Float[Array, ""]  #: bits, in both bounds: what halving all panels changed; above tol, raise tol
+    rounding_error: Float[Array, ""]  #: bits, in both bounds: allowance for floating point; above tol, raise tol
+    abandoned: Float[Array, ""]  #: probability of far ends not resolved, in both bounds; falls as the distortion grows
 
 
 def rate_at(
@@ -81,7 +81,10 @@ def rate_at(
     -------
     ContinuousRate
         ``lower`` and ``upper`` in bits per symbol, with ``lower <= R(D) <= upper`` for the density itself; where they
-        come from, and the errors that they include. For samples they hold for the empirical law.
+        come from, and the errors that they include. For samples they hold for the empirical law. Where ``converged`` is
+        False, the interval holds all the same. It is wider than `tol` because ``steps`` came to `max_steps` (allow
+        more), because ``quadrature_error``, ``rounding_error`` or ``abandoned`` is not small beside `tol`, or because
+        rounds no longer made it much narrower (it is then what this method gives: a larger D gives less).
 
     Raises
     ------
@@ -224,7 +227,8 @@ def _solve(law: Law, D: float, tol: float, max_steps: int, *, short: bool) -> Co
         gap = found.upper - found.lower
         gaussian = 1 / (2 * LN2 * D)
         collapsed = law.variance - found.distortion < refine.COLLAPSED * (law.variance - D) and slope < 0.999 * gaussian
-        stale = 0 if gap < 0.7 * least or collapsed else stale + (before is None)
+        floor = nodes.tail is not None and gap > 0.99 * least  # what the ends cost
+        stale = 0 if gap < 0.7 * least or collapsed else stale + (before is None) * (2 if floor else 1)
         if best is None or gap < least:
             best, least = (found, nodes, y, q, slope), gap
         if gap <= 0.9 * tol:
