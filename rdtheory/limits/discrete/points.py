@@ -20,10 +20,7 @@ from rdtheory.limits.discrete.arguments import reachable, source
 from rdtheory.limits.discrete.arithmetic import excess_over, finite_or_zero, scaled_kernel, times
 from rdtheory.results import Lagrangian, RateDistortion
 
-__all__ = ["METHODS", "curve", "distortion_at", "lagrangian", "rate_at", "test_channel"]
-
-METHODS = ("Blahut-Arimoto", "accelerated Blahut-Arimoto", "interior point", "column generation")
-"""What the field ``method`` of a result counts."""
+__all__ = ["curve", "distortion_at", "lagrangian", "rate_at", "test_channel"]
 
 WIDTH = 1e-3  # bits; what the band of a whole curve leaves
 

@@ -46,7 +46,7 @@ def encode(tree: PyTree, *, send_classes: bool = True) -> bytes:
 
     Parameters
     ----------
-    tree : `Quantized` arrays and `CodedLayer`s, or dict with string keys, list, tuple and None of them, nested at will.
+    tree : `Quantized` arrays, `CodedLayer`, or dict with string keys, list, tuple and None of them, nested at will.
     send_classes : False if whoever decodes knows the classes, as of a linear model with given covariances. They then
         are an argument of `decode`; the checksum covers them.
 
