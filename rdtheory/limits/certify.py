@@ -407,9 +407,11 @@ def _priced(budget: _Budget, slope: Array) -> tuple[Array, Array]:
 
 def _spending(weights: Array, channel: Array, budget: _Budget, best: Array) -> Array:
     """The channel mixed with one without excess, until the mean excess is within the budget."""
-    error = _relative(channel.size)
-    spent = jnp.sum(weights * jnp.where(channel > 0, channel * budget.excess, 0.0))
-    kept = _within(spent, budget.least, error)
+    costly = (weights > 0) & (channel > 0) & (budget.excess > 0)
+    spent = jnp.sum(jnp.where(costly, weights * (channel * budget.excess), 0.0))
+    some = _within(spent, budget.least, _relative(channel.size))
+    # Where nothing is allowed nothing is, not even what is flushed.
+    kept = jnp.where(budget.least > 0, some, jnp.where(jnp.any(costly), 0.0, 1.0))
     return kept * channel + (1 - kept) * best
 
 

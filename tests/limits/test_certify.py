@@ -425,6 +425,40 @@ def test_every_corrupted_sum_is_caught(corruption, monkeypatch):
     assert caught
 
 
+@pytest.mark.parametrize(
+    ("p", "d"),
+    [([0.5, 0.5], [[0.0, 1e-26], [1e300, 0.0]]), ([2.0**-690, 1.0], [[0.0, 2.0**-400], [1.0, 0.0]])],
+    ids=["beside the largest", "times a mass"],
+)
+def test_where_nothing_is_allowed_nothing_is_however_little(p, d):
+    """In units of the largest excess the least is flushed to zero, or its mean is: then all might show the second."""
+    p, d, zero = jnp.asarray(p), jnp.asarray(d), jnp.zeros(())
+    second, free = jnp.array([[0.0, 1.0], [0.0, 1.0]]), jnp.zeros(2)
+    rare = mpmath.mpf(float(p[0])) / mpmath.fsum(map(float, p))
+    entropy = -rare * mpmath.log(rare, 2) - (1 - rare) * mpmath.log1p(-rare) / mpmath.log(2)
+    for found in (
+        jax.jit(certify.conditional)(p[:, None], d, zero, second[None], free[None], zero),
+        jax.jit(certify.classification)(p, d, zero, d, zero, second, free, zero, zero),
+        jax.jit(certify.total_variation)(p, d, zero, jnp.ones(()), second, free, zero, free),
+    ):
+        assert mpmath.mpf(float(found.upper)) >= entropy
+
+
+def test_what_rounding_leaves_of_a_distance_is_charged():
+    """The first letter's 1 - 1e-17 is 1, and never to show the second seems to show it often enough."""
+    p, never = jnp.array([1.0, 1e-17]), jnp.array([[1.0, 0.0], [1.0, 0.0]])
+    D, zero, free = jnp.asarray(1e-17), jnp.zeros(()), jnp.zeros(2)
+    found = jax.jit(certify.total_variation)(p, 1 - jnp.eye(2), D, zero, never, free, zero, free)
+    with mpmath.workprec(200):
+        rare = mpmath.mpf(1e-17) / (1 + mpmath.mpf(1e-17))
+        both = rare - mpmath.mpf(1e-17) / 2  # at least, for as often as a letter is shown as the other it is not
+        joint = {(1, 1): both, (1, 0): rare - both, (0, 1): rare - both, (0, 0): 1 - 2 * rare + both}
+        law = {0: 1 - rare, 1: rare}
+        rate = mpmath.fsum(mass * mpmath.log(mass / (law[x] * law[y]), 2) for (x, y), mass in joint.items())
+    assert rate > 1e-16
+    assert float(found.upper) >= rate
+
+
 def test_the_machine_computes_as_the_bounds_assume():
     """Errors of elementary functions in units of 2^-53, relative: within four, and the exponent's size for a power."""
     rng = np.random.default_rng(8)
