@@ -44,8 +44,8 @@ def curve(
 
     .. math:: \frac{1}{2\sqrt{\text{tol}}} \int_{D_{\min}}^{D_{\max}} \sqrt{R''(D)}\; dD.
 
-    These are up to a third more: for a fair coin and 1e-3 the least is 31, and 39 are made. Of thousands of letters
-    many are needed near D_min, where each takes long: give slopes or distortions there.
+    These are up to a third more. Of thousands of letters many are needed near D_min, where each takes long: give slopes
+    or distortions there.
 
     Parameters
     ----------
