@@ -181,13 +181,14 @@ def _cut(points: RateDistortion, interval: Interval, pieces: int, tol: float, tr
 
 
 def _touching(points: RateDistortion, tol: float) -> RateDistortion:
-    """Those that a bound touches, the steepest first; converged where the bounds beside are within `tol`."""
+    """Those that a bound touches, in order of distortion; converged where the bounds beside are within `tol`."""
     intervals, D = _intervals(points), np.asarray(points.distortion)
     touching, failed = set(_lines(points)[0]), set()
     for interval in intervals:
         touching.update(interval.ends)
         failed.update(interval.ends if interval.width > tol else ())
     kept = {i for i in touching if D[i] < D[ZERO]} | {0, ZERO}
-    order = sorted(kept, key=lambda i: -points.slope[i])
+    # At a corner the distortions of many slopes are one, but for what was left when each point was found.
+    order = sorted(kept, key=lambda i: (i != 0, i == ZERO, D[i], -points.slope[i]))
     points = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[order]), points)
     return points._replace(converged=points.converged & np.array([i not in failed for i in order]))
