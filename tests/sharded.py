@@ -14,8 +14,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import rdtheory as rd
-from rdtheory.limits.discrete import columns
 from rdtheory.limits.discrete.kernels import Matrix
+from rdtheory.limits.discrete.solvers import columns
 
 LETTERS = 64  # that column generation works with
 SIZES = {"all letters at once": (32, 24), "column generation": (160, 160)}

@@ -19,8 +19,8 @@ from jaxtyping import Float
 from rdtheory import _checks, _size_classes
 from rdtheory.limits import _derivatives
 from rdtheory.limits._arguments import MAX_STEPS, TOL, constants, source
-from rdtheory.limits.discrete.blahut_arimoto import accelerated_at_slope, at_slope
 from rdtheory.limits.discrete.run import directly
+from rdtheory.limits.discrete.solvers.blahut_arimoto import accelerated_at_slope, at_slope
 from rdtheory.results import RateDistortion
 
 __all__ = ["accelerated_blahut_arimoto", "blahut_arimoto", "interior_point"]

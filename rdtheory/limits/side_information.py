@@ -21,7 +21,7 @@ from rdtheory.limits import _threads, certify
 from rdtheory.limits._arguments import TOL
 from rdtheory.limits.convex import primal_dual, wyner_ziv
 from rdtheory.limits.discrete.arithmetic import excess_over, scaled_kernel
-from rdtheory.limits.discrete.blahut_arimoto import INTERIOR_POINT
+from rdtheory.limits.discrete.solvers.blahut_arimoto import INTERIOR_POINT
 from rdtheory.results import RateDistortion, WynerZiv
 
 __all__ = ["conditional_rate_at", "wyner_ziv_rate_at"]

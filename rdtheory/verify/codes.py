@@ -12,7 +12,6 @@ from rdtheory import _compile
 from rdtheory.limits import closed_form, finite_blocklength, gaussian
 from rdtheory.results import GaussianChannel, LayerQuantized, Quantized
 from rdtheory.schemes import (
-    _feedback_plan,
     bitstream,
     channel_simulation,
     feedback,
@@ -21,6 +20,8 @@ from rdtheory.schemes import (
     sparse_regression,
     trellis,
 )
+from rdtheory.schemes.feedback.plan import make_plan
+from rdtheory.schemes.feedback.quantizer import HEADER_BITS, SPREAD_BITS
 from rdtheory.verify.rows import SIGMAS, Row, agree, at_most, estimate, generator, host, split
 
 LOG_E = math.log2(math.e)
@@ -113,7 +114,7 @@ def layer_codes(key: Array, quick: bool) -> list[Row]:
     for name, moments in spectra.items():
         spectrum = np.linalg.eigvalsh(moments)
         for level in (0.5, 0.1, 0.01):
-            plan = _feedback_plan.plan(moments, np.eye(m), level, 1.0)
+            plan = make_plan(moments, np.eye(m), level, 1.0)
             inverse, left = plan.pull @ np.linalg.inv(moments), np.eye(m) - plan.pull
             v = np.sum(plan.pull**2, axis=1) + level * np.diagonal(inverse)
             ideal = float(np.mean(0.5 * np.log2(v * plan.pivots / level)))
@@ -166,7 +167,7 @@ def _above(found: LayerQuantized, weights: np.ndarray, moments: np.ndarray) -> t
     lost = np.linalg.cholesky(moments).T @ (weights - np.asarray(found.weights_hat))
     mean, bar = estimate(np.sum(lost**2, axis=0))
     limit = float(gaussian.water_filling(np.linalg.eigvalsh(root @ root.T / k), mean).rate) / m
-    side = (feedback.SPREAD_BITS * m + feedback.HEADER_BITS) / weights.size
+    side = (SPREAD_BITS * m + HEADER_BITS) / weights.size
     return float(found.rate) - side - limit, 0.5 * LOG_E * bar / mean + GRIDS
 
 

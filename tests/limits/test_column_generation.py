@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import rdtheory as rd
-from rdtheory.limits.discrete import columns, plan, run
+from rdtheory.limits.discrete import plan, run
 from rdtheory.limits.discrete import problem as problems
 from rdtheory.limits.discrete.kernels import Matrix, matrix
 from rdtheory.limits.discrete.matched_slope import DISTORTION, RATE, SLOPE
+from rdtheory.limits.discrete.solvers import columns
 from tests.limits.certificate import assert_certified
 from tests.problems import FAIR_COIN
 

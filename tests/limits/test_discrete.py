@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import rdtheory as rd
-from rdtheory.limits.discrete import columns
 from rdtheory.limits.discrete.kernels import Matrix
 from rdtheory.limits.discrete.matched_slope import SLOPE
+from rdtheory.limits.discrete.solvers import columns
 from tests import oracles
 from tests.limits.certificate import assert_certified, assert_honest
 from tests.problems import (

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import rdtheory as rd
-from rdtheory.limits.discrete import columns, mirror, run
+from rdtheory.limits.discrete import run
 from rdtheory.limits.discrete.kernels import Matrix
 from rdtheory.limits.discrete.matched_slope import SLOPE
+from rdtheory.limits.discrete.solvers import columns, mirror
 from tests.limits.certificate import assert_certified
 from tests.limits.test_interior_point import NAMED, STRAIGHT
 from tests.problems import FAIR_COIN

@@ -7,9 +7,10 @@ import pytest
 
 import rdtheory as rd
 from rdtheory import distortion
-from rdtheory.limits.discrete import arguments, certificate, interior_point, kernels, plan
+from rdtheory.limits.discrete import arguments, certificate, kernels, plan
 from rdtheory.limits.discrete import problem as problems
 from rdtheory.limits.discrete.kernels import grid, samples
+from rdtheory.limits.discrete.solvers import interior_point
 from tests import long
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from rdtheory import bitstream, feedback, linear, trellis
-from rdtheory.schemes import _feedback_plan, _layer_code
-from rdtheory.schemes.feedback import _nearest
+from rdtheory.schemes.bitstream import layer_values
+from rdtheory.schemes.feedback.plan import make_plan, worth
+from rdtheory.schemes.feedback.quantizer import _nearest
 from rdtheory.schemes.trellis import code
 from tests import oracles
 
@@ -139,7 +140,7 @@ def test_each_input_is_rounded_at_the_conditional_optimum(scheme):
     m = 40  # more than a block
     weights, moments = rng.normal(size=(m, 5)), oracles.random_covariance(rng, m) + 0.1 * np.eye(m)
     found = scheme(weights, moments, 0.05)
-    steps = _layer_code.steps(found.coded.base, found.coded.exponents)[:, 0]
+    steps = layer_values.steps(found.coded.base, found.coded.exponents)[:, 0]
     np.testing.assert_array_equal(found.coded.labels, oracles.successive(weights, moments, np.eye(m), steps))
     np.testing.assert_allclose(found.weights_hat, found.coded.labels * steps[:, None], rtol=1e-15)
     assert (len(np.unique(found.coded.exponents)) == 1) == (scheme is feedback.gptq)
@@ -150,7 +151,7 @@ def test_babai_the_distortion_is_that_of_the_roundings():
     lower = np.linalg.cholesky(moments)
     found = feedback.watersic(WEIGHTS, moments, 0.05)
     rounded = (lower / np.diagonal(lower)).T @ (WEIGHTS - found.weights_hat)
-    steps = _layer_code.steps(found.coded.base, found.coded.exponents)
+    steps = layer_values.steps(found.coded.base, found.coded.exponents)
     assert np.all(np.abs(rounded) <= steps * (0.5 + 1e-9))
     np.testing.assert_allclose(found.distortion, np.sum((np.diagonal(lower)[:, None] * rounded) ** 2), rtol=1e-12)
 
@@ -165,7 +166,7 @@ def metric_of(plan):
 def test_the_plan_is_the_fixed_point(spectrum):
     moments, level = SPECTRA[spectrum], 0.05
     second = oracles.random_covariance(rng, M)
-    plan = _feedback_plan.plan(moments, second, level, 1.0)
+    plan = make_plan(moments, second, level, 1.0)
     metric = metric_of(plan)
     np.testing.assert_allclose(plan.pull, np.linalg.solve(metric, moments), atol=1e-9)
     charged = metric - moments
@@ -176,10 +177,10 @@ def test_the_plan_is_the_fixed_point(spectrum):
 
 def test_scalar_labels_follow_the_plan():
     moments, level, weights = SPECTRA["correlated"], 0.1, WEIGHTS[:, :300]
-    plan = _feedback_plan.plan(moments, np.mean(weights**2) * np.eye(M), level, 1.0)
+    plan = make_plan(moments, np.mean(weights**2) * np.eye(M), level, 1.0)
     found = feedback.quantize(weights, moments, level, states=1)
-    plan = _feedback_plan.plan(moments, weights @ weights.T / 300, level, _feedback_plan.worth(0.15))
-    steps = _layer_code.steps(found.coded.base, found.coded.exponents)[:, 0]
+    plan = make_plan(moments, weights @ weights.T / 300, level, worth(0.15))
+    steps = layer_values.steps(found.coded.base, found.coded.exponents)[:, 0]
     np.testing.assert_allclose(steps, np.sqrt(12 * level / plan.pivots), rtol=0.05)  # eighths of an octave
     wanted = oracles.successive(weights, metric_of(plan), plan.pull, steps)
     np.testing.assert_array_equal(found.coded.labels, wanted)
@@ -190,9 +191,9 @@ def test_dither_makes_the_distortion_that_of_the_covariances():
     moments, level = SPECTRA["correlated"], 0.1
     weights = rng.normal(size=(M, 40_000))
     second = weights @ weights.T / weights.shape[1]
-    plan = _feedback_plan.plan(moments, second, level, _feedback_plan.worth(trellis.loss(8) + 0.01))
+    plan = make_plan(moments, second, level, worth(trellis.loss(8) + 0.01))
     found = feedback.quantize(weights, moments, level)
-    spacing = _layer_code.steps(found.coded.base, found.coded.exponents) / 2
+    spacing = layer_values.steps(found.coded.base, found.coded.exponents) / 2
     kept, spread = np.eye(M) - plan.pull, np.linalg.inv(np.eye(M) + plan.feedback)
     lost = kept @ second @ kept.T + spread @ (code.noise(8) * spacing**2 * spread.T)
     np.testing.assert_allclose(found.distortion / weights.shape[1], np.sum(moments * lost), rtol=0.01)
@@ -216,8 +217,8 @@ def test_the_nearest_path_is_the_nearest_of_all(states):
 def test_the_dither_is_even_and_the_same_everywhere():
     seed, shape = np.uint32(2**32 - 1), (200, 500)
     for on_trellis in (False, True):
-        drawn = _layer_code.dither(seed, shape, on_trellis)
-        np.testing.assert_array_equal(drawn, _layer_code.dither(jnp.asarray(seed), shape, on_trellis))
+        drawn = layer_values.dither(seed, shape, on_trellis)
+        np.testing.assert_array_equal(drawn, layer_values.dither(jnp.asarray(seed), shape, on_trellis))
         places = 32 if on_trellis else 16
         counts = np.bincount(drawn.ravel(), minlength=places)
         assert len(counts) == places
@@ -225,7 +226,7 @@ def test_the_dither_is_even_and_the_same_everywhere():
         for one, other in (
             (drawn[1:], drawn[:-1]),
             (drawn[:, 1:], drawn[:, :-1]),
-            (drawn, _layer_code.dither(np.uint32(0), shape, on_trellis)),
+            (drawn, layer_values.dither(np.uint32(0), shape, on_trellis)),
         ):
             assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.02
 

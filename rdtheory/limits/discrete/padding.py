@@ -11,7 +11,7 @@ from jax.core import Tracer
 
 from rdtheory import _checks, _compile, _size_classes
 from rdtheory._size_classes import size_class
-from rdtheory.limits.discrete import mirror
+from rdtheory.limits.discrete.solvers import mirror
 from rdtheory.results import RateDistortion
 
 PADDED = 2**20  # entries up to which that is done

@@ -16,11 +16,12 @@ from rdtheory import _checks, _compile
 from rdtheory._compile import is_traced
 from rdtheory.distortion import Grid, Samples
 from rdtheory.limits._threads import with_one_thread
-from rdtheory.limits.discrete import blahut_arimoto, columns, kernels, mirror, padding
-from rdtheory.limits.discrete.columns import Prepared
+from rdtheory.limits.discrete import kernels, padding
 from rdtheory.limits.discrete.kernels import Cloud, Distortion, Matrix
 from rdtheory.limits.discrete.matched_slope import SLOPE
 from rdtheory.limits.discrete.plan import SIZES, VIEW, Stage, is_small, make_plan, sizes, whole
+from rdtheory.limits.discrete.solvers import blahut_arimoto, columns, mirror
+from rdtheory.limits.discrete.solvers.columns import Prepared
 from rdtheory.results import RateDistortion
 
 THREADED = 2**14  # entries from which on LAPACK's threads are in the way

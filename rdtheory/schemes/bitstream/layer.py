@@ -14,9 +14,8 @@ import numpy as np
 
 from rdtheory import _checks
 from rdtheory.results import CodedLayer
-from rdtheory.schemes import _layer_code
-from rdtheory.schemes._layer_code import FINENESS, NOT_SENT, PER_OCTAVE
-from rdtheory.schemes.bitstream import entropy
+from rdtheory.schemes.bitstream import entropy, layer_values
+from rdtheory.schemes.bitstream.layer_values import FINENESS, NOT_SENT, PER_OCTAVE
 from rdtheory.schemes.bitstream.models import POINTWISE, POWERS, SCALES, SHAPED, frequencies
 from rdtheory.schemes.bitstream.numbers import (
     STEPWISE,
@@ -88,7 +87,7 @@ def validate(where: str, leaf: CodedLayer) -> None:
         need(kinds.shape == labels.shape[1:], f"kinds must have shape {labels.shape[1:]}, got {kinds.shape}")
         need(kinds.max() < len(exponents), f"kinds must lie in 0 to {len(exponents) - 1}")
     with np.errstate(over="ignore"):
-        sizes = _layer_code.steps(base, exponents, kinds)
+        sizes = layer_values.steps(base, exponents, kinds)
     need(not labels[np.broadcast_to(sizes == 0, labels.shape)].any(), "labels of what is not sent must be 0")
     least, most = np.finfo(base.dtype).tiny, np.finfo(base.dtype).max / LARGEST
     sound = ((sizes == 0) & (exponents == NOT_SENT).any() | (sizes >= least) & (sizes <= most)).all()
@@ -103,8 +102,8 @@ def validate(where: str, leaf: CodedLayer) -> None:
 
 def weights(leaf: CodedLayer) -> np.ndarray:
     """The weights of a valid leaf, each rounded once: a step has 23 bits, a place 31."""
-    place = _layer_code.places(leaf.labels, leaf.taps, leaf.seed)
-    steps = _layer_code.steps(leaf.base, leaf.exponents, leaf.kinds)
+    place = layer_values.places(leaf.labels, leaf.taps, leaf.seed)
+    steps = layer_values.steps(leaf.base, leaf.exponents, leaf.kinds)
     return (steps.astype(float) * place / FINENESS).astype(leaf.base.dtype)
 
 
@@ -257,7 +256,7 @@ def _take_labels(
         labels[seen] = outside
         return labels
     models = [entropy.model(table) for table in laws.tables]
-    following, size = state_machine.transitions(leaf.taps).tolist(), _layer_code.cut(leaf.labels.shape[1])[1]
+    following, size = state_machine.transitions(leaf.taps).tolist(), layer_values.cut(leaf.labels.shape[1])[1]
     labels, known = np.zeros(n, np.int64), iter(outside.tolist())
     # By the quantizer of the state: the context, and what is to be added to a symbol.
     phases = zeros.phase, zeros.phase + FINENESS // 2
@@ -318,7 +317,7 @@ def _sent_labels(leaf: CodedLayer) -> tuple[_Labels, np.ndarray]:
     sent = leaf.exponents != NOT_SENT
     kinds = np.zeros(leaf.labels.shape[1], int) if leaf.kinds is None else leaf.kinds
     there = sent[kinds].T
-    place = _layer_code.places(leaf.labels, leaf.taps, leaf.seed)[there]
+    place = layer_values.places(leaf.labels, leaf.taps, leaf.seed)[there]
     number = (np.cumsum(sent).reshape(sent.shape) - 1)[kinds].T
     return _Labels(place // FINENESS, place % FINENESS, number[there], np.nonzero(there)[1]), there
 

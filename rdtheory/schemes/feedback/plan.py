@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import linalg, optimize
 
-__all__ = ["Plan", "alike", "plain", "plan", "worth"]
+__all__ = ["Plan", "alike", "make_plan", "plain", "worth"]
 
 FIRST, MOST = 6, 64  # rounds of the fixed point before an input may be left out; in all
 SETTLED = 3e-3  # relative change of a variance
@@ -22,7 +22,7 @@ class Plan(NamedTuple):
     pivots: np.ndarray  # ℓ², (m,), what an error in each input costs; 0: nothing is sent
 
 
-def plan(moments: np.ndarray, second: np.ndarray, level: float, least: float) -> Plan:
+def make_plan(moments: np.ndarray, second: np.ndarray, level: float, least: float) -> Plan:
     """The fixed point v = diag cov ŵ of the metric M = Σ + θ diag(1/v), M = L Lᵀ, of inputs that are worth sending.
 
     With G = M⁻¹Σ and errors of variance θ/ℓ_i², cov ŵ = G E[wwᵀ] Gᵀ + θ M⁻¹. An input whose v ℓ²/θ is below `least`

@@ -13,15 +13,16 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from rdtheory import _compile
-from rdtheory.limits.discrete import matched_slope, search
+from rdtheory.limits.discrete import matched_slope
 from rdtheory.limits.discrete.arithmetic import LN2, scaled_kernel
-from rdtheory.limits.discrete.blahut_arimoto import COLUMN_GENERATION, INTERIOR_POINT, result_of
 from rdtheory.limits.discrete.certificate import Point
 from rdtheory.limits.discrete.kernels import Distortion
 from rdtheory.limits.discrete.matched_slope import SLOPE, Aim
-from rdtheory.limits.discrete.mirror import Half, fold, unfold
 from rdtheory.limits.discrete.problem import Problem, View, make
-from rdtheory.limits.discrete.search import NUDGE
+from rdtheory.limits.discrete.solvers import search
+from rdtheory.limits.discrete.solvers.blahut_arimoto import COLUMN_GENERATION, INTERIOR_POINT, result_of
+from rdtheory.limits.discrete.solvers.mirror import Half, fold, unfold
+from rdtheory.limits.discrete.solvers.search import NUDGE
 from rdtheory.results import RateDistortion
 
 ROUNDS = 60

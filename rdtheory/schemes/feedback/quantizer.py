@@ -1,9 +1,4 @@
-r"""A linear layer in bits: inputs quantized one after another, each error made up for by the inputs that follow.
-
-A layer W (m inputs, k outputs) has the distortion tr (W - Ŵ)ᵀ Σ (W - Ŵ), Σ = E xxᵀ. `quantize` comes within a tenth of
-a bit of what one codebook for all Σ takes, which is R(D) at high rate. `watersic`, `gptq` and `nearest` are special
-cases to compare with, in the same code: without the rate in the metric, with one step for all, without feedback.
-"""
+"""A layer quantized input after input: the public functions, and the one scan that all of them are."""
 
 import functools
 
@@ -16,9 +11,10 @@ from jaxtyping import Float
 
 from rdtheory import _checks, _compile
 from rdtheory.results import CodedLayer, LayerQuantized
-from rdtheory.schemes import _feedback_plan, _layer_code, trellis
-from rdtheory.schemes._layer_code import FINENESS
-from rdtheory.schemes.bitstream import layer
+from rdtheory.schemes import trellis
+from rdtheory.schemes.bitstream import layer, layer_values
+from rdtheory.schemes.bitstream.layer_values import FINENESS
+from rdtheory.schemes.feedback.plan import Plan, alike, make_plan, plain, worth
 from rdtheory.schemes.trellis import code, viterbi
 
 __all__ = ["gptq", "nearest", "quantize", "watersic"]
@@ -94,11 +90,11 @@ def quantize(
     if states != 1:
         code.taps(states)  # raises
     hidden = _checks.count("seed", seed, 0, 2**32 - 1)
-    kinds, variances = _feedback_plan.alike(w)
+    kinds, variances = alike(w)
     scaled = w / np.sqrt(variances)[kinds]
     second = scaled @ scaled.T / w.shape[1]
-    least = _feedback_plan.worth(SCALAR_LOSS if states == 1 else trellis.loss(states) + ABOVE)
-    plans = [_feedback_plan.plan(sigma, variance * second, theta, least) for variance in variances]
+    least = worth(SCALAR_LOSS if states == 1 else trellis.loss(states) + ABOVE)
+    plans = [make_plan(sigma, variance * second, theta, least) for variance in variances]
     targets = np.zeros_like(w)
     for kind, plan in enumerate(plans):
         targets[:, kinds == kind] = plan.pull @ w[:, kinds == kind]
@@ -166,7 +162,7 @@ def nearest(weights: Float[ArrayLike, "m k"], moments: Float[ArrayLike, "m m"], 
     """
     w, sigma, theta = _checked(weights, moments, level)
     costs = np.diagonal(sigma)
-    plan = _feedback_plan.plain(np.diag(costs))
+    plan = plain(np.diag(costs))
     return _scalar(weights, w, sigma, theta, plan, np.where(costs > 0, costs[costs > 0].mean(), np.inf))
 
 
@@ -184,15 +180,15 @@ def _checked(weights: ArrayLike, moments: ArrayLike, level: float) -> tuple[np.n
     return np.asarray(w, float), np.asarray(sigma, float), theta
 
 
-def _regular(sigma: np.ndarray) -> _feedback_plan.Plan:
+def _regular(sigma: np.ndarray) -> Plan:
     try:
-        return _feedback_plan.plain(sigma)
+        return plain(sigma)
     except np.linalg.LinAlgError as error:
         raise ValueError("moments are singular: add a share of their mean diagonal to it (1e-2 is usual)") from error
 
 
 def _scalar(
-    weights: ArrayLike, w: np.ndarray, sigma: np.ndarray, theta: float, plan: _feedback_plan.Plan, costs: np.ndarray
+    weights: ArrayLike, w: np.ndarray, sigma: np.ndarray, theta: float, plan: Plan, costs: np.ndarray
 ) -> LayerQuantized:
     """Weights themselves as targets, and steps for errors that cost θ on average."""
     kinds = np.zeros(w.shape[1], int)
@@ -216,9 +212,9 @@ def _coded(
     points = 1 if states == 1 else 2  # in the unit of a label
     sent = widths > 0
     base = _short(points * widths.max() if sent.any() else 1.0, kind)
-    near = np.round(_layer_code.PER_OCTAVE * np.log2(np.where(sent, points * widths / float(base), 1.0)))
-    exponents = np.where(sent, near, _layer_code.NOT_SENT).astype(np.int32)
-    units = _layer_code.steps(base, exponents, np.arange(len(exponents))).T / points
+    near = np.round(layer_values.PER_OCTAVE * np.log2(np.where(sent, points * widths / float(base), 1.0)))
+    exponents = np.where(sent, near, layer_values.NOT_SENT).astype(np.int32)
+    units = layer_values.steps(base, exponents, np.arange(len(exponents))).T / points
     far = np.abs(targets).max(axis=1) >= LARGEST * np.where(sent, units, np.inf).min(axis=0)
     if far.any():
         raise ValueError(f"level is too small: a weight is more than {LARGEST:.0f} steps from zero")
@@ -261,7 +257,7 @@ def _labels(targets: Array, feedback: Array, units: Array, kinds: Array, seed: A
     sizes = jnp.pad(units, ((0, 0), (extra, 0))).T
     z = jnp.zeros((len(u), 1), dtype)
     if seed is not None:
-        z = _layer_code.dither(seed, (m, k), states > 1).astype(dtype) * ((1 if states == 1 else 2) / FINENESS)
+        z = layer_values.dither(seed, (m, k), states > 1).astype(dtype) * ((1 if states == 1 else 2) / FINENESS)
         z = jnp.pad(z, ((extra, 0), (0, 0)))
 
     def by_kind(rows: Array) -> Array:
@@ -309,7 +305,7 @@ def _nearest(y: Array, sent: Array, states: int) -> Array:
     away = (away - 4 * jnp.round(away / 4)) ** 2
     # Of what is not sent even labels are free, odd ones impossible, so that all of them can be 0.
     away = jnp.where(sent[None, :], away, jnp.where(coset < 2, 0.0, jnp.inf)[:, None].astype(y.dtype))
-    table = jnp.stack([_layer_code.lanes(row[None, :]) for row in away]).astype(jnp.float32)
+    table = jnp.stack([layer_values.lanes(row[None, :]) for row in away]).astype(jnp.float32)
     start = jnp.zeros(table.shape[2], jnp.int32)
     cosets = viterbi.cheapest(table, start, start - 1, states)[1].T.ravel()[: len(y)]
     label = jnp.where(sent, 4 * jnp.round((y - cosets.astype(y.dtype)) / 4), 0.0)

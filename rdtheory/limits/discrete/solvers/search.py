@@ -12,12 +12,13 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.scipy.linalg import cho_solve
 
-from rdtheory.limits.discrete import certificate, interior_point
+from rdtheory.limits.discrete import certificate
 from rdtheory.limits.discrete.arithmetic import LN2, times
 from rdtheory.limits.discrete.kernels import Columns, Stored, Table
 from rdtheory.limits.discrete.matched_slope import RATE, SLOPE, Aim
-from rdtheory.limits.discrete.mirror import Half
 from rdtheory.limits.discrete.problem import Problem
+from rdtheory.limits.discrete.solvers import interior_point
+from rdtheory.limits.discrete.solvers.mirror import Half
 
 TRIES = 100  # slopes tried in one search
 NUDGE = 1e-6  # relative; R(D) is straight where slopes this far apart have different distortions
