@@ -100,7 +100,7 @@ def verify(
     Exit status: 0 if every line holds, 1 if one does not, 2 for a wrong argument, 3 if a check could not be run because
     scikit-learn is missing (pip install 'rdtheory[data]'), 130 after Ctrl-C, which leaves nothing half-written.
 
-    A quarter to three quarters of a minute on two processors, half of that with --quick; compiled programs are kept.
+    Less than half a minute on two processors, half of that with --quick; compiled programs are kept.
 
     Example: rdtheory verify --only linear-bound --only relu-theorem --out report
     """
@@ -140,7 +140,9 @@ def _verify(only: list[str], seed: int, out: Path, quick: bool, list_checks: boo
     try:
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("checking", total=len(selected) + 1)
-            for outcome in checking.run(selected, seed=seed, quick=quick):
+            # More would compile much of the same, and two on one accelerator would share its memory.
+            processes = min(os.cpu_count() or 1, 2) if jax.default_backend() == "cpu" else 1
+            for outcome in checking.run(selected, seed=seed, quick=quick, processes=processes):
                 outcomes.append(outcome)
                 progress.update(task, advance=1, description=f"{outcome.check:<22}")
             progress.update(task, description=f"{'report':<22}")

@@ -5,9 +5,8 @@ writes what they found.
 """
 
 import functools
-import os
+import itertools
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from types import FunctionType
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
-from rdtheory import _compile
+from rdtheory import _compile, _lanes
 from rdtheory.verify import codes, compression, discrete, linear, real_data, relu
 from rdtheory.verify.rows import Row
 
@@ -101,14 +100,16 @@ def key_of(check: Check, seed: int) -> Array:
     return _key(seed, CHECKS.index(check))
 
 
-def run(checks: Sequence[Check], *, seed: int = 0, quick: bool = False) -> Iterator[Outcome]:
-    """Run checks on all processors and yield their outcomes as they come.
+def run(checks: Sequence[Check], *, seed: int = 0, quick: bool = False, processes: int = 1) -> Iterator[Outcome]:
+    """Run checks and yield their outcomes as they come.
 
     Parameters
     ----------
     checks : taken from `CHECKS`.
     seed : of the random keys.
     quick : fewer samples and fewer repetitions of the same checks.
+    processes : at most so many, this one included. The others import what is run as `multiprocessing`'s "spawn" does:
+        a script keeps its own work under ``if __name__ == "__main__"``.
 
     Examples
     --------
@@ -116,17 +117,11 @@ def run(checks: Sequence[Check], *, seed: int = 0, quick: bool = False) -> Itera
     >>> all(row.holds for row in outcome.rows)
     True
     """
-    pool = ThreadPoolExecutor(os.cpu_count())
-    try:
-        # The checks keep all processors busy. More threads for each matrix wait for each other in a loop: the fits of
-        # scikit-learn take four times as long with them.
-        with threadpool_limits(limits=1, user_api="blas"):
-            # The last checks take longest: begun first, they do not keep one processor waiting at the end.
-            futures = [pool.submit(_outcome, check, key_of(check, seed), quick) for check in reversed(checks)]
-            for future in as_completed(futures):
-                yield future.result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    # Checks of one module compile much of the same, so they stay together; the last ones take longest.
+    groups = [list(group) for _, group in itertools.groupby(reversed(checks), lambda check: check.__module__)]
+    settings = {name: jax.config.read(name) for name in ("jax_enable_x64", "jax_disable_most_optimizations")}
+    work = functools.partial(_outcome, seed=seed, quick=quick, settings=settings)
+    yield from _lanes.results(work, groups, processes)
 
 
 @functools.partial(_compile.jit, brief=True)
@@ -134,9 +129,13 @@ def _key(seed: ArrayLike, place: ArrayLike) -> Array:
     return jax.random.fold_in(jax.random.key(seed), place)
 
 
-def _outcome(check: Check, key: Array, quick: bool) -> Outcome:
+def _outcome(check: Check, seed: int, quick: bool, settings: dict[str, bool]) -> Outcome:
+    for setting, value in settings.items():  # of this process, if it is not the one that was asked
+        jax.config.update(setting, value)
     try:
-        return Outcome(name(check), check(key, quick), "")
+        # More threads for each matrix wait for each other in a loop: the fits of scikit-learn take four times as long.
+        with threadpool_limits(limits=1, user_api="blas"):
+            return Outcome(name(check), check(key_of(check, seed), quick), "")
     except ModuleNotFoundError as missing:
         if not (missing.name or "").startswith("sklearn"):
             raise

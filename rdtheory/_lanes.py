@@ -1,0 +1,97 @@
+"""Groups of tasks dealt out to processes: each group stays in one of them, results come as they are found."""
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from typing import NamedTuple, TypeVar
+
+__all__ = ["results"]
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+Work = Callable[[Task], Result]
+
+
+class _Failure(NamedTuple):
+    error: BaseException
+
+
+def results(work: Work, groups: Sequence[Sequence[Task]], processes: int = 1) -> Iterator[Result]:
+    """``work(task)`` of every task, in this process and in others, `processes` in all at most.
+
+    The first error of a task ends it all.
+
+    Examples
+    --------
+    >>> list(results(abs, [[-1, 2], [-3]]))
+    [1, 2, 3]
+    """
+    left = [deque(group) for group in groups]
+    waiting = deque(left)
+    found: SimpleQueue[Result | _Failure] = SimpleQueue()
+
+    def drive(work: Work) -> None:
+        with suppress(IndexError):  # no group is left
+            while True:
+                group = waiting.popleft()
+                while group:
+                    found.put(_attempt(work, group.popleft()))
+
+    pool = ThreadPoolExecutor(max(1, min(processes, len(groups))))
+    with ExitStack() as stack:
+        stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+        stack.callback(lambda: [group.clear() for group in left])
+        pool.submit(drive, work)
+        for _ in range(min(processes, len(groups)) - 1):
+            pool.submit(drive, stack.enter_context(_elsewhere(work)))
+        for _ in range(sum(map(len, groups))):
+            result = found.get()
+            if isinstance(result, _Failure):
+                raise result.error
+            yield result
+
+
+def _attempt(work: Work, task: Task) -> Result | _Failure:
+    try:
+        return work(task)
+    except BaseException as error:  # to be raised where it is waited for
+        return _Failure(error)
+
+
+@contextmanager
+def _elsewhere(work: Work) -> Generator[Work]:
+    """`work`, done in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(there, work), daemon=True)
+    process.start()
+    there.close()
+
+    def ask(task: Task) -> Result:
+        here.send(task)
+        try:
+            result = here.recv()
+        except EOFError:
+            process.join()
+            raise RuntimeError(f"a process ended with exit status {process.exitcode}, its work undone") from None
+        if isinstance(result, _Failure):
+            raise result.error
+        return result
+
+    try:
+        yield ask
+    finally:
+        process.kill()
+        process.join()
+
+
+def _serve(pipe: Connection, work: Work) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started this process is told, and ends it
+    with suppress(EOFError, BrokenPipeError):
+        while True:
+            pipe.send(_attempt(work, pipe.recv()))
