@@ -24,7 +24,7 @@ from sphinx.util import logging
 from typer.cli import get_docs_for_click
 
 import rdtheory
-from rdtheory import cli
+from rdtheory import cli, theorems
 
 LOGGER = logging.getLogger(__name__)
 HERE = Path(__file__).parent
@@ -88,9 +88,35 @@ def make_pages(app):
         folder = MADE / group(topic)
         folder.mkdir(exist_ok=True)
         (folder / f"{topic}.rst").write_text("\n".join(lines))
+    (MADE / "theorems.md").write_text(index_of_theorems())
     command = typer.main.get_command(cli.app)
     text = get_docs_for_click(obj=command, ctx=typer.Context(command), name="rdtheory", title="The commands")
     (MADE / "commands.md").write_text(text)
+
+
+def index_of_theorems():
+    """The page of `rdtheory.theorems`, with links."""
+    rows = [
+        "# Theorems",
+        "",
+        "Every theorem that the package computes. `rdtheory verify` runs the checks; where none is named, the tests",
+        "compare the function with a closed form or with another algorithm. The kind says what a check compares:",
+        "*exact*, two numbers that must be equal; *bound*, one that must not exceed the other; *Monte Carlo*, a mean,",
+        "within five standard errors. In Python: {rd}`theorems`.",
+        "",
+        "| theorem | statement | source | functions | checks | notebook | kind |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    notebooks = {path.name[:2]: path.stem for path in (MADE / "notebooks").glob("[0-9]*.ipynb")}
+    for theorem in theorems.INDEX:
+        functions = "<br>".join(f"{{rd}}`{function}`" for function in theorem.functions)
+        checks = "<br>".join(f"`{check}`" for check in theorem.checks)
+        number = theorem.notebook
+        notebook = f"[{number}](notebooks/{notebooks[number]}.ipynb)" if number else ""
+        statement = theorem.statement.replace("|", "\\|")
+        cells = (f"**{theorem.name}**", statement, theorem.source, functions, checks, notebook, theorem.kind)
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
 
 
 def list_notebooks(folder):

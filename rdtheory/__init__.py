@@ -51,6 +51,7 @@ Tools:
     information         entropy, divergence, mutual information
     plotting            pictures of results
     rigor               proofs in ball arithmetic
+    theorems            the index: statement, source, function and check of each
     exercises           answers to the problem sheets, checked
 """
 
@@ -59,7 +60,7 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for editors and type checkers; whoever uses a topic imports it, by `__getattr__`
-    from rdtheory import distortion, exercises, information, plotting, rigor, sources
+    from rdtheory import distortion, exercises, information, plotting, rigor, sources, theorems
     from rdtheory.limits import (
         algorithms,
         bottleneck,
@@ -136,6 +137,7 @@ __all__ = [
     "side_information",
     "sources",
     "sparse_regression",
+    "theorems",
     "training",
     "trellis",
 ]

@@ -126,6 +126,7 @@ def _verify(only: list[str], seed: int, out: Path, quick: bool, list_checks: boo
         for key, check in checks.items():
             table.add_row(key, checking.title(check))
         console.print(table)
+        console.print(_index())
         raise typer.Exit
     for name in only:
         if name not in checks:
@@ -157,6 +158,19 @@ def _verify(only: list[str], seed: int, out: Path, quick: bool, list_checks: boo
                 out.rmdir()
         raise
     return outcomes, page
+
+
+def _index() -> Table:
+    from rdtheory import theorems
+
+    table = Table(
+        "theorem", "statement", "source", "in rd", "checks", "notebook", "kind", box=None, padding=(1, 1, 0, 0)
+    )
+    for theorem in theorems.INDEX:
+        functions, checks = ("\n".join(names) for names in (theorem.functions, theorem.checks))
+        fields = (theorem.name, theorem.statement, theorem.source, functions, checks, theorem.notebook, theorem.kind)
+        table.add_row(*map(Text, fields))
+    return table
 
 
 def _print(outcomes: list, page: Path) -> int:

@@ -18,6 +18,7 @@ import rdtheory
 from rdtheory import _compile, distortion, plotting
 from rdtheory.limits import algorithms, closed_form
 from rdtheory.plotting._style import Axes
+from rdtheory.theorems import INDEX
 from rdtheory.verify import CHECKS, Outcome, key_of, linear, name, relu, title
 from rdtheory.verify.rows import Row
 
@@ -154,6 +155,7 @@ def write(folder: Path, outcomes: Sequence[Outcome], *, seed: int, quick: bool) 
         found=found,
         figures=figures(outcomes, seed=seed, quick=quick),
         tables=[(outcome.check, titles[outcome.check], outcome.rows) for outcome in outcomes if outcome.rows],
+        theorems=[theorem for theorem in INDEX if any(outcome.check in theorem.checks for outcome in outcomes)],
         verdict=verdict,
     )
     files = {
