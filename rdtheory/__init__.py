@@ -14,6 +14,7 @@ Limits, what no compressor can beat:
     linear              linear models: the paper's bound and the exact function
     gaussian            reverse water-filling
     closed_form         eight sources with a formula
+    products            inner and matrix products of what is compressed on both sides
     channel             capacity, also with a cost of the input
     side_information    conditional and Wyner-Ziv R(D)
     perception          R(D) under a second demand: perception, classification
@@ -30,6 +31,7 @@ Schemes, what compressors achieve:
     quantize            codebooks, error feedback (GPTQ), water-filled steps
     prune               by magnitude, by importance, by the brain surgeon
     low_rank            plain, and in the metric of the importance
+    rotation            random, so that any weights are near Gaussian
     gaussian_channel    the optimal test channel of a linear model
     random_codebook     Shannon's code, literally
     sparse_regression   codewords from one random matrix
@@ -72,6 +74,7 @@ if TYPE_CHECKING:  # for editors and type checkers; whoever uses a topic imports
         gaussian,
         linear,
         perception,
+        products,
         side_information,
     )
     from rdtheory.limits.algorithms import blahut_arimoto, interior_point
@@ -87,6 +90,7 @@ if TYPE_CHECKING:  # for editors and type checkers; whoever uses a topic imports
         prune,
         quantize,
         random_codebook,
+        rotation,
         scalar,
         sparse_regression,
         trellis,
@@ -126,12 +130,14 @@ __all__ = [
     "networks",
     "perception",
     "plotting",
+    "products",
     "prune",
     "quantize",
     "random_codebook",
     "rate_at",
     "relu",
     "rigor",
+    "rotation",
     "scalar",
     "side_information",
     "sources",

@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
 from rdtheory import _compile
-from rdtheory.verify import codes, compression, discrete, linear, real_data, relu
+from rdtheory.verify import codes, compression, discrete, linear, products, real_data, relu
 from rdtheory.verify.rows import Row
 
 __all__ = ["CHECKS", "Outcome", "key_of", "name", "run", "title"]
@@ -40,6 +40,7 @@ CHECKS: tuple[Check, ...] = (
     linear.linear_bound,
     linear.linear_channel,
     linear.shannon_bound,
+    products.inner_products,
     relu.golden,
     relu.relu_distortion,
     relu.relu_importance,
@@ -56,6 +57,7 @@ CHECKS: tuple[Check, ...] = (
     codes.block_codes,
     codes.channel_codes,
     codes.layer_codes,
+    products.product_codes,
     codes.linear_codes,  # far from `entropy_codes`, which compiles the same
 )
 

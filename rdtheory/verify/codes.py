@@ -49,7 +49,7 @@ def entropy_codes(key: Array, quick: bool) -> list[Row]:
         for level in (0.5, 0.1, 0.001):
             # All in the shape of the weights, as in a linear model, whose compiled function this is too.
             steps = np.asarray(trellis.steps(level, np.ones(n), states=states))
-            leaf, scale = _trellis_leaf(weights, steps, np.ones(n), states)
+            leaf, scale = trellis_leaf(weights, steps, np.ones(n), states)
             sandwich(f"trellis of {states} states", leaf._replace(step=np.asarray(scale[0], np.float32), classes=None))
     return rows
 
@@ -82,7 +82,7 @@ def linear_codes(key: Array, quick: bool) -> list[Row]:
         sandwich("scalar", scalar.quantize(weights / unit, np.float32(1), dead_zone=zone, classes=classes), unit)
         for states in (8,) if quick else (8, 256):
             steps = np.asarray(trellis.steps(level, importance, states=states))
-            leaf, scale = _trellis_leaf(weights, steps, np.sqrt(variances), states)
+            leaf, scale = trellis_leaf(weights, steps, np.sqrt(variances), states)
             sandwich(f"trellis of {states} states", leaf, scale)
     return rows
 
@@ -257,7 +257,7 @@ def regressed(book: Array, blocks: Array, c: Array, M: int) -> Array:
     return jax.vmap(through)(jax.random.split(book, len(blocks)), blocks)
 
 
-def _trellis_leaf(
+def trellis_leaf(
     weights: np.ndarray, step: np.ndarray, deviation: np.ndarray, states: int
 ) -> tuple[Quantized, np.ndarray]:
     """Labels with classes, in units of the scale, which is beside them."""

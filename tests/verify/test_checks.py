@@ -10,6 +10,7 @@ from jax.core import Tracer
 
 import rdtheory
 from rdtheory import (
+    bitstream,
     channel_simulation,
     closed_form,
     feedback,
@@ -19,10 +20,12 @@ from rdtheory import (
     importance,
     linear,
     low_rank,
+    products,
     prune,
     quantize,
     random_codebook,
     relu,
+    rotation,
     sparse_regression,
     verify,
 )
@@ -94,6 +97,17 @@ CORRUPTIONS = {
     "shannon-bound": [
         (linear, "shannon_lower_bound", shifted("rate", 0.5)),
         (linear, "rate", shifted("rate", -0.5)),
+    ],
+    "inner-products": [
+        (products, "inner", times(1 + 1e-6)),
+        (products, "inner", shifted_by(0.1)),
+        (products, "critical_rate", times(1 + 1e-6)),
+        (products, "high_rate", times(1 + 1e-6)),
+    ],
+    "product-codes": [
+        (products, "inner", times(1.5)),
+        (rotation, "rotate", lambda rotated: rotated.at[0].multiply(30.0)),
+        (bitstream, "dequantize", times(3.0)),
     ],
     "golden": [(golden_rules, "project", times(0.99))],
     "relu-distortion": [(relu, "distortion", times(1.1)), (relu, "best_scale", scaled("scale", 1.2))],
