@@ -31,6 +31,7 @@ Schemes, what compressors achieve:
     quantize            codebooks, error feedback (GPTQ), water-filled steps
     prune               by magnitude, by importance, by the brain surgeon
     low_rank            plain, and in the metric of the importance
+    successive          a code whose parts refine each other, for Laplacian weights
     rotation            random, so that any weights are near Gaussian
     gaussian_channel    the optimal test channel of a linear model
     random_codebook     Shannon's code, literally
@@ -93,6 +94,7 @@ if TYPE_CHECKING:  # for editors and type checkers; whoever uses a topic imports
         rotation,
         scalar,
         sparse_regression,
+        successive,
         trellis,
     )
 
@@ -142,6 +144,7 @@ __all__ = [
     "side_information",
     "sources",
     "sparse_regression",
+    "successive",
     "training",
     "trellis",
 ]

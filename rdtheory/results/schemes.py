@@ -231,3 +231,12 @@ class LayerQuantized(NamedTuple):
     rate: Float[Array, ""]  #: bits per weight: Gaussian code lengths, and about what the steps and spreads take
     distortion: Float[Array, ""]  #: tr (W - Ŵ)ᵀ Σ (W - Ŵ), under the moments that were given
     coded: CodedLayer  #: what `bitstream.encode` takes
+
+
+class LawFit(NamedTuple):
+    """How far weights are from two laws of mean zero, each with the scale of greatest likelihood."""
+
+    laplacian: float | np.floating  #: bits a weight, the divergence of the weights' law from the Laplacian one
+    gaussian: float | np.floating  #: the same from the Gaussian one
+    laplacian_distance: float | np.floating  #: the largest difference of the distribution functions
+    gaussian_distance: float | np.floating

@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
 from rdtheory import _compile
-from rdtheory.verify import codes, compression, discrete, linear, products, real_data, relu
+from rdtheory.verify import codes, compression, discrete, linear, products, real_data, relu, successive
 from rdtheory.verify.rows import Row
 
 __all__ = ["CHECKS", "Outcome", "key_of", "name", "run", "title"]
@@ -35,6 +35,7 @@ CHECKS: tuple[Check, ...] = (
     discrete.gaussian,
     discrete.laplacian,
     discrete.exponential,
+    successive.laplacian_refinement,
     linear.vector_gaussian,
     linear.linear_rate,
     linear.linear_bound,
@@ -56,6 +57,7 @@ CHECKS: tuple[Check, ...] = (
     codes.entropy_codes,
     codes.block_codes,
     codes.channel_codes,
+    successive.successive_codes,
     codes.layer_codes,
     products.product_codes,
     codes.linear_codes,  # far from `entropy_codes`, which compiles the same

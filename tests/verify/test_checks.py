@@ -27,6 +27,7 @@ from rdtheory import (
     relu,
     rotation,
     sparse_regression,
+    successive,
     verify,
 )
 from rdtheory.limits import algorithms, channel, discrete, gaussian
@@ -82,6 +83,11 @@ CORRUPTIONS = {
     "gaussian": [(closed_form, "gaussian", times(1.05))],
     "laplacian": [(closed_form, "laplacian", times(1.05))],
     "exponential": [(closed_form, "exponential", times(1.05))],
+    "laplacian-refinement": [
+        (closed_form, "laplacian_output", scaled("zeros", 1 + 1e-6)),
+        (closed_form, "laplacian_output", scaled("zeros", 1.5)),
+        (closed_form, "laplacian", shifted_by(0.1)),
+    ],
     "vector-gaussian": [
         (gaussian, "water_filling", scaled("water_level", 1 + 1e-6)),
         (closed_form, "vector_gaussian", times(1 + 1e-6)),
@@ -148,6 +154,7 @@ CORRUPTIONS = {
         (channel_simulation, "encode", shifted("bits", 5.0)),
         (channel_simulation, "decode", times(2.0)),
     ],
+    "successive-codes": [(closed_form, "laplacian", times(5.0)), (successive, "decode", times(-1.0))],
     "layer-codes": [
         (feedback, "watersic", shifted("rate", 0.05)),
         (feedback, "watersic", scaled("distortion", 1 + 1e-6)),
