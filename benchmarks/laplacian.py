@@ -1,7 +1,7 @@
 """Whether the weights of networks trained here are Laplacian: python benchmarks/laplacian.py [DATA ...].
 
-For each matrix of the networks of `rdtheory experiment`, what a weight costs more in a code made for a Laplacian and in
-one made for a Gaussian, and how far the distribution functions are apart: `rd.successive.goodness_of_fit`, biases left out.
+For each matrix of the networks of `rdtheory experiment`, what a weight costs more in a code for a Laplacian and in
+one for a Gaussian, and how far the distribution functions are apart: `rd.successive.goodness_of_fit`. Without biases.
 """
 
 import sys

@@ -57,6 +57,16 @@ class FittedCodebook(NamedTuple):
     steps: Int[Array, "..."]  #: iterations made
 
 
+class GaussianCodebook(NamedTuple):
+    """The best fixed-rate scalar quantizer of N(0, 1)."""
+
+    codebook: Float[np.ndarray, " levels"]  #: ascending
+    thresholds: Float[np.ndarray, " levels-1"]  #: between which each value stands for what is sent
+    distortion: float | np.floating  #: E (X - X̂)² with this codebook
+    entropy: float | np.floating  #: of the labels, bits
+    residual: float | np.floating  #: how far at most a value is from the mean of its cell; 0 at the optimum
+
+
 class FeedbackQuantized(NamedTuple):
     """Weights quantized column after column, each error made up for by the columns after it."""
 

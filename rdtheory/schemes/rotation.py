@@ -3,7 +3,8 @@ r"""A random rotation, after which the entries of any vector are near Gaussian a
 What has been rotated is coded as if it were Gaussian, and inner products stay: (Qu)ᵀQv = uᵀv. So what a code does to
 Gaussian vectors it does to all. That takes no bits but the key, and n log n additions. Yet it costs what was not
 Gaussian in the vectors: of all laws of one variance the Gaussian takes most bits, and a code that learns the law takes
-fewer without the rotation. A code for Gaussians that does not learn, as one of fixed rate, gains.
+fewer without the rotation: of a Laplacian .104 bit, at high rate. A code for Gaussians that does not learn gains: of a
+Laplacian, four bits of equal length leave .030 of the variance before, and .0095, as of a Gaussian, after.
 """
 
 import functools

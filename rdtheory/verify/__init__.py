@@ -54,6 +54,7 @@ CHECKS: tuple[Check, ...] = (
     real_data.breast_cancer_linear,
     real_data.digits_relu,
     compression.importance_proxy,
+    codes.scalar_quantizers,
     codes.entropy_codes,
     codes.block_codes,
     codes.channel_codes,

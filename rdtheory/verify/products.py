@@ -7,7 +7,8 @@ from jax import Array
 from scipy.optimize import minimize_scalar
 
 from rdtheory.limits import closed_form, linear, products
-from rdtheory.schemes import bitstream, rotation, trellis
+from rdtheory.results import GaussianCodebook
+from rdtheory.schemes import bitstream, quantize, rotation, trellis
 from rdtheory.verify.codes import trellis_leaf
 from rdtheory.verify.linear import ROUNDING, correlated
 from rdtheory.verify.rows import SIGMAS, Number, Row, agree, at_most, estimate, generator, split
@@ -87,7 +88,18 @@ def product_codes(key: Array, quick: bool) -> list[Row]:
     spent = 0.5 * math.log2(2 * math.pi * math.e * np.mean(sent**2)) - math.log2(2 * math.e * np.mean(np.abs(sent)))
     rows.append(agree("a rotation costs h(Gaussian) - h(law)", f"Laplacian, {S:.2f} bits an entry rotated, {R:.2f} not",
                       spent, S - R + 0.5 * math.log2(E / D), ROTATED))  # fmt: skip
+    found = quantize.gaussian_codebook(16)
+    before, after = (_rounded(matrix, found) for matrix in (plain[0], spread[0]))
+    mean, bar = estimate(after)
+    rows.append(agree("a rotation makes D that of Gaussians", f"Laplacian, 4 bits of equal length, {before.mean():.4f} "
+                      "without", found.distortion, mean, bar))  # fmt: skip
     return rows
+
+
+def _rounded(matrix: np.ndarray, found: GaussianCodebook) -> np.ndarray:
+    """Squared errors of a codebook for Gaussians."""
+    sent = matrix / math.sqrt(np.mean(matrix**2))
+    return (sent - found.codebook[np.searchsorted(found.thresholds, sent)]).ravel() ** 2
 
 
 def _coded(matrix: np.ndarray, level: float, count: int) -> tuple[np.ndarray, np.ndarray, float, float]:

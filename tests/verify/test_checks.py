@@ -142,6 +142,11 @@ CORRUPTIONS = {
     ],
     "importance-proxy": [(importance, "full", times(1.001)), (importance, "diagonal", halved)],
     "entropy-codes": [(closed_form, "gaussian", lambda rate: rate + 0.3)],
+    "scalar-quantizers": [
+        (quantize, "gaussian_codebook", scaled("distortion", 3.0)),
+        (quantize, "gaussian_codebook", scaled("distortion", 0.2)),
+        (quantize, "gaussian_codebook", lambda found: found._replace(distortion=(found.distortion / 3) ** 1.3)),
+    ],
     "linear-codes": [(gaussian, "water_filling", scaled("rate", 1.3))],
     "block-codes": [
         (sparse_regression, "bits", lambda bits: bits // 3),
