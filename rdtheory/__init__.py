@@ -31,7 +31,7 @@ Schemes, what compressors achieve:
     quantize            codebooks, error feedback (GPTQ), water-filled steps
     prune               by magnitude, by importance, by the brain surgeon
     low_rank            plain, and in the metric of the importance
-    successive          a code whose parts refine each other, for Laplacian weights
+    successive          codes whose parts refine each other
     rotation            random, so that any weights are near Gaussian
     gaussian_channel    the optimal test channel of a linear model
     random_codebook     Shannon's code, literally

@@ -9,20 +9,26 @@ steps, and from then on residuals end at the threshold: they are not exponential
 has the numbers.
 """
 
+import functools
+import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 from scipy import stats
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile
 from rdtheory.results import LawFit, Quantized
-from rdtheory.schemes import bitstream
+from rdtheory.schemes import bitstream, trellis
+from rdtheory.schemes.trellis import code, model
 
-__all__ = ["decode", "encode", "goodness_of_fit"]
+__all__ = ["decode", "decode_linear", "encode", "encode_linear", "goodness_of_fit"]
 
 EIGHTHS = 8
 
@@ -116,12 +122,8 @@ def decode(parts: Sequence[bytes]) -> Float[np.ndarray, "..."]:
         raise ValueError("parts must hold one part at least")
     told = None
     for place, part in enumerate(parts):
-        classes = _classes(told)
-        try:
-            leaf = bitstream.decode(part, () if classes is None else (classes,))
-        except ValueError as error:
-            raise ValueError(f"parts[{place}]: {error}") from error
-        if not isinstance(leaf, Quantized) or leaf.step is None or leaf.step.shape or np.abs(leaf.labels).max() > 1:
+        leaf = _decoded(place, part, _classes(told))
+        if leaf.step is None or leaf.step.shape or np.abs(leaf.labels).max() > 1:
             raise ValueError(f"parts[{place}] is a bitstream of something else")
         told = _after(told, leaf.labels, float(leaf.step))
     return np.asarray(told.signs * told.magnitudes, np.float32)
@@ -171,6 +173,140 @@ def goodness_of_fit(weights: Float[ArrayLike, "..."]) -> LawFit:
     lengths = math.log2(2 * math.e * scale), 0.5 * math.log2(2 * math.pi * math.e) + math.log2(deviation)
     distances = [stats.kstest(w, law.cdf).statistic for law in laws]
     return LawFit(*(length - entropy for length in lengths), *distances)
+
+
+def encode_linear(
+    weights: Float[ArrayLike, " m"],
+    variances: Float[ArrayLike, " m"],
+    importance: Float[ArrayLike, " m"],
+    levels: Sequence[float],
+    *,
+    states: int = 8,
+) -> list[bytes]:
+    r"""Weights of a linear model as parts that refine each other, each a trellis code of what is left by those before.
+
+    Part l has the water level θ_l: it describes residuals of a variance above 1.4 times θ_l/λ_i times the code's noise,
+    and leaves about θ_l/λ_i of them. With ideal codes the first l parts would meet R(D) for every l. Here each part has
+    the loss of the code: the first l take about R(D_l) + l · `trellis.loss` bits a weight, where all are described.
+
+    Parameters
+    ----------
+    weights : (m,), of mean zero and independent; of others the components (see `gaussian_channel.optimal`).
+    variances : (m,), >= 0, σ², which the decoder knows.
+    importance : (m,), >= 0, λ, which it knows too: the distortion is Σ λ (w - ŵ)².
+    levels : θ_1 > θ_2 > ... > 0, of λ times squared error.
+    states : of the trellis code.
+
+    Returns
+    -------
+    parts : bitstreams, one for each level.
+
+    Raises
+    ------
+    ValueError : shapes disagree, levels that do not fall, negative numbers, weights that are not finite.
+    TypeError : weights that are not floating.
+
+    References
+    ----------
+    Equitz & Cover (1991): nothing is lost by it, with ideal codes.
+
+    Examples
+    --------
+    >>> weights, ones = np.random.default_rng(0).normal(size=20_000), np.ones(20_000)
+    >>> parts = encode_linear(weights, ones, ones, [0.25, 0.0625])
+    >>> for count in (1, 2):
+    ...     error = np.mean((weights - decode_linear(parts[:count], ones, ones, [0.25, 0.0625])) ** 2)
+    ...     rate = 8 * sum(map(len, parts[:count])) / 20_000
+    ...     print(f"{rate:.2f} bit, {rate + 0.5 * np.log2(error / np.mean(weights**2)):.2f} above R(D)")
+    1.07 bit, 0.08 above R(D)
+    2.16 bit, 0.16 above R(D)
+    """
+    w = np.asarray(_checks.weights("weights", weights, 1)[0])
+    plan = _layers(w.shape, variances, importance, levels, states)
+    residual, parts = w.astype(float), []
+    for step, deviation, scale, classes in plan:
+        found = trellis.quantize(residual, step, states=states, deviation=deviation)
+        leaf = trellis.packed(found, states=states)._replace(step=None, classes=classes)
+        parts.append(bitstream.encode(leaf, send_classes=False))
+        residual = residual - scale * bitstream.dequantize(leaf)
+    return parts
+
+
+def decode_linear(
+    parts: Sequence[bytes],
+    variances: Float[ArrayLike, " m"],
+    importance: Float[ArrayLike, " m"],
+    levels: Sequence[float],
+    *,
+    states: int = 8,
+) -> Float[np.ndarray, " m"]:
+    """The weights that the first parts of what `encode_linear` gave stand for.
+
+    Parameters
+    ----------
+    parts : the first ones in order, as many as there are levels or fewer.
+    variances, importance, levels, states : as `encode_linear` had them.
+
+    Returns
+    -------
+    weights_hat : (m,), float64.
+
+    Raises
+    ------
+    ValueError : more parts than levels; parts that are damaged, not in order, or of other numbers than those given.
+
+    Examples
+    --------
+    >>> ones = np.ones(3)
+    >>> parts = encode_linear(np.array([0.4, -1.1, 2.0]), ones, ones, [0.25, 0.01])
+    >>> print(np.abs(decode_linear(parts, ones, ones, [0.25, 0.01]) - np.array([0.4, -1.1, 2.0])).max() < 0.3)
+    True
+    """
+    if len(parts) > len(levels):
+        raise ValueError(f"parts must be at most as many as levels, {len(levels)}, got {len(parts)}")
+    plan = _layers(np.shape(variances), variances, importance, levels, states)
+    weights_hat = np.zeros(np.shape(variances))
+    for place, (part, (_, _, scale, classes)) in enumerate(zip(parts, plan, strict=False)):
+        leaf = _decoded(place, part, classes)
+        weights_hat = weights_hat + scale * bitstream.dequantize(leaf)
+    return weights_hat
+
+
+def _layers(
+    shape: tuple[int, ...], variances: ArrayLike, importance: ArrayLike, levels: Sequence[float], states: int
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Of each part: steps, deviations of what is left, what a point of the code stands for, and classes."""
+    spread, worth = (
+        np.asarray(_checks.nonnegative(name, _checks.array(name, value, shape=shape), 1)[0])
+        for name, value in (("variances", variances), ("importance", importance))
+    )
+    told = [float(level) for level in levels]
+    if not told or any(not 0 < after < before for before, after in itertools.pairwise([math.inf, *told])):
+        raise ValueError(f"levels must be finite, > 0 and fall, got {told}")
+    noise, layers = code.noise(states), []
+    for level in told:
+        step = np.asarray(trellis.steps(level, worth, states=states))
+        gain, classes = map(np.asarray, _sent(jax.device_put(np.sqrt(spread) / step), noise))
+        layers.append((step, np.sqrt(spread), np.where(gain > 0, step, 0.0) * gain, classes.astype(np.uint8)))
+        spread = np.where(gain > 0, level / np.where(worth > 0, worth, 1.0), spread)
+    return layers
+
+
+@functools.partial(_compile.jit, static_argnums=1)
+def _sent(ratio: Array, noise: float) -> tuple[Array, Array]:
+    """The gain of the trellis code at each σ/Δ, 0 where nothing is sent, and the class."""
+    gain = model.gain(ratio, noise)
+    return gain, model.classes(jnp.where(gain > 0, ratio, 1.0), gain > 0)
+
+
+def _decoded(place: int, part: bytes, classes: np.ndarray | None) -> Quantized:
+    try:
+        leaf = bitstream.decode(part, () if classes is None else (classes,))
+    except ValueError as error:
+        raise ValueError(f"parts[{place}]: {error}") from error
+    if not isinstance(leaf, Quantized):
+        raise ValueError(f"parts[{place}] is a bitstream of something else")
+    return leaf
 
 
 class _Told(NamedTuple):

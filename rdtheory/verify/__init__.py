@@ -59,6 +59,7 @@ CHECKS: tuple[Check, ...] = (
     codes.block_codes,
     codes.channel_codes,
     successive.successive_codes,
+    successive.linear_refinement,
     codes.layer_codes,
     products.product_codes,
     codes.linear_codes,  # far from `entropy_codes`, which compiles the same

@@ -6,11 +6,13 @@ import numpy as np
 from jax import Array
 from scipy import integrate, stats
 
-from rdtheory.limits import closed_form
-from rdtheory.schemes import successive
-from rdtheory.verify.linear import ROUNDING
+from rdtheory.limits import closed_form, gaussian, linear
+from rdtheory.schemes import gaussian_channel, successive, trellis
+from rdtheory.verify.codes import BANDS
+from rdtheory.verify.linear import ROUNDING, correlated
 from rdtheory.verify.rows import Row, agree, at_most, estimate, generator, host
 
+HEADERS = 0.05  # bits a weight that is described: laws of the classes, and what a part sends of what is under water
 CRITICAL = 2.75  # √n times the Kolmogorov-Smirnov distance, exceeded as rarely as five standard errors
 
 
@@ -74,6 +76,58 @@ def successive_codes(key: Array, quick: bool) -> list[Row]:
         rows.append(at_most("each part lowers the distortion", f"{count} parts", D, before))
         before = D
     return rows
+
+
+def linear_refinement(key: Array, quick: bool) -> list[Row]:
+    """A linear model in parts: a channel from each optimal reproduction to the coarser ones, and codes that refine."""
+    rng = generator(key)
+    w, x = correlated(rng, 5)
+    total = np.sum(w * x)
+    D, coarse = 0.02 * total, 0.2 * total
+    fine, direct = (host(gaussian_channel.optimal(w, x, at)) for at in (D, coarse))
+    further = host(gaussian_channel.coarser(w, x, D, coarse))
+    rates = [float(linear.rate(w, x, at).rate) for at in (D, coarse)]
+    second = fine.gain @ w @ fine.gain.T + fine.noise_cov
+    first = further.gain @ second @ further.gain.T + further.noise_cov
+    cross = w @ fine.gain.T @ further.gain.T  # of W with Ŵ₁, through Ŵ₂
+    lost = np.sum(x * (w - cross - cross.T + first))
+    bits = [0.5 * np.linalg.slogdet(_given(w, *known))[1] / math.log(2)
+            for known in ((second, w @ fine.gain.T), (first, cross))]  # fmt: skip
+    scale = np.abs(w).max()
+    rows = [
+        agree("W - Ŵ₂ - Ŵ₁ is a Markov chain", "covariance with the Ŵ₁ of its own channel, largest residual", 0.0,
+              np.abs(w @ direct.gain.T - cross).max(), ROUNDING * scale),
+        agree("Ŵ₂ - Ŵ₁ is new", "largest covariance with Ŵ₁", 0.0, np.abs(second @ further.gain.T - first).max(),
+              ROUNDING * scale),
+        agree("D of the coarser reproduction", "trace formula", coarse, lost, ROUNDING * coarse),
+        agree("R(D) of the coarser reproduction", "log-determinants", rates[1],
+              0.5 * np.linalg.slogdet(w)[1] / math.log(2) - bits[1], ROUNDING),
+        agree("I(W; Ŵ₂ | Ŵ₁) = R(D₂) - R(D₁)", "log-determinants", rates[0] - rates[1], bits[1] - bits[0], ROUNDING),
+    ]  # fmt: skip
+    m = 10_000 if quick else 100_000  # sizes of other checks, for which the code is compiled
+    loudness = np.repeat(np.geomspace(1.0, 1e-4, BANDS), m // BANDS)
+    importance = np.exp(rng.uniform(-2.0, 2.0, size=m))
+    weights = rng.normal(size=m) * np.sqrt(loudness / importance)
+    heard = np.repeat(np.mean((importance * weights**2).reshape(BANDS, -1), axis=1), m // BANDS)
+    levels = [0.03, 1e-3, 1e-5]
+    known = loudness / importance, importance, levels
+    parts = successive.encode_linear(weights, *known)
+    for count, level in enumerate(levels, 1):
+        error = weights - successive.decode_linear(parts[:count], *known)
+        bits = 8 * sum(map(len, parts[:count]))
+        limit = float(gaussian.water_filling(heard, np.sum(importance * error**2)).rate)
+        described = np.count_nonzero(loudness > level)
+        computed = f"{count} parts, {m:,} weights in {bits // 8:,} bytes: {(bits - limit) / m:.3f} bit per weight above"
+        rows.append(at_most("R(D) <= rate of the first parts", computed, limit, bits))
+        allowed = count * trellis.loss() + HEADERS
+        computed = f"{count} parts, bits above for each of {described:,} weights described"
+        rows.append(at_most("each part has the loss of its code", computed, (bits - limit) / described, allowed))
+    return rows
+
+
+def _given(cov: np.ndarray, known: np.ndarray, cross: np.ndarray) -> np.ndarray:
+    """The covariance that is left when variables of that covariance are known."""
+    return cov - cross @ np.linalg.pinv(known, 1e-12, hermitian=True) @ cross.T
 
 
 def _density(x: float, scale: float) -> float:

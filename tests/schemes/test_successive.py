@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rdtheory import bitstream, successive
+from rdtheory import bitstream, successive, trellis
 from rdtheory.results import Quantized
+from tests import oracles
 
 LAPLACIAN = np.random.default_rng(0).laplace(size=100_000)
 FEW = np.random.default_rng(1).laplace(size=(40, 25)).astype(np.float32)
@@ -137,6 +138,87 @@ def test_parts_that_are_damaged_foreign_or_out_of_order_are_refused():
 def test_what_is_wrong_is_named(as_user, call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+# Linear models -------------------------------------------------------------------------------------------------------
+
+M = 4000
+IMPORTANCE = np.repeat([1.0, 0.2, 5.0, 0.0], M // 4)
+VARIANCES = np.repeat([1.0, 0.05, 0.3, 2.0], M // 4)
+WEIGHTS = np.random.default_rng(7).normal(size=M) * np.sqrt(VARIANCES)
+LEVELS = [0.2, 0.01, 0.001]
+KNOWN = VARIANCES, IMPORTANCE, LEVELS
+
+
+@pytest.fixture(scope="module")
+def linear_parts():
+    return successive.encode_linear(WEIGHTS, *KNOWN)
+
+
+def test_the_parts_are_trellis_codes_of_what_is_left(linear_parts):
+    residual, deviation = WEIGHTS, np.sqrt(VARIANCES)
+    for count, level in enumerate(LEVELS, 1):
+        found = trellis.quantize(residual, trellis.steps(level, IMPORTANCE), deviation=deviation)
+        residual = residual - np.asarray(found.weights_hat)
+        decoded = successive.decode_linear(linear_parts[:count], *KNOWN)
+        np.testing.assert_allclose(decoded, WEIGHTS - residual, rtol=0, atol=1e-12)
+        described = np.asarray(found.scale) > 0
+        deviation = np.where(described, np.sqrt(level / np.where(described, IMPORTANCE, 1.0)), deviation)
+
+
+def test_every_number_of_parts_is_above_the_limit_by_about_the_losses(linear_parts):
+    present = IMPORTANCE > 0
+    powers = [np.mean((IMPORTANCE * WEIGHTS**2)[VARIANCES == v]) for v in np.unique(VARIANCES)]
+    heard = np.repeat(powers, M // 4)
+    for count, level in enumerate(LEVELS, 1):
+        error = WEIGHTS - successive.decode_linear(linear_parts[:count], *KNOWN)
+        bits = 8 * sum(map(len, linear_parts[:count]))
+        limit, *_ = oracles.reverse_water_filling(heard, np.sum(IMPORTANCE * error**2))
+        described = np.count_nonzero((VARIANCES * IMPORTANCE > level) & present)
+        assert limit < bits < limit + count * (described * trellis.loss() + 300)  # header and laws of a part
+
+
+def test_a_weight_without_importance_or_under_water_is_zero(linear_parts):
+    decoded = successive.decode_linear(linear_parts, *KNOWN)
+    assert not decoded[IMPORTANCE == 0].any()
+    first = successive.decode_linear(linear_parts[:1], *KNOWN)
+    assert not first[VARIANCES == 0.05].any()
+    assert decoded[VARIANCES == 0.05].any()
+
+
+def test_nothing_decoded_is_zero_and_a_variance_of_zero_takes_nothing():
+    assert not successive.decode_linear([], *KNOWN).any()
+    [part] = successive.encode_linear(np.ones(5), np.zeros(5), np.ones(5), [0.1])
+    assert not successive.decode_linear([part], np.zeros(5), np.ones(5), [0.1]).any()
+
+
+def test_parts_of_a_linear_model_that_are_damaged_or_of_other_numbers_are_refused(linear_parts):
+    with pytest.raises(ValueError, match=r"parts\[0\]: .*classes are not those"):
+        successive.decode_linear(linear_parts, 2 * VARIANCES, *KNOWN[1:])
+    with pytest.raises(ValueError, match=r"parts\[0\]: "):
+        successive.decode_linear(linear_parts[::-1], *KNOWN)
+    with pytest.raises(ValueError, match="parts must be at most as many as levels, 2, got 3"):
+        successive.decode_linear(linear_parts, VARIANCES, IMPORTANCE, LEVELS[:2])
+    with pytest.raises(ValueError, match=r"parts\[1\]: .*damaged"):
+        successive.decode_linear([linear_parts[0], linear_parts[1][:-1]], *KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("weights", "variances", "importance", "levels", "states", "message"),
+    [
+        (np.ones(3), np.ones(2), np.ones(3), [0.1], 8, r"variances must have shape \(3,\)"),
+        (np.ones(3), np.ones(3), -np.ones(3), [0.1], 8, "importance must be >= 0"),
+        (np.ones(3), np.ones(3), np.ones(3), [], 8, "levels must be finite, > 0 and fall"),
+        (np.ones(3), np.ones(3), np.ones(3), [0.1, 0.2], 8, "levels must be finite, > 0 and fall"),
+        (np.ones(3), np.ones(3), np.ones(3), [0.1, 0.0], 8, "levels must be finite, > 0 and fall"),
+        (np.ones(3), np.ones(3), np.ones(3), [np.nan], 8, "levels must be finite, > 0 and fall"),
+        (np.ones(3), np.ones(3), np.ones(3), [0.1], 7, "states must be one of"),
+        (np.ones((3, 1)), np.ones(3), np.ones(3), [0.1], 8, "weights must be a vector"),
+    ],
+)
+def test_what_is_wrong_with_a_linear_model_is_named(as_user, weights, variances, importance, levels, states, message):
+    with pytest.raises(ValueError, match=message):
+        successive.encode_linear(weights, variances, importance, levels, states=states)
 
 
 # How Laplacian weights are -------------------------------------------------------------------------------------------

@@ -114,6 +114,7 @@ CORRUPTIONS = {
         (products, "inner", times(1.5)),
         (rotation, "rotate", lambda rotated: rotated.at[0].multiply(30.0)),
         (bitstream, "dequantize", times(3.0)),
+        (quantize, "gaussian_codebook", scaled("distortion", 3.0)),
     ],
     "golden": [(golden_rules, "project", times(0.99))],
     "relu-distortion": [(relu, "distortion", times(1.1)), (relu, "best_scale", scaled("scale", 1.2))],
@@ -160,6 +161,13 @@ CORRUPTIONS = {
         (channel_simulation, "decode", times(2.0)),
     ],
     "successive-codes": [(closed_form, "laplacian", times(5.0)), (successive, "decode", times(-1.0))],
+    "linear-refinement": [
+        (gaussian_channel, "coarser", scaled("gain", 0.99)),
+        (gaussian_channel, "coarser", scaled("noise_cov", 1.01)),
+        (linear, "rate", scaled("rate", 1 + 1e-6)),
+        (gaussian, "water_filling", scaled("rate", 1.3)),
+        (successive, "decode_linear", times(0.9)),
+    ],
     "layer-codes": [
         (feedback, "watersic", shifted("rate", 0.05)),
         (feedback, "watersic", scaled("distortion", 1 + 1e-6)),
