@@ -3,6 +3,7 @@
 import functools
 import math
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import entr
@@ -225,7 +226,10 @@ def laplacian_output(scale: Float[ArrayLike, ""], distortion: Float[ArrayLike, "
     """
     b, b_ok = _checks.nonnegative("scale", scale)
     D, D_ok = _checks.nonnegative("distortion", distortion)
-    return _checks.poison(_laplacian_output(b, D), b_ok & D_ok)
+    xp, known, level = _checks.look(b, D)
+    heard = level < known
+    zeros = xp.where(heard, (level / xp.where(heard, known, 1.0)) ** 2, 1.0)
+    return _checks.poison(LaplacianOutput(jax.device_put(zeros), b), b_ok & D_ok)
 
 
 def exponential(mean: Float[ArrayLike, ""], distortion: Float[ArrayLike, ""]) -> Float[Array, ""]:
@@ -328,12 +332,6 @@ def _half_line(name: str, scale: ArrayLike, distortion: ArrayLike, factor: float
     a, a_ok = _checks.nonnegative(name, scale)
     D, D_ok = _checks.nonnegative("distortion", distortion)
     return _checks.poison(_log_ratio(a, D, factor), a_ok & D_ok)
-
-
-@_compile.jit
-def _laplacian_output(b: Array, D: Array) -> LaplacianOutput:
-    heard = D < b
-    return LaplacianOutput(jnp.where(heard, (D / jnp.where(heard, b, 1.0)) ** 2, 1.0), b)
 
 
 @_compile.jit

@@ -11,6 +11,7 @@ to code a share of the entries well and the others not at all.
 
 import math
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
@@ -63,7 +64,7 @@ def inner(rate: Float[ArrayLike, ""], other_rate: Float[ArrayLike, ""] | None = 
     """
     R, ok = _checks.nonnegative("rate", rate, finite=False)
     S, S_ok = (R, ok) if other_rate is None else _checks.nonnegative("other_rate", other_rate, finite=False)
-    return _checks.poison(_inner(R, S), ok & S_ok)
+    return _checks.poison(_inner(R, S)[0], ok & S_ok)
 
 
 def critical_rate(ratio: Float[ArrayLike, ""] = 1.0) -> Float[Array, ""]:
@@ -96,7 +97,7 @@ def critical_rate(ratio: Float[ArrayLike, ""] = 1.0) -> Float[Array, ""]:
     """
     x, ok = _checks.nonnegative("ratio", ratio, finite=False)
     ok &= _checks.holds(_checks.look(x)[1] > 0, lambda: f"ratio must be > 0, got {x}")
-    return _checks.poison(_critical_rate(x), ok)
+    return _checks.poison(_inner(jnp.ones_like(x), x)[1], ok)
 
 
 def high_rate(
@@ -147,23 +148,24 @@ def high_rate(
     x, x_ok = _checks.covariance("input_cov", input_cov, size=w.shape[0])
     R, R_ok = _checks.nonnegative("rate", rate, finite=False)
     S, S_ok = _checks.nonnegative("other_rate", other_rate, finite=False)
-    return _checks.poison(_high_rate(w, x, R, S), w_ok & x_ok & R_ok & S_ok)
+    xp, weights, inputs, *rates = _checks.look(w, x, R, S)
+    volume = (xp.linalg.slogdet(weights)[1] + xp.linalg.slogdet(inputs)[1]) / len(w)
+    error = len(w) * xp.exp(volume) * sum(xp.exp(-LN4 * bits) for bits in rates)
+    return _checks.poison(jax.device_put(error), w_ok & x_ok & R_ok & S_ok)
 
 
 @_compile.jit
-def _inner(R: Array, S: Array) -> Array:
+def _inner(R: Array, S: Array) -> tuple[Array, Array]:
+    """Γ, and the critical rate of the first where the ratio is kept."""
     smaller, larger = lax.stop_gradient((jnp.minimum(R, S), jnp.maximum(R, S)))
     ratio = jnp.where(smaller > 0, smaller / jnp.where(smaller > 0, larger, 1.0), 1.0)
+    tangent = _tangent(ratio) / LN4  # of the larger one
     # The share is where Γ is least, so that it may be held fixed in a derivative.
-    share = jnp.minimum(larger * LN4 / _tangent(ratio), 1.0)
+    share = jnp.minimum(larger / tangent, 1.0)
     coded = jnp.where(share > 0, share, 1.0)
     D, E = jnp.exp(-LN4 * R / coded), jnp.exp(-LN4 * S / coded)
-    return jnp.where(share > 0, (1 - share) + share * (D + E - D * E), 1.0)
-
-
-@_compile.jit
-def _critical_rate(ratio: Array) -> Array:
-    return jnp.where(ratio >= 1, _tangent(1 / ratio) / ratio, _tangent(jnp.minimum(ratio, 1.0))) / LN4
+    error = jnp.where(share > 0, (1 - share) + share * (D + E - D * E), 1.0)
+    return error, jnp.where(R < S, ratio, 1.0) * tangent
 
 
 def _tangent(ratio: Array) -> Array:
@@ -180,10 +182,3 @@ def _tangent(ratio: Array) -> Array:
         return jnp.where(above, u, low), jnp.where(above, high, u)
 
     return lax.fori_loop(0, BISECTIONS, halve, (jnp.ones_like(heard), 2 - 2 * jnp.log(heard)))[0]
-
-
-@_compile.jit
-def _high_rate(w: Array, x: Array, R: Array, S: Array) -> Array:
-    m = len(w)
-    volume = (jnp.linalg.slogdet(w)[1] + jnp.linalg.slogdet(x)[1]) / m
-    return m * jnp.exp(volume) * (jnp.exp(-LN4 * R) + jnp.exp(-LN4 * S))

@@ -10,7 +10,6 @@ matrices of any such channel, optimal or not.
 """
 
 import math
-from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -67,7 +66,8 @@ def optimal(
     x, x_ok = _checks.covariance("input_cov", input_cov, size=w.shape[0])
     D, D_ok = _checks.nonnegative("distortion", distortion)
     shape = _size_classes.classes(w.shape, w, x, D)
-    found = _optimal(_size_classes.pad(w, shape), _size_classes.pad(x, shape), D)
+    # The channel from the weights themselves, which are their own reproduction at D = 0.
+    found = _coarser(_size_classes.pad(w, shape), _size_classes.pad(x, shape), jnp.zeros_like(D), D)
     return _checks.poison(_size_classes.cut(found, gain=w.shape, noise_cov=w.shape), w_ok & x_ok & D_ok)
 
 
@@ -199,35 +199,24 @@ def sample(key: PRNGKeyArray, channel: GaussianChannel, weights: Float[ArrayLike
 
 
 @partial(_compile.jit, brief=True)
-def _optimal(w: Array, x: Array, D: Array) -> GaussianChannel:
-    variances, channel = _components(w, x)
-    errors = _shrink_loudest(variances, D)
-    kept = jnp.where(variances > 0, 1 - errors / jnp.where(variances > 0, variances, 1.0), 0.0)
-    return channel(kept, errors * kept)
-
-
-@partial(_compile.jit, brief=True)
 def _coarser(w: Array, x: Array, D: Array, coarse: Array) -> GaussianChannel:
-    variances, channel = _components(w, x)
-    errors, more = _shrink_loudest(variances, D), _shrink_loudest(variances, coarse)
-    told = variances > errors
-    kept = jnp.where(told, (variances - more) / jnp.where(told, variances - errors, 1.0), 0.0)
-    return channel(kept, kept * (more - errors))
-
-
-def _components(w: Array, x: Array) -> tuple[Array, Callable[[Array, Array], GaussianChannel]]:
-    """Variances of the independent components, ascending, and the channel that has given gains and noise on them."""
     # In units of each input's deviation, so that inputs of very different scales are all seen.
     deviations = jnp.sqrt(jnp.maximum(jnp.diagonal(x), 0.0))
     inverse = _safe_inverse(deviations)
-    root, inverse_root = _roots(inverse[:, None] * x * inverse[None, :])
-    variances, vectors = jnp.linalg.eigh(root @ (deviations[:, None] * w * deviations[None, :]) @ root)
-    forward, back = vectors.T @ root * deviations[None, :], inverse[:, None] * (inverse_root @ vectors)
-
-    def channel(gains: Array, noise: Array) -> GaussianChannel:
-        return GaussianChannel((back * gains[None, :]) @ forward, (back * noise[None, :]) @ back.T)
-
-    return jnp.maximum(variances, 0.0), channel
+    w = deviations[:, None] * w * deviations[None, :]
+    x = inverse[:, None] * x * inverse[None, :]
+    root, inverse_root = _roots(x)
+    variances, vectors = jnp.linalg.eigh(root @ w @ root)
+    variances = jnp.maximum(variances, 0.0)
+    errors, more = _shrink_loudest(variances, D), _shrink_loudest(variances, coarse)
+    told = variances > errors
+    kept = jnp.where(told, (variances - more) / jnp.where(told, variances - errors, 1.0), 0.0)
+    forward, back = vectors.T @ root, inverse_root @ vectors
+    gain = (back * kept[None, :]) @ forward
+    noise_cov = (back * (kept * (more - errors))[None, :]) @ back.T
+    return GaussianChannel(
+        inverse[:, None] * gain * deviations[None, :], inverse[:, None] * noise_cov * inverse[None, :]
+    )
 
 
 @partial(_compile.jit, brief=True)

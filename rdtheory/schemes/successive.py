@@ -9,21 +9,17 @@ steps, and from then on residuals end at the threshold: they are not exponential
 has the numbers.
 """
 
-import functools
 import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 from scipy import stats
 
-from rdtheory import _checks, _compile
+from rdtheory import _checks
 from rdtheory.results import LawFit, Quantized
 from rdtheory.schemes import bitstream, trellis
 from rdtheory.schemes.trellis import code, model
@@ -286,17 +282,13 @@ def _layers(
     noise, layers = code.noise(states), []
     for level in told:
         step = np.asarray(trellis.steps(level, worth, states=states))
-        gain, classes = map(np.asarray, _sent(jax.device_put(np.sqrt(spread) / step), noise))
-        layers.append((step, np.sqrt(spread), np.where(gain > 0, step, 0.0) * gain, classes.astype(np.uint8)))
-        spread = np.where(gain > 0, level / np.where(worth > 0, worth, 1.0), spread)
+        sent = spread > model.WORTH * noise * step**2
+        ratio = np.where(sent, np.sqrt(spread) / np.where(sent, step, 1.0), 1.0)
+        scale = np.where(sent, np.sqrt(np.where(sent, step, 0.0) ** 2 * (1 - noise / ratio**2)), 0.0)
+        classes = np.where(sent, np.clip(np.round(model.PER_OCTAVE * np.log2(ratio)) + model.PER_OCTAVE, 1, 255), 0)
+        layers.append((step, np.sqrt(spread), scale, classes.astype(np.uint8)))
+        spread = np.where(sent, level / np.where(worth > 0, worth, 1.0), spread)
     return layers
-
-
-@functools.partial(_compile.jit, static_argnums=1)
-def _sent(ratio: Array, noise: float) -> tuple[Array, Array]:
-    """The gain of the trellis code at each σ/Δ, 0 where nothing is sent, and the class."""
-    gain = model.gain(ratio, noise)
-    return gain, model.classes(jnp.where(gain > 0, ratio, 1.0), gain > 0)
 
 
 def _decoded(place: int, part: bytes, classes: np.ndarray | None) -> Quantized:
