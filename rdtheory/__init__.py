@@ -14,6 +14,7 @@ Limits, what no compressor can beat:
     linear              linear models: the paper's bound and the exact function
     gaussian            reverse water-filling
     closed_form         eight sources with a formula
+    products            inner and matrix products of what is compressed on both sides
     channel             capacity, also with a cost of the input
     side_information    conditional and Wyner-Ziv R(D)
     perception          R(D) under a second demand: perception, classification
@@ -30,6 +31,8 @@ Schemes, what compressors achieve:
     quantize            codebooks, error feedback (GPTQ), water-filled steps
     prune               by magnitude, by importance, by the brain surgeon
     low_rank            plain, and in the metric of the importance
+    successive          codes whose parts refine each other
+    rotation            random, so that any weights are near Gaussian
     gaussian_channel    the optimal test channel of a linear model
     random_codebook     Shannon's code, literally
     sparse_regression   codewords from one random matrix
@@ -73,6 +76,7 @@ if TYPE_CHECKING:  # for editors and type checkers; whoever uses a topic imports
         gaussian,
         linear,
         perception,
+        products,
         side_information,
     )
     from rdtheory.limits.algorithms import blahut_arimoto, interior_point
@@ -88,8 +92,10 @@ if TYPE_CHECKING:  # for editors and type checkers; whoever uses a topic imports
         prune,
         quantize,
         random_codebook,
+        rotation,
         scalar,
         sparse_regression,
+        successive,
         trellis,
     )
 
@@ -127,16 +133,19 @@ __all__ = [
     "networks",
     "perception",
     "plotting",
+    "products",
     "prune",
     "quantize",
     "random_codebook",
     "rate_at",
     "relu",
     "rigor",
+    "rotation",
     "scalar",
     "side_information",
     "sources",
     "sparse_regression",
+    "successive",
     "theorems",
     "training",
     "trellis",

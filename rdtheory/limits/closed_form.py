@@ -3,6 +3,7 @@
 import functools
 import math
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import entr
@@ -11,6 +12,7 @@ from jaxtyping import Float
 
 from rdtheory import _checks, _compile
 from rdtheory.limits.gaussian import fill, pour
+from rdtheory.results import LaplacianOutput
 
 __all__ = [
     "bernoulli",
@@ -19,6 +21,7 @@ __all__ = [
     "gaussian",
     "hamming",
     "laplacian",
+    "laplacian_output",
     "uniform_hamming",
     "vector_gaussian",
 ]
@@ -180,7 +183,7 @@ def laplacian(scale: Float[ArrayLike, ""], distortion: Float[ArrayLike, ""]) -> 
 
     References
     ----------
-    Berger (1971).
+    Berger (1971). `laplacian_output` has the reproduction that attains it.
 
     Examples
     --------
@@ -188,6 +191,45 @@ def laplacian(scale: Float[ArrayLike, ""], distortion: Float[ArrayLike, ""]) -> 
     2.0
     """
     return _half_line("scale", scale, distortion)
+
+
+def laplacian_output(scale: Float[ArrayLike, ""], distortion: Float[ArrayLike, ""]) -> LaplacianOutput:
+    r"""The optimal reproduction of a Laplacian under absolute error: why pruning is optimal for such weights.
+
+    .. math:: \hat X \sim \left(\tfrac Db\right)^2\delta_0 + \left(1 - \left(\tfrac Db\right)^2\right)
+              \frac{e^{-|\hat x|/b}}{2b}, \qquad X = \hat X + N,
+
+    with N Laplacian of mean magnitude D, independent of X̂: the characteristic functions 1/(1 + b²t²) and 1/(1 + D²t²)
+    have the quotient (D/b)² + (1 - (D/b)²)/(1 + b²t²). So a share of 4^(-R) of the reproductions is exactly zero.
+
+    For D_1 > D_2 the better X̂_2 is X̂_1 plus a variable of the law `laplacian_output(D_1, D_2)`, so that X̂_1 - X̂_2 - X
+    is a Markov chain that meets R(D) twice: the source is successively refinable.
+
+    Parameters
+    ----------
+    scale : b >= 0, the mean of |X|.
+    distortion : D >= 0. From b on everything is reproduced as zero.
+
+    Returns
+    -------
+    LaplacianOutput
+        ``zeros``, and ``scale`` of the reproductions that are not zero. Differentiable where 0 < D < b.
+
+    References
+    ----------
+    Isik, Weissman & No (2022); Equitz & Cover (1991) for successive refinement.
+
+    Examples
+    --------
+    >>> print(laplacian_output(1.0, 0.5).zeros)  # at one bit
+    0.25
+    """
+    b, b_ok = _checks.nonnegative("scale", scale)
+    D, D_ok = _checks.nonnegative("distortion", distortion)
+    xp, known, level = _checks.look(b, D)
+    heard = level < known
+    zeros = xp.where(heard, (level / xp.where(heard, known, 1.0)) ** 2, 1.0)
+    return _checks.poison(LaplacianOutput(jax.device_put(zeros), b), b_ok & D_ok)
 
 
 def exponential(mean: Float[ArrayLike, ""], distortion: Float[ArrayLike, ""]) -> Float[Array, ""]:

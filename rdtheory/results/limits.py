@@ -140,3 +140,10 @@ class NormalApproximation(NamedTuple):
     rate: Float[Array, ""]  #: R(D), bits per block
     dispersion: Float[Array, ""]  #: V, bits² per block
     normal_approximation: Float[Array, ""]  #: bits per block; an approximation, no bound
+
+
+class LaplacianOutput(NamedTuple):
+    """The optimal reproduction of a Laplacian: a mass at zero, and a Laplacian."""
+
+    zeros: Float[Array, "..."]  #: probability that the reproduction is exactly zero, (D/b)² = 4^(-R)
+    scale: Float[Array, "..."]  #: mean magnitude of the others, that of the source

@@ -57,6 +57,16 @@ class FittedCodebook(NamedTuple):
     steps: Int[Array, "..."]  #: iterations made
 
 
+class GaussianCodebook(NamedTuple):
+    """The best fixed-rate scalar quantizer of N(0, 1)."""
+
+    codebook: Float[np.ndarray, " levels"]  #: ascending
+    thresholds: Float[np.ndarray, " levels-1"]  #: between which each value stands for what is sent
+    distortion: float | np.floating  #: E (X - X̂)² with this codebook
+    entropy: float | np.floating  #: of the labels, bits
+    residual: float | np.floating  #: how far at most a value is from the mean of its cell; 0 at the optimum
+
+
 class FeedbackQuantized(NamedTuple):
     """Weights quantized column after column, each error made up for by the columns after it."""
 
@@ -231,3 +241,12 @@ class LayerQuantized(NamedTuple):
     rate: Float[Array, ""]  #: bits per weight: Gaussian code lengths, and about what the steps and spreads take
     distortion: Float[Array, ""]  #: tr (W - Ŵ)ᵀ Σ (W - Ŵ), under the moments that were given
     coded: CodedLayer  #: what `bitstream.encode` takes
+
+
+class LawFit(NamedTuple):
+    """How far weights are from two laws of mean zero, each with the scale of greatest likelihood."""
+
+    laplacian: float | np.floating  #: bits a weight, the divergence of the weights' law from the Laplacian one
+    gaussian: float | np.floating  #: the same from the Gaussian one
+    laplacian_distance: float | np.floating  #: the largest difference of the distribution functions
+    gaussian_distance: float | np.floating

@@ -21,7 +21,7 @@ from jaxtyping import Float, PRNGKeyArray
 from rdtheory import _checks, _compile, _size_classes
 from rdtheory.results import ChannelPerformance, GaussianChannel
 
-__all__ = ["optimal", "performance", "sample"]
+__all__ = ["coarser", "optimal", "performance", "sample"]
 
 LN2 = math.log(2)
 
@@ -66,8 +66,64 @@ def optimal(
     x, x_ok = _checks.covariance("input_cov", input_cov, size=w.shape[0])
     D, D_ok = _checks.nonnegative("distortion", distortion)
     shape = _size_classes.classes(w.shape, w, x, D)
-    found = _optimal(_size_classes.pad(w, shape), _size_classes.pad(x, shape), D)
+    # The channel from the weights themselves, which are their own reproduction at D = 0.
+    found = _coarser(_size_classes.pad(w, shape), _size_classes.pad(x, shape), jnp.zeros_like(D), D)
     return _checks.poison(_size_classes.cut(found, gain=w.shape, noise_cov=w.shape), w_ok & x_ok & D_ok)
+
+
+def coarser(
+    weight_cov: Float[ArrayLike, "m m"],
+    input_cov: Float[ArrayLike, "m m"],
+    distortion: Float[ArrayLike, ""],
+    coarse_distortion: Float[ArrayLike, ""],
+) -> GaussianChannel:
+    r"""Channel from the optimal reproduction at `distortion` to that at a larger one: successive refinement.
+
+    .. math:: \hat T_{1,k} = \frac{\nu_k - D_{1,k}}{\nu_k - D_{2,k}}\,\hat T_{2,k} + Z_k, \qquad
+              Z_k \sim N\left(0, \frac{(\nu_k - D_{1,k})(D_{1,k} - D_{2,k})}{\nu_k - D_{2,k}}\right)
+
+    in the independent components T, with the errors D_1 >= D_2 of the two water levels. After the channel `optimal` at
+    D_2 it makes the channel `optimal` at D_1. So W - Ŵ_2 - Ŵ_1 is a Markov chain that meets R(D) at both ends, and
+    R(D_2) - R(D_1) more bits refine Ŵ_1 to Ŵ_2: under (weighted) squared error a linear model loses nothing by being
+    described in parts. `successive.encode_linear` is a code for it.
+
+    Parameters
+    ----------
+    weight_cov, input_cov : (m, m), symmetric positive semidefinite; Σ_W, Σ_X.
+    distortion : D_2 >= 0, in squared output units.
+    coarse_distortion : D_1 >= D_2.
+
+    Returns
+    -------
+    GaussianChannel
+        ``gain`` (m, m), which acts on Ŵ_2, and ``noise_cov`` (m, m). No derivative is promised.
+
+    Raises
+    ------
+    ValueError : shapes disagree, an indefinite covariance, D_1 < D_2.
+
+    References
+    ----------
+    Equitz & Cover (1991), for each component.
+
+    Examples
+    --------
+    >>> one = jnp.eye(1)
+    >>> fine, further = optimal(one, one, 0.25), coarser(one, one, 0.25, 0.5)
+    >>> print(f"{(further.gain @ fine.gain)[0, 0]:.6f}", optimal(one, one, 0.5).gain)
+    0.500000 [[0.5]]
+    """
+    w, w_ok = _checks.covariance("weight_cov", weight_cov)
+    x, x_ok = _checks.covariance("input_cov", input_cov, size=w.shape[0])
+    D, D_ok = _checks.nonnegative("distortion", distortion)
+    coarse, coarse_ok = _checks.nonnegative("coarse_distortion", coarse_distortion)
+    _, fine, above = _checks.look(D, coarse)
+    coarse_ok &= _checks.holds(
+        above >= fine, lambda: f"coarse_distortion must be at least distortion, {fine}, got {above}"
+    )
+    shape = _size_classes.classes(w.shape, w, x, D, coarse)
+    found = _coarser(_size_classes.pad(w, shape), _size_classes.pad(x, shape), D, coarse)
+    return _checks.poison(_size_classes.cut(found, gain=w.shape, noise_cov=w.shape), w_ok & x_ok & D_ok & coarse_ok)
 
 
 def performance(
@@ -143,7 +199,7 @@ def sample(key: PRNGKeyArray, channel: GaussianChannel, weights: Float[ArrayLike
 
 
 @partial(_compile.jit, brief=True)
-def _optimal(w: Array, x: Array, D: Array) -> GaussianChannel:
+def _coarser(w: Array, x: Array, D: Array, coarse: Array) -> GaussianChannel:
     # In units of each input's deviation, so that inputs of very different scales are all seen.
     deviations = jnp.sqrt(jnp.maximum(jnp.diagonal(x), 0.0))
     inverse = _safe_inverse(deviations)
@@ -152,11 +208,12 @@ def _optimal(w: Array, x: Array, D: Array) -> GaussianChannel:
     root, inverse_root = _roots(x)
     variances, vectors = jnp.linalg.eigh(root @ w @ root)
     variances = jnp.maximum(variances, 0.0)
-    errors = _shrink_loudest(variances, D)
-    kept = jnp.where(variances > 0, 1 - errors / jnp.where(variances > 0, variances, 1.0), 0.0)
+    errors, more = _shrink_loudest(variances, D), _shrink_loudest(variances, coarse)
+    told = variances > errors
+    kept = jnp.where(told, (variances - more) / jnp.where(told, variances - errors, 1.0), 0.0)
     forward, back = vectors.T @ root, inverse_root @ vectors
     gain = (back * kept[None, :]) @ forward
-    noise_cov = (back * (errors * kept)[None, :]) @ back.T
+    noise_cov = (back * (kept * (more - errors))[None, :]) @ back.T
     return GaussianChannel(
         inverse[:, None] * gain * deviations[None, :], inverse[:, None] * noise_cov * inverse[None, :]
     )

@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
 from rdtheory import _compile, _lanes
-from rdtheory.verify import codes, compression, discrete, linear, real_data, relu
+from rdtheory.verify import codes, compression, discrete, linear, products, real_data, relu, successive
 from rdtheory.verify.rows import Row
 
 __all__ = ["CHECKS", "Outcome", "key_of", "name", "run", "title"]
@@ -34,11 +34,13 @@ CHECKS: tuple[Check, ...] = (
     discrete.gaussian,
     discrete.laplacian,
     discrete.exponential,
+    successive.laplacian_refinement,
     linear.vector_gaussian,
     linear.linear_rate,
     linear.linear_bound,
     linear.linear_channel,
     linear.shannon_bound,
+    products.inner_products,
     relu.golden,
     relu.relu_distortion,
     relu.relu_importance,
@@ -51,10 +53,14 @@ CHECKS: tuple[Check, ...] = (
     real_data.breast_cancer_linear,
     real_data.digits_relu,
     compression.importance_proxy,
+    codes.scalar_quantizers,
     codes.entropy_codes,
     codes.block_codes,
     codes.channel_codes,
+    successive.successive_codes,
+    successive.linear_refinement,
     codes.layer_codes,
+    products.product_codes,
     codes.linear_codes,  # far from `entropy_codes`, which compiles the same
 )
 

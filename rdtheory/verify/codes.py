@@ -15,6 +15,7 @@ from rdtheory.schemes import (
     bitstream,
     channel_simulation,
     feedback,
+    quantize,
     random_codebook,
     scalar,
     sparse_regression,
@@ -49,8 +50,30 @@ def entropy_codes(key: Array, quick: bool) -> list[Row]:
         for level in (0.5, 0.1, 0.001):
             # All in the shape of the weights, as in a linear model, whose compiled function this is too.
             steps = np.asarray(trellis.steps(level, np.ones(n), states=states))
-            leaf, scale = _trellis_leaf(weights, steps, np.ones(n), states)
+            leaf, scale = trellis_leaf(weights, steps, np.ones(n), states)
             sandwich(f"trellis of {states} states", leaf._replace(step=np.asarray(scale[0], np.float32), classes=None))
+    return rows
+
+
+def scalar_quantizers(key: Array, quick: bool) -> list[Row]:
+    """Fixed-rate scalar quantizers of a Gaussian (Lloyd-Max): between D(R) and √3π/2 · 4^(-b)."""
+    x = generator(key).normal(size=100_000 if quick else 1_000_000)
+    constant, share, rows = math.sqrt(3) * math.pi / 2, 1.0, []  # of no bits, D = 1
+    for bits in range(1, 6):
+        found = quantize.gaussian_codebook(2**bits)
+        mean, bar = estimate((x - found.codebook[np.searchsorted(found.thresholds, x)]) ** 2)
+        fixed, coded = (rate - 0.5 * math.log2(1 / found.distortion) for rate in (bits, found.entropy))
+        computed = f"{bits} bits: {fixed:.3f} bit above R(D), {coded:.3f} with an entropy coder"
+        rows += [
+            agree("D of a Lloyd-Max quantizer", f"{len(x):,} samples, {bits} bits", found.distortion, mean, bar),
+            at_most("D(R) <= D of a Lloyd-Max quantizer", computed, 4.0**-bits, found.distortion),
+            at_most("D(R) <= D of an entropy coder", computed, 4.0**-found.entropy, found.distortion),
+            at_most("Lloyd-Max <= √3π/2 · 4^(-b)", f"{bits} bits", found.distortion, constant * 4.0**-bits),
+            at_most("nearer √3π/2 · 4^(-b) with each bit", f"{bits} bits", share, found.distortion * 4.0**bits),
+        ]
+        share = found.distortion * 4.0**bits
+    half = 1 - 2 / math.pi
+    rows.append(agree("one bit: D = 1 - 2/π", "closed form", half, quantize.gaussian_codebook(2).distortion, 1e-12))
     return rows
 
 
@@ -82,7 +105,7 @@ def linear_codes(key: Array, quick: bool) -> list[Row]:
         sandwich("scalar", scalar.quantize(weights / unit, np.float32(1), dead_zone=zone, classes=classes), unit)
         for states in (8,) if quick else (8, 256):
             steps = np.asarray(trellis.steps(level, importance, states=states))
-            leaf, scale = _trellis_leaf(weights, steps, np.sqrt(variances), states)
+            leaf, scale = trellis_leaf(weights, steps, np.sqrt(variances), states)
             sandwich(f"trellis of {states} states", leaf, scale)
     return rows
 
@@ -257,7 +280,7 @@ def regressed(book: Array, blocks: Array, c: Array, M: int) -> Array:
     return jax.vmap(through)(jax.random.split(book, len(blocks)), blocks)
 
 
-def _trellis_leaf(
+def trellis_leaf(
     weights: np.ndarray, step: np.ndarray, deviation: np.ndarray, states: int
 ) -> tuple[Quantized, np.ndarray]:
     """Labels with classes, in units of the scale, which is beside them."""

@@ -104,6 +104,21 @@ def test_continuous_formulas_are_shannons_bound_with_the_entropy_integrated_nume
         np.testing.assert_allclose(form(1.0, D), entropy - noise_entropy(D), rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("D", [1e-3, 0.3, 0.99])
+def test_the_output_of_a_laplacian_is_the_quotient_of_characteristic_functions(D):
+    b, t = 1.7, np.geomspace(0.01, 100, 20)
+    zeros, scale = closed_form.laplacian_output(b, D)
+    output = zeros + (1 - zeros) / (1 + (scale * t) ** 2)
+    np.testing.assert_allclose(output / (1 + (D * t) ** 2), 1 / (1 + (b * t) ** 2), rtol=1e-12)
+    np.testing.assert_allclose(zeros, 4 ** -closed_form.laplacian(b, D), rtol=1e-13)
+
+
+def test_a_laplacian_of_which_nothing_is_described_is_all_zeros():
+    for b, D in ((1.0, 1.0), (1.0, 3.0), (0.0, 0.5), (0.0, 0.0)):
+        assert closed_form.laplacian_output(b, D).zeros == 1
+    assert closed_form.laplacian_output(1.0, 0.0).zeros == 0
+
+
 def test_a_continuous_source_without_error_needs_an_infinite_rate_unless_it_is_constant():
     for form in [closed_form.gaussian, closed_form.laplacian, closed_form.exponential]:
         assert form(1.0, 0.0) == np.inf
@@ -201,6 +216,7 @@ def test_the_derivative_of_bernoulli_in_the_probability_is_a_difference_quotient
         (closed_form.erasure, PMFS),
         (closed_form.gaussian, np.array([0.0, 0.3, 0.5, 4.0])),
         (closed_form.laplacian, np.array([0.0, 0.3, 0.5, 4.0])),
+        (closed_form.laplacian_output, np.array([0.0, 0.3, 0.5, 4.0])),
         (closed_form.exponential, np.array([0.0, 0.3, 0.5, 4.0])),
         (closed_form.vector_gaussian, np.stack([COV, 2 * COV, np.eye(3), np.zeros((3, 3))])),
     ],
@@ -231,6 +247,7 @@ def test_uniform_hamming_under_jit_and_vmap():
         (closed_form.gaussian, -1.0, "variance must be >= 0"),
         (closed_form.gaussian, [1.0], "variance must be a scalar"),
         (closed_form.laplacian, np.inf, "scale must be >= 0 and finite"),
+        (closed_form.laplacian_output, -1.0, "scale must be >= 0 and finite"),
         (closed_form.exponential, -1.0, "mean must be >= 0"),
         (closed_form.vector_gaussian, [[1.0, 2.0], [2.0, 1.0]], "covariance must be positive semidefinite"),
         (closed_form.vector_gaussian, [[1.0, 0.5], [0.0, 1.0]], "covariance must be symmetric"),

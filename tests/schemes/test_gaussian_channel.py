@@ -266,3 +266,70 @@ def test_what_is_wrong_is_named(as_user, call, error, message):
 def test_a_gain_of_nan_is_an_error():
     with pytest.raises(ValueError, match="channel.gain"):
         gaussian_channel.performance(GaussianChannel(jnp.eye(2) * jnp.nan, jnp.eye(2)), np.eye(2), np.eye(2))
+
+
+# Successive refinement -----------------------------------------------------------------------------------------------
+
+
+def after(first, second):
+    """Two channels in a row."""
+    gain = second.gain @ first.gain
+    return GaussianChannel(gain, second.gain @ first.noise_cov @ second.gain.T + second.noise_cov)
+
+
+@ITEMS
+@pytest.mark.parametrize(
+    ("fine", "coarse"), [(1e-3, 0.05), (0.05, 0.3), (0.3, 0.8), (0.2, 0.2), (0.3, 1.2), (0.0, 0.1)]
+)
+def test_the_fine_reproduction_and_the_coarser_of_it_are_both_optimal(item, fine, coarse):
+    w, x = WEIGHT_COVS[item], INPUT_COVS[item]
+    D, more = fine * total(item), coarse * total(item)
+    found = after(gaussian_channel.optimal(w, x, D), gaussian_channel.coarser(w, x, D, more))
+    wanted = gaussian_channel.optimal(w, x, more)
+    np.testing.assert_allclose(found.gain, wanted.gain, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(found.noise_cov, wanted.noise_cov, rtol=0, atol=1e-9)
+    met = gaussian_channel.performance(found, w, x)
+    np.testing.assert_allclose(met.distortion, min(more, total(item)), rtol=1e-9)
+    np.testing.assert_allclose(met.rate, linear.rate(w, x, more).rate, rtol=0, atol=1e-8)
+
+
+@ITEMS
+def test_the_bits_that_refine_are_the_difference_of_the_rates(item):
+    """I(W; Ŵ₂ | Ŵ₁), from the joint covariance of all three."""
+    w, x = WEIGHT_COVS[item], INPUT_COVS[item]
+    D, more = 0.02 * total(item), 0.2 * total(item)
+    first, second = gaussian_channel.optimal(w, x, D), gaussian_channel.coarser(w, x, D, more)
+    # W, Ŵ₂, Ŵ₁ as linear functions of independent variables.
+    rows = [np.hstack([np.eye(M), np.zeros((M, 2 * M))]), np.hstack([first.gain, np.eye(M), np.zeros((M, M))])]
+    rows.append(np.asarray(second.gain) @ rows[1] + np.hstack([np.zeros((M, 2 * M)), np.eye(M)]))
+    sources = np.zeros((3 * M, 3 * M))
+    for place, cov in enumerate((w, first.noise_cov, second.noise_cov)):
+        sources[place * M : (place + 1) * M, place * M : (place + 1) * M] = cov
+    joint = np.vstack(rows) @ sources @ np.vstack(rows).T
+
+    def given(part, known):
+        """Covariance of some of the variables given others, W of 0, Ŵ₂ of 1, Ŵ₁ of 2."""
+        a, b = (np.concatenate([np.arange(i * M, (i + 1) * M) for i in which]) for which in (part, known))
+        return (
+            joint[np.ix_(a, a)] - joint[np.ix_(a, b)] @ np.linalg.pinv(joint[np.ix_(b, b)], 1e-10) @ joint[np.ix_(b, a)]
+        )
+
+    bits = 0.5 * (np.linalg.slogdet(given([0], [2]))[1] - np.linalg.slogdet(given([0], [1, 2]))[1]) / np.log(2)
+    wanted = linear.rate(w, x, D).rate - linear.rate(w, x, more).rate
+    np.testing.assert_allclose(bits, wanted, rtol=0, atol=1e-6)
+    # Given Ŵ₂ nothing more is known of W from Ŵ₁, as it is given less.
+    scale = np.abs(w).max()
+    np.testing.assert_allclose(given([0, 2], [1])[:M, M:], 0, atol=1e-9 * scale)
+    assert np.abs(given([0, 1], [2])[:M, M:]).max() > 1e-3 * scale
+
+
+def test_coarser_under_jit_and_vmap_and_bad_input(as_user):
+    Ds = np.array([0.1, 0.2, 0.5, 0.3, 0.4, 0.6])
+    assert_transforms_agree(gaussian_channel.coarser, WEIGHT_COVS, INPUT_COVS, Ds, 2 * Ds, rtol=1e-9, atol=1e-10)
+    assert_only_bad_items_are_nan(
+        gaussian_channel.coarser, [WEIGHT_COVS, INPUT_COVS, Ds, 2 * Ds], [WEIGHT_COVS[3], INPUT_COVS[3], Ds[3], 0.01], 3
+    )
+    with pytest.raises(ValueError, match="coarse_distortion must be at least distortion, 0.5, got 0.4"):
+        gaussian_channel.coarser(np.eye(2), np.eye(2), 0.5, 0.4)
+    with pytest.raises(ValueError, match="distortion must be >= 0"):
+        gaussian_channel.coarser(np.eye(2), np.eye(2), -0.5, 0.4)

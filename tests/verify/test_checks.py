@@ -10,6 +10,7 @@ from jax.core import Tracer
 
 import rdtheory
 from rdtheory import (
+    bitstream,
     channel_simulation,
     closed_form,
     feedback,
@@ -19,11 +20,14 @@ from rdtheory import (
     importance,
     linear,
     low_rank,
+    products,
     prune,
     quantize,
     random_codebook,
     relu,
+    rotation,
     sparse_regression,
+    successive,
     verify,
 )
 from rdtheory.limits import algorithms, channel, discrete, gaussian
@@ -79,6 +83,11 @@ CORRUPTIONS = {
     "gaussian": [(closed_form, "gaussian", times(1.05))],
     "laplacian": [(closed_form, "laplacian", times(1.05))],
     "exponential": [(closed_form, "exponential", times(1.05))],
+    "laplacian-refinement": [
+        (closed_form, "laplacian_output", scaled("zeros", 1 + 1e-6)),
+        (closed_form, "laplacian_output", scaled("zeros", 1.5)),
+        (closed_form, "laplacian", shifted_by(0.1)),
+    ],
     "vector-gaussian": [
         (gaussian, "water_filling", scaled("water_level", 1 + 1e-6)),
         (closed_form, "vector_gaussian", times(1 + 1e-6)),
@@ -94,6 +103,18 @@ CORRUPTIONS = {
     "shannon-bound": [
         (linear, "shannon_lower_bound", shifted("rate", 0.5)),
         (linear, "rate", shifted("rate", -0.5)),
+    ],
+    "inner-products": [
+        (products, "inner", times(1 + 1e-6)),
+        (products, "inner", shifted_by(0.1)),
+        (products, "critical_rate", times(1 + 1e-6)),
+        (products, "high_rate", times(1 + 1e-6)),
+    ],
+    "product-codes": [
+        (products, "inner", times(1.5)),
+        (rotation, "rotate", lambda rotated: rotated.at[0].multiply(30.0)),
+        (bitstream, "dequantize", times(3.0)),
+        (quantize, "gaussian_codebook", scaled("distortion", 3.0)),
     ],
     "golden": [(golden_rules, "project", times(0.99))],
     "relu-distortion": [(relu, "distortion", times(1.1)), (relu, "best_scale", scaled("scale", 1.2))],
@@ -122,6 +143,11 @@ CORRUPTIONS = {
     ],
     "importance-proxy": [(importance, "full", times(1.001)), (importance, "diagonal", halved)],
     "entropy-codes": [(closed_form, "gaussian", lambda rate: rate + 0.3)],
+    "scalar-quantizers": [
+        (quantize, "gaussian_codebook", scaled("distortion", 3.0)),
+        (quantize, "gaussian_codebook", scaled("distortion", 0.2)),
+        (quantize, "gaussian_codebook", lambda found: found._replace(distortion=(found.distortion / 3) ** 1.3)),
+    ],
     "linear-codes": [(gaussian, "water_filling", scaled("rate", 1.3))],
     "block-codes": [
         (sparse_regression, "bits", lambda bits: bits // 3),
@@ -133,6 +159,14 @@ CORRUPTIONS = {
         (channel_simulation, "encode", shifted("bits", -4.0)),
         (channel_simulation, "encode", shifted("bits", 5.0)),
         (channel_simulation, "decode", times(2.0)),
+    ],
+    "successive-codes": [(closed_form, "laplacian", times(5.0)), (successive, "decode", times(-1.0))],
+    "linear-refinement": [
+        (gaussian_channel, "coarser", scaled("gain", 0.99)),
+        (gaussian_channel, "coarser", scaled("noise_cov", 1.01)),
+        (linear, "rate", scaled("rate", 1 + 1e-6)),
+        (gaussian, "water_filling", scaled("rate", 1.3)),
+        (successive, "decode_linear", times(0.9)),
     ],
     "layer-codes": [
         (feedback, "watersic", shifted("rate", 0.05)),
