@@ -2,6 +2,7 @@
 
 from rdtheory.results.limits import (
     Band,
+    BlockLength,
     Bottleneck,
     Capacity,
     CapacityCost,
@@ -42,6 +43,7 @@ from rdtheory.results.schemes import (
 __all__ = [
     "Band",
     "BestScale",
+    "BlockLength",
     "Bottleneck",
     "Capacity",
     "CapacityCost",

@@ -140,3 +140,11 @@ class NormalApproximation(NamedTuple):
     rate: Float[Array, ""]  #: R(D), bits per block
     dispersion: Float[Array, ""]  #: V, bits² per block
     normal_approximation: Float[Array, ""]  #: bits per block; an approximation, no bound
+
+
+class BlockLength(NamedTuple):
+    """How long a block must be for a rate so much above R(D): at `too_short` no code has it, at `enough` one does."""
+
+    too_short: int  #: a length at which the converse is above that rate; 0 if none was found
+    enough: int  #: a length at which the achievability is at most that rate
+    approximation: int  #: where the normal approximation comes down to it, about V (Q⁻¹(ε) / excess)²; no bound
