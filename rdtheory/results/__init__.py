@@ -12,6 +12,7 @@ from rdtheory.results.limits import (
     LinearBound,
     NormalApproximation,
     RateDistortion,
+    ShannonBound,
     WaterFilling,
     WynerZiv,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "Pruned",
     "Quantized",
     "RateDistortion",
+    "ShannonBound",
     "SimulatedChannel",
     "Steps",
     "TransformCoded",

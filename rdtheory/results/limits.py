@@ -32,6 +32,17 @@ class Band(NamedTuple):
     upper: Float[Array, "..."]  #: bits per source symbol; infinite where nothing is known
 
 
+class ShannonBound(NamedTuple):
+    """Shannon's lower bound: no code of distortion at most D has a lower rate, with every error already subtracted."""
+
+    rate: Float[Array, "..."]  #: bits per source symbol; not clipped, so it can be negative where it says nothing
+    distortion: Float[Array, "..."]  #: D, the one asked for
+    slope: Float[Array, "..."]  #: s of the noise of the greatest entropy, 2^(-s ρ), bits per unit of distortion
+    entropy: Float[Array, "..."]  #: bits, of the source: h(X), or H(X) of a discrete one
+    noise_entropy: Float[Array, "..."]  #: bits, the greatest of a noise that spends D
+    error: Float[Array, "..."]  #: bits, of quadrature and rounding; rate = entropy - noise_entropy - error
+
+
 class Lagrangian(NamedTuple):
     """The least of I(X;Y) + slope · E d(X,Y): it lies in [value - gap, value]."""
 

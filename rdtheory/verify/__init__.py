@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
 from rdtheory import _compile
-from rdtheory.verify import codes, compression, discrete, linear, real_data, relu
+from rdtheory.verify import codes, compression, discrete, linear, real_data, relu, second_demands
 from rdtheory.verify.rows import Row
 
 __all__ = ["CHECKS", "Outcome", "key_of", "name", "run", "title"]
@@ -35,6 +35,7 @@ CHECKS: tuple[Check, ...] = (
     discrete.gaussian,
     discrete.laplacian,
     discrete.exponential,
+    second_demands.shannon_gap,
     linear.vector_gaussian,
     linear.linear_rate,
     linear.linear_bound,

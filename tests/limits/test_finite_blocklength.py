@@ -556,7 +556,7 @@ def test_what_is_wrong_is_named(as_user, call, message):
         call()
 
 
-# How long a block must be ----------------------------------------------------------------------------------------------
+# How long a block must be --------------------------------------------------------------------------------------------
 
 
 def test_the_least_length_brackets_what_quantiles_of_chi_square_say():

@@ -26,7 +26,7 @@ from rdtheory import (
     sparse_regression,
     verify,
 )
-from rdtheory.limits import algorithms, channel, discrete, gaussian
+from rdtheory.limits import algorithms, channel, continuous, discrete, gaussian
 from rdtheory.verify import codes
 
 
@@ -79,6 +79,12 @@ CORRUPTIONS = {
     "gaussian": [(closed_form, "gaussian", times(1.05))],
     "laplacian": [(closed_form, "laplacian", times(1.05))],
     "exponential": [(closed_form, "exponential", times(1.05))],
+    "shannon-gap": [
+        (continuous, "shannon_lower_bound", shifted("rate", -1e-3)),
+        (continuous, "shannon_lower_bound", shifted("rate", 0.5)),
+        (continuous, "shannon_gap", times(1e-5)),
+        (discrete, "shannon_lower_bound", shifted("rate", 1e-6)),
+    ],
     "vector-gaussian": [
         (gaussian, "water_filling", scaled("water_level", 1 + 1e-6)),
         (closed_form, "vector_gaussian", times(1 + 1e-6)),
