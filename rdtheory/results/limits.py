@@ -120,6 +120,17 @@ class ConstrainedRate(NamedTuple):
     test_channel: Float[Array, "... n m"]  #: a channel that meets both constraints at this rate
 
 
+class GaussianDemands(NamedTuple):
+    """The least rate of a Gaussian source under two demands, and the jointly Gaussian X̂ that has it.
+
+    X̂ = deviation · (correlation · X / σ + √(1 - correlation²) · N), with N of unit variance.
+    """
+
+    rate: Float[Array, ""]  #: bits per source symbol, -½ log(1 - correlation²); infinite where the demands are not met
+    deviation: Float[Array, ""]  #: standard deviation of X̂
+    correlation: Float[Array, ""]  #: of X and X̂
+
+
 class WynerZiv(NamedTuple):
     """A point of the Wyner-Ziv function: the least rate at this distortion lies in [rate - gap, rate]."""
 

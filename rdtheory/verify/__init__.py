@@ -36,6 +36,7 @@ CHECKS: tuple[Check, ...] = (
     discrete.laplacian,
     discrete.exponential,
     second_demands.shannon_gap,
+    second_demands.demands,
     linear.vector_gaussian,
     linear.linear_rate,
     linear.linear_bound,

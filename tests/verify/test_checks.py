@@ -19,6 +19,7 @@ from rdtheory import (
     importance,
     linear,
     low_rank,
+    perception,
     prune,
     quantize,
     random_codebook,
@@ -84,6 +85,15 @@ CORRUPTIONS = {
         (continuous, "shannon_lower_bound", shifted("rate", 0.5)),
         (continuous, "shannon_gap", times(1e-5)),
         (discrete, "shannon_lower_bound", shifted("rate", 1e-6)),
+    ],
+    "demands": [
+        (perception, "gaussian", scaled("rate", 1 + 1e-6)),
+        (perception, "gaussian", scaled("rate", 3.0)),
+        (perception, "gaussian", scaled("correlation", 0.8)),
+        (perception, "gaussian", scaled("deviation", 0.5)),
+        (perception, "gaussian_classification", scaled("rate", 1 + 1e-6)),
+        (perception, "bernoulli", times(1 + 1e-6)),
+        (perception, "classification_rate_at", scaled("rate", 1 + 1e-5)),
     ],
     "vector-gaussian": [
         (gaussian, "water_filling", scaled("water_level", 1 + 1e-6)),
