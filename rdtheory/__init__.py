@@ -5,8 +5,8 @@
 >>> print(f"{point.rate:.9f} bits, certified to within 1e-9: {point.gap < 1e-9}")
 0.412295306 bits, certified to within 1e-9: True
 
-At the top: `rate_at`, `distortion_at` and `curve` for R(D), `capacity`, `blahut_arimoto` and `interior_point`. The rest
-is in topics, each with a `help(rd.TOPIC)`.
+At the top: `rate_at`, `distortion_at` and `curve` for R(D), `capacity` and `capacity_at`, `blahut_arimoto` and
+`interior_point`. The rest is in topics, each with a `help(rd.TOPIC)`.
 
 Limits, what no compressor can beat:
     discrete            R(D) of a discrete source: at a distortion, at a rate, along the curve; test channels
@@ -80,7 +80,7 @@ if TYPE_CHECKING:  # for editors and type checkers; whoever uses a topic imports
         side_information,
     )
     from rdtheory.limits.algorithms import blahut_arimoto, interior_point
-    from rdtheory.limits.channel import capacity
+    from rdtheory.limits.channel import capacity, capacity_at
     from rdtheory.limits.discrete import curve, distortion_at, rate_at
     from rdtheory.models import candidates, datasets, evaluation, golden_rules, importance, networks, relu, training
     from rdtheory.schemes import (
@@ -108,6 +108,7 @@ __all__ = [
     "bottleneck",
     "candidates",
     "capacity",
+    "capacity_at",
     "certify",
     "channel",
     "channel_simulation",
@@ -155,6 +156,7 @@ _HOMES = ("rdtheory", "rdtheory.limits", "rdtheory.models", "rdtheory.schemes")
 _VERBS = {
     "blahut_arimoto": "algorithms",
     "capacity": "channel",
+    "capacity_at": "channel",
     "curve": "discrete",
     "distortion_at": "discrete",
     "interior_point": "algorithms",

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from rdtheory import _checks
 
-__all__ = ["divergence", "entropy", "mutual_information"]
+__all__ = ["divergence", "entropy", "mutual_information", "mutual_information_of_joint"]
 
 LN2 = math.log(2)
 
@@ -90,6 +90,32 @@ def mutual_information(source_pmf: Float[ArrayLike, " n"], channel: Float[ArrayL
     told = _surplus(weight, jnp.where(new, 1.0, q), jnp.where(new, 1.0, output))
     by_new = jnp.where(new, -weight * jnp.log2(jnp.where(weight > 0, weight, 1.0)), 0.0)
     return _checks.poison(jnp.sum(told + by_new * q), p_ok & q_ok)
+
+
+def mutual_information_of_joint(joint_pmf: Float[ArrayLike, "n m"]) -> Float[Array, ""]:
+    r"""Mutual information :math:`I(X;Y) = \sum_{xy} p_{xy} \log\frac{p_{xy}}{p_x p_y}` of a joint law, in bits.
+
+    Parameters
+    ----------
+    joint_pmf : (n, m), ``[x, y]`` = P(x, y), nonnegative; sums to 1.
+
+    Raises
+    ------
+    ValueError : not a probability mass function.
+
+    Examples
+    --------
+    >>> print(mutual_information_of_joint(jnp.array([[0.5, 0.0], [0.0, 0.5]])))
+    1.0
+    """
+    shape = _checks.array("joint_pmf", joint_pmf, 2).shape
+    flat, ok = _checks.pmf("joint_pmf", jnp.reshape(_checks.stored(joint_pmf), -1))
+    joint = flat.reshape(shape)
+    p, of_y = jnp.sum(joint, axis=1), jnp.sum(joint, axis=0)
+    # By P(y given x), as the product of two small masses may be flushed to zero.
+    laws = joint / jnp.where(p > 0, p, 1.0)[:, None]
+    weight, output = (jnp.broadcast_to(x, shape) for x in (p[:, None], of_y[None, :]))
+    return _checks.poison(jnp.sum(_surplus(weight, laws, output)), ok)
 
 
 @jax.custom_jvp

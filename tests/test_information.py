@@ -42,6 +42,23 @@ def test_mutual_information_is_its_definition(item):
     np.testing.assert_allclose(information.mutual_information(PMFS[item], CHANNELS[item]), wanted, rtol=0, atol=1e-14)
 
 
+@pytest.mark.parametrize("item", range(6))
+def test_mutual_information_of_a_joint_law(item):
+    joint = PMFS[item][:, None] * CHANNELS[item]
+    joint[1] = 0
+    joint /= joint.sum()
+    wanted = oracles.entropy(joint.sum(0)) + oracles.entropy(joint.sum(1)) - oracles.entropy(joint.ravel())
+    found = information.mutual_information_of_joint(joint)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(information.mutual_information_of_joint(joint.T), found, rtol=0, atol=1e-14)
+
+
+def test_a_joint_law_must_be_one():
+    with pytest.raises(ValueError, match="joint_pmf must sum to 1"):
+        information.mutual_information_of_joint(np.ones((2, 2)))
+    assert information.mutual_information_of_joint(np.array([[1e-200, 0.0], [0.0, 1.0]])) > 0  # p_x p_y is flushed
+
+
 def test_mutual_information_of_a_perfect_and_of_a_useless_channel():
     p = np.array([0.7, 0.0, 0.3])
     np.testing.assert_allclose(information.mutual_information(p, np.eye(3)), oracles.entropy(p), rtol=1e-15)

@@ -24,12 +24,13 @@ from rdtheory.limits._arguments import TOL
 from rdtheory.limits.convex import primal_dual
 from rdtheory.results import Bottleneck
 
-__all__ = ["rate_at"]
+__all__ = ["curve", "rate_at"]
 
 LN2 = math.log(2)
 ROUNDS = 10
 NEGLIGIBLE = 1e-60  # probability, below which a letter is left to the certificate: Newton's matrix would be singular
 SPREAD = 48  # candidate laws besides those of the source letters
+POINTS = 17  # of a curve, unless asked for others
 SUMMITS = 12  # local maxima of c added in each round
 
 
@@ -85,19 +86,81 @@ def rate_at(
     0.45643556 True
     """
     _checks.require_x64("bottleneck.rate_at")
+    wanted, wanted_ok = _checks.nonnegative("relevance", relevance)
+    joint, _, ok = _joint(joint_pmf, "relevance", wanted)
+    return _checks.poison(_rate_at(joint, wanted, tol, max_steps), ok & wanted_ok & _checks.stopping(tol, max_steps))
+
+
+def curve(
+    joint_pmf: Float[ArrayLike, "n k"],
+    relevances: Float[ArrayLike, " r"] | None = None,
+    *,
+    tol: float | Array = TOL,
+    max_steps: int | Array = ROUNDS,
+) -> Bottleneck:
+    r"""Points of the information bottleneck curve: the least I(X;T) at each of several I(T;Y).
+
+    Each is that of `rate_at`, with its certificate, and the curve is convex: between two points it is below their
+    chord.
+
+    Parameters
+    ----------
+    joint_pmf : (n, k), ``[x, y]`` = P(x, y); sums to 1.
+    relevances : (r,) bits, each between 0 and I(X;Y); 17 of equal distance from 0 to I(X;Y) unless given. At I(X;Y)
+        itself the curve is infinitely steep, and the gap wide.
+    tol, max_steps : of each point, as for `rate_at`.
+
+    Returns
+    -------
+    Bottleneck
+        With a leading axis (r,).
+
+    Raises
+    ------
+    ValueError : as for `rate_at`.
+    RuntimeError : JAX is not in float64.
+
+    References
+    ----------
+    Tishby, Pereira & Bialek (1999).
+
+    Examples
+    --------
+    >>> joint = jnp.array([[0.45, 0.05], [0.05, 0.45]])
+    >>> points = curve(joint, jnp.array([0.0, 0.278071905112638, 0.5310044064107188]))
+    >>> print(points.rate.round(6), points.converged)
+    [0.       0.456436 1.      ] [ True  True  True]
+    """
+    _checks.require_x64("bottleneck.curve")
+    if relevances is None:
+        joint, total, ok = _joint(joint_pmf, "relevances", np.zeros(1))
+        wanted, wanted_ok = jax.device_put(total) * np.linspace(0, 1, POINTS), np.True_
+    else:
+        wanted, wanted_ok = _checks.nonnegative("relevances", relevances, ndim=1)
+        joint, _, ok = _joint(joint_pmf, "relevances", wanted)
+    return _checks.poison(_curve(joint, wanted, tol, max_steps), ok & wanted_ok & _checks.stopping(tol, max_steps))
+
+
+def _joint(
+    joint_pmf: ArrayLike, name: str, relevances: ArrayLike
+) -> tuple[Array, Array | np.ndarray | np.generic, _checks.Flag]:
+    """The joint law, its I(X;Y), and whether all is well: no relevance asked for may be above that."""
     shape = _checks.array("joint_pmf", joint_pmf, 2).shape
     flat, ok = _checks.pmf("joint_pmf", jnp.reshape(_checks.stored(joint_pmf), -1))
     joint = flat.reshape(shape)
-    wanted, wanted_ok = _checks.nonnegative("relevance", relevance)
-    xp, values, bits = _checks.look(joint, wanted)
+    xp, values, bits = _checks.look(joint, relevances)
     product = values.sum(axis=1, keepdims=True) * values.sum(axis=0, keepdims=True)
-    total = xp.where(
-        values > 0, values * xp.log2(xp.where(values > 0, values / xp.where(values > 0, product, 1), 1)), 0
+    ratio = xp.where(values > 0, values / xp.where(values > 0, product, 1), 1)
+    total = xp.where(values > 0, values * xp.log2(ratio), 0).sum()
+    within = _checks.holds(
+        (bits <= total + 1e-13).all(), lambda: f"{name} must be at most I(X;Y) = {total} bits, got {bits}"
     )
-    wanted_ok &= _checks.holds(
-        bits <= total.sum() + 1e-13, lambda: f"relevance must be at most I(X;Y) = {total.sum()} bits, got {bits}"
-    )
-    return _checks.poison(_rate_at(joint, wanted, tol, max_steps), ok & wanted_ok & _checks.stopping(tol, max_steps))
+    return joint, total, ok & within
+
+
+@jax.jit
+def _curve(joint: Array, relevances: Array, tol: Array, max_steps: Array) -> Bottleneck:
+    return lax.map(lambda relevance: _rate_at(joint, relevance, tol, max_steps), relevances)
 
 
 @jax.jit

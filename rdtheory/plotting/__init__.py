@@ -5,7 +5,7 @@ too, so that they survive color blindness and gray print.
 """
 
 from rdtheory.plotting._codes import block_lengths, distance_to_limit
-from rdtheory.plotting._curves import linear_bound, rate_distortion, test_channel, water_filling
+from rdtheory.plotting._curves import linear_bound, rate_distortion, shannon_gap, test_channel, water_filling
 from rdtheory.plotting._networks import compression, compression_grid, importance, optimality, relu_theorem
 from rdtheory.plotting._report import evidence, svg
 
@@ -20,6 +20,7 @@ __all__ = [
     "optimality",
     "rate_distortion",
     "relu_theorem",
+    "shannon_gap",
     "svg",
     "test_channel",
     "water_filling",

@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from rdtheory.limits import discrete, linear
 from rdtheory.limits.continuous import ContinuousRate
 from rdtheory.limits.discrete import sandwich
-from rdtheory.plotting._style import BLUE, GRAY, GREEN, ORANGE, PINK, RED, axes
-from rdtheory.results import LinearBound, RateDistortion, WaterFilling
+from rdtheory.plotting._style import BLUE, GRAY, GREEN, LINES, MARKERS, ORANGE, PINK, RED, axes
+from rdtheory.results import LinearBound, RateDistortion, ShannonBound, WaterFilling
 
-__all__ = ["linear_bound", "rate_distortion", "test_channel", "water_filling"]
+__all__ = ["linear_bound", "rate_distortion", "shannon_gap", "test_channel", "water_filling"]
 
 FEW = 12  # components or letters: more have no numbers written on them
 SCHEMES = ((GREEN, "D", "--"), ("black", "^", ":"), (PINK, "s", "-."), (GRAY, "v", "-"))  # not those of the curve
@@ -29,6 +29,7 @@ def rate_distortion(
     label: str = "certified",
     color: str | None = None,
     exact: Callable | None = None,
+    shannon: ShannonBound | None = None,
     schemes: Mapping[str, tuple[ArrayLike | Sequence[float], ArrayLike | Sequence[float]]] | None = None,
 ) -> Axes:
     """What points prove of R(D) as a band, its upper edge a line through them; and what schemes attain.
@@ -44,6 +45,7 @@ def rate_distortion(
     label : of the band and the line.
     color : of both; orange and red unless given.
     exact : R(D) as a function of an array of distortions, drawn as a line.
+    shannon : Shannon's lower bound at several distortions, drawn as a line where it is above zero.
     schemes : name of each scheme, and its (distortions, rates), drawn as points in order of distortion joined by a
         line; one of each is a point.
 
@@ -65,6 +67,10 @@ def rate_distortion(
         low, high = (x[0], x[-1]) if len(x) > 1 else (x[0] / 2, 1.5 * x[0])
         fine = np.linspace(low, high, 400)
         ax.plot(fine, np.asarray(exact(fine)), color=BLUE, linewidth=1.2, label="closed form")
+    if shannon is not None:
+        along = np.argsort(shannon.distortion, kind="stable")
+        bits = np.where(shannon.rate[along] >= 0, shannon.rate[along], np.nan)
+        ax.plot(shannon.distortion[along], bits, color="black", linestyle=(0, (4, 2)), label="Shannon's lower bound")
     for (name, (distortions, rates)), look in zip((schemes or {}).items(), itertools.cycle(SCHEMES), strict=False):
         scheme, marker, style = look
         at, spent = (np.atleast_1d(np.asarray(values, float)) for values in (distortions, rates))
@@ -100,6 +106,49 @@ def _finite(points: RateDistortion | ContinuousRate | list[RateDistortion]) -> R
     rate, D, gap, s = jax.device_put([leaf[order] for leaf in (rate, D, gap, s)])
     nothing = jax.device_put(np.zeros(len(order)))
     return RateDistortion(rate, D, gap, s, nothing, nothing, nothing, nothing, nothing)
+
+
+def shannon_gap(
+    sources: Mapping[str, tuple[Sequence[ContinuousRate], ShannonBound, float]], ax: Axes | None = None
+) -> Axes:
+    """How far R(D) is above Shannon's lower bound, certified, under what Fisher information says of it at most.
+
+    Marks are the certified gap: its upper end, with a bar down to the lower one, or an arrow down where that is below
+    half of it. Lines are ½ log₂(1 + D J). An arrow at the worst of them says by what factor it is too large.
+
+    Parameters
+    ----------
+    sources : for each name the points of R(D) of `continuous.rate_at`, Shannon's bound at the same distortions, and J.
+    ax : where to draw.
+    """
+    ax = axes(ax)
+    worst = (0.0, 0.0, 0.0, 0.0)
+    for (name, (points, shannon, fisher)), color, marker in zip(
+        sources.items(), itertools.cycle(LINES), itertools.cycle(MARKERS), strict=False
+    ):
+        D, floor = np.asarray(shannon.distortion), np.asarray(shannon.rate)
+        upper, lower = (
+            np.array([float(getattr(point, end)) for point in points]) - floor for end in ("upper", "lower")
+        )
+        bound = np.log1p(D * fisher) / (2 * np.log(2))
+        ax.plot(D, bound, color=color, linewidth=1.2)
+        seen = lower > 0.5 * upper
+        ax.vlines(D[seen], lower[seen], upper[seen], color=color)
+        ax.plot(D[seen], upper[seen], marker, color=color, markersize=5, label=name)
+        ax.plot(D[~seen], upper[~seen], marker="$\u2193$", linestyle="", color=color, markersize=7)
+        k = int(np.argmax(np.where(seen, bound / upper, 0.0)))
+        worst = max(worst, (float(bound[k] / upper[k]), float(D[k]), float(upper[k]), float(bound[k])))
+    factor, at, gap, bound = worst
+    digit = 10.0 ** np.floor(np.log10(max(factor, 1.0)))
+    ax.annotate("", (at, bound), (at, gap), arrowprops={"arrowstyle": "<->", "color": GRAY})
+    ax.annotate(
+        f"loose by a factor of\n{digit * (factor // digit):,.0f} or more", (at, np.sqrt(gap * bound)), (5, 0),
+        textcoords="offset points", va="center", fontsize=8,
+    )  # fmt: skip
+    ax.set(xscale="log", yscale="log", xlabel="distortion D", ylabel="R(D) - Shannon's bound (bits per symbol)")
+    ax.plot([], [], color="black", linewidth=1.2, label="½ log₂(1 + D J), in each color")
+    ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    return ax
 
 
 def linear_bound(weight_cov: ArrayLike, input_variances: ArrayLike, critical: float, ax: Axes | None = None) -> Axes:

@@ -2,16 +2,19 @@
 
 from rdtheory.results.limits import (
     Band,
+    BlockLength,
     Bottleneck,
     Capacity,
     CapacityCost,
     ConstrainedRate,
     FiniteBlocklength,
+    GaussianDemands,
     Lagrangian,
     LaplacianOutput,
     LinearBound,
     NormalApproximation,
     RateDistortion,
+    ShannonBound,
     WaterFilling,
     WynerZiv,
 )
@@ -45,6 +48,7 @@ from rdtheory.results.schemes import (
 __all__ = [
     "Band",
     "BestScale",
+    "BlockLength",
     "Bottleneck",
     "Capacity",
     "CapacityCost",
@@ -61,6 +65,7 @@ __all__ = [
     "FittedCodebook",
     "GaussianChannel",
     "GaussianCodebook",
+    "GaussianDemands",
     "GoldenRules",
     "KroneckerFactors",
     "Lagrangian",
@@ -76,6 +81,7 @@ __all__ = [
     "Pruned",
     "Quantized",
     "RateDistortion",
+    "ShannonBound",
     "SimulatedChannel",
     "Steps",
     "TransformCoded",

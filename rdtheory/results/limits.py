@@ -32,6 +32,17 @@ class Band(NamedTuple):
     upper: Float[Array, "..."]  #: bits per source symbol; infinite where nothing is known
 
 
+class ShannonBound(NamedTuple):
+    """Shannon's lower bound: no code of distortion at most D has a lower rate, with every error already subtracted."""
+
+    rate: Float[Array, "..."]  #: bits per source symbol; not clipped, so it can be negative where it says nothing
+    distortion: Float[Array, "..."]  #: D, the one asked for
+    slope: Float[Array, "..."]  #: s of the noise of the greatest entropy, 2^(-s ρ), bits per unit of distortion
+    entropy: Float[Array, "..."]  #: bits, of the source: h(X), or H(X) of a discrete one
+    noise_entropy: Float[Array, "..."]  #: bits, the greatest of a noise that spends D
+    error: Float[Array, "..."]  #: bits, of quadrature and rounding; rate = entropy - noise_entropy - error
+
+
 class Lagrangian(NamedTuple):
     """The least of I(X;Y) + slope · E d(X,Y): it lies in [value - gap, value]."""
 
@@ -109,6 +120,17 @@ class ConstrainedRate(NamedTuple):
     test_channel: Float[Array, "... n m"]  #: a channel that meets both constraints at this rate
 
 
+class GaussianDemands(NamedTuple):
+    """The least rate of a Gaussian source under two demands, and the jointly Gaussian X̂ that has it.
+
+    X̂ = deviation · (correlation · X / σ + √(1 - correlation²) · N), with N of unit variance.
+    """
+
+    rate: Float[Array, ""]  #: bits per source symbol, -½ log(1 - correlation²); infinite where the demands are not met
+    deviation: Float[Array, ""]  #: standard deviation of X̂
+    correlation: Float[Array, ""]  #: of X and X̂
+
+
 class WynerZiv(NamedTuple):
     """A point of the Wyner-Ziv function: the least rate at this distortion lies in [rate - gap, rate]."""
 
@@ -147,3 +169,11 @@ class LaplacianOutput(NamedTuple):
 
     zeros: Float[Array, "..."]  #: probability that the reproduction is exactly zero, (D/b)² = 4^(-R)
     scale: Float[Array, "..."]  #: mean magnitude of the others, that of the source
+
+
+class BlockLength(NamedTuple):
+    """How long a block must be for a rate so much above R(D): at `too_short` no code has it, at `enough` one does."""
+
+    too_short: int  #: a length at which the converse is above that rate; 0 if none was found
+    enough: int  #: a length at which the achievability is at most that rate
+    approximation: int  #: where the normal approximation comes down to it, about V (Q⁻¹(ε) / excess)²; no bound

@@ -16,7 +16,17 @@ from jax.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
 from rdtheory import _compile, _lanes
-from rdtheory.verify import codes, compression, discrete, linear, products, real_data, relu, successive
+from rdtheory.verify import (
+    codes,
+    compression,
+    discrete,
+    linear,
+    products,
+    real_data,
+    relu,
+    second_demands,
+    successive,
+)
 from rdtheory.verify.rows import Row
 
 __all__ = ["CHECKS", "Outcome", "key_of", "name", "run", "title"]
@@ -35,6 +45,8 @@ CHECKS: tuple[Check, ...] = (
     discrete.laplacian,
     discrete.exponential,
     successive.laplacian_refinement,
+    second_demands.shannon_gap,
+    second_demands.demands,
     linear.vector_gaussian,
     linear.linear_rate,
     linear.linear_bound,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from rdtheory.limits.bottleneck import TOL, rate_at
+from rdtheory.limits.bottleneck import POINTS, TOL, curve, rate_at
 from tests import long, oracles
 from tests.transforms import assert_only_bad_items_are_nan
 
@@ -151,3 +151,20 @@ def test_an_invalid_item_of_a_batch_of_bottlenecks_is_nan(bad):
 def test_what_is_wrong_with_a_bottleneck_is_named(as_user, arguments, message):
     with pytest.raises(ValueError, match=message):
         rate_at(*arguments)
+
+
+def test_a_curve_is_its_points_convex_and_from_zero_to_the_entropy():
+    joint = SOURCES[1]
+    points = curve(joint)
+    assert points.rate.shape == (POINTS,)
+    np.testing.assert_allclose(points.relevance[-1], information(joint), rtol=1e-15)
+    assert points.gap[:-1].max() < 1e-7  # at I(X;Y) itself the slope is infinite
+    assert (np.diff(points.rate, 2) > -1e-7).all()
+    some = curve(joint, points.relevance[3:9:5])
+    np.testing.assert_array_equal(some.rate, points.rate[3:9:5])
+    np.testing.assert_allclose(some.rate[0], rate_at(joint, points.relevance[3]).rate, rtol=0, atol=1e-9)
+
+
+def test_bad_curves():
+    with pytest.raises(ValueError, match="relevances must be at most"):
+        curve(noisy_coin(0.1), np.array([0.1, 0.9]))

@@ -554,3 +554,35 @@ def test_an_invalid_item_of_coins_is_nan_and_its_neighbors_stay_exact(bad):
 def test_what_is_wrong_is_named(as_user, call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# How long a block must be --------------------------------------------------------------------------------------------
+
+
+def test_the_least_length_brackets_what_quantiles_of_chi_square_say():
+    D, epsilon, excess = 0.25, 0.01, 0.1
+    found = finite_blocklength.least_length(lambda n: finite_blocklength.gaussian(n, D, epsilon), excess)
+    n = np.arange(1, found.enough + 1)
+    converse = 0.5 * np.log2(stats.chi2.isf(epsilon, n) / n / D)  # before rounding to whole codewords
+    above = np.flatnonzero(converse > 1 + excess)
+    assert abs(found.too_short - n[above[-1]]) <= 1
+    assert found.too_short < found.approximation < found.enough
+    assert abs(found.approximation / (0.5 / math.log(2) ** 2 * (stats.norm.isf(epsilon) / excess) ** 2) - 1) < 2e-3
+    assert finite_blocklength.gaussian(found.enough, D, epsilon).achievability <= 1 + excess
+    assert finite_blocklength.gaussian(found.enough - 1, D, epsilon).achievability > 1 + excess
+
+
+def test_the_least_length_of_a_coin_and_of_nothing_to_say():
+    coin = finite_blocklength.least_length(lambda n: finite_blocklength.bernoulli(n, 0.3, 0.1, 0.05), 0.2)
+    assert 0 < coin.too_short < coin.enough < 200
+    assert finite_blocklength.least_length(lambda n: finite_blocklength.gaussian(n, 1.0, 0.9), 9.0) == (0, 1, 1)
+
+
+def test_bad_lengths():
+    def bounds(n):
+        return finite_blocklength.gaussian(n, 0.25, 0.01)
+
+    with pytest.raises(ValueError, match="excess_rate must be > 0, got 0.0"):
+        finite_blocklength.least_length(bounds, 0.0)
+    with pytest.raises(ValueError, match="not proved to be met by 10 symbols"):
+        finite_blocklength.least_length(bounds, 0.1, longest=10)

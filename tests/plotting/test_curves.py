@@ -174,3 +174,26 @@ def test_channel_of_many_letters_has_a_color_bar(ax):
     d = rd.distortion.hamming(20)
     plotting.test_channel(rd.blahut_arimoto(np.full(20, 0.05), d, 6.0), d, ax)
     assert not ax.texts and [other.get_ylabel() for other in ax.figure.axes[1:]] == ["Q(y|x)"]
+
+
+def test_shannon_s_bound_is_a_line_below_the_curve_that_ends_at_zero(ax):
+    p, d, D = np.array([0.5, 0.3, 0.2]), rd.distortion.hamming(3), np.array([0.5, 0.05, 0.2])
+    bounds = [rd.discrete.shannon_lower_bound(p, d, x) for x in D]
+    stacked = type(bounds[0])(*(np.array(leaf) for leaf in zip(*bounds, strict=True)))
+    plotting.rate_distortion([rd.rate_at(p, d, x) for x in D], ax, shannon=stacked)
+    [line] = [line for line in ax.lines if line.get_label() == "Shannon's lower bound"]
+    np.testing.assert_array_equal(line.get_xdata(), [0.05, 0.2, 0.5])
+    np.testing.assert_allclose(line.get_ydata()[:2], stacked.rate[[1, 2]])
+    assert np.isnan(line.get_ydata()[2])
+
+
+def test_shannon_gap_shows_certified_gaps_and_the_worst_factor(ax):
+    D = np.array([0.1, 0.3])
+    source, fisher = rd.sources.laplace(0.5**0.5), 2.0
+    points = [rd.continuous.rate_at(source, x) for x in D]
+    bound = rd.continuous.shannon_lower_bound(source, D)
+    assert plotting.shannon_gap({"Laplace": (points, bound, fisher)}, ax) is ax
+    above, marks = ax.lines[0], ax.lines[1]
+    np.testing.assert_allclose(above.get_ydata(), 0.5 * np.log2(1 + 2 * D))
+    np.testing.assert_allclose(marks.get_ydata(), [float(p.upper) for p in points] - np.asarray(bound.rate), rtol=1e-9)
+    assert any("200 or more" in text.get_text() for text in ax.texts)  # .1315 / .000569

@@ -20,6 +20,7 @@ from rdtheory import (
     importance,
     linear,
     low_rank,
+    perception,
     products,
     prune,
     quantize,
@@ -30,7 +31,7 @@ from rdtheory import (
     successive,
     verify,
 )
-from rdtheory.limits import algorithms, channel, discrete, gaussian
+from rdtheory.limits import algorithms, channel, continuous, discrete, gaussian
 from rdtheory.verify import codes
 
 
@@ -87,6 +88,21 @@ CORRUPTIONS = {
         (closed_form, "laplacian_output", scaled("zeros", 1 + 1e-6)),
         (closed_form, "laplacian_output", scaled("zeros", 1.5)),
         (closed_form, "laplacian", shifted_by(0.1)),
+    ],
+    "shannon-gap": [
+        (continuous, "shannon_lower_bound", shifted("rate", -1e-3)),
+        (continuous, "shannon_lower_bound", shifted("rate", 0.5)),
+        (continuous, "shannon_gap", times(1e-5)),
+        (discrete, "shannon_lower_bound", shifted("rate", 1e-6)),
+    ],
+    "demands": [
+        (perception, "gaussian", scaled("rate", 1 + 1e-6)),
+        (perception, "gaussian", scaled("rate", 3.0)),
+        (perception, "gaussian", scaled("correlation", 0.8)),
+        (perception, "gaussian", scaled("deviation", 0.5)),
+        (perception, "gaussian_classification", scaled("rate", 1 + 1e-6)),
+        (perception, "bernoulli", times(1 + 1e-6)),
+        (perception, "classification_rate_at", scaled("rate", 1 + 1e-5)),
     ],
     "vector-gaussian": [
         (gaussian, "water_filling", scaled("water_level", 1 + 1e-6)),

@@ -19,5 +19,6 @@ All of it runs on the host in NumPy: the kernel reaches a few widths only, so al
 """
 
 from rdtheory.limits.continuous.points import ContinuousRate, rate_at
+from rdtheory.limits.continuous.shannon import shannon_gap, shannon_lower_bound
 
-__all__ = ["ContinuousRate", "rate_at"]
+__all__ = ["ContinuousRate", "rate_at", "shannon_gap", "shannon_lower_bound"]

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from rdtheory import _checks
 from rdtheory.distortion import absolute_error
 from rdtheory.limits import discrete
-from rdtheory.limits.continuous import crossing, line, refine
+from rdtheory.limits.continuous import crossing, line, refine, shannon
 from rdtheory.limits.continuous.atoms import likely, polished
 from rdtheory.limits.continuous.law import Law, in_units, law_of, units_of
 from rdtheory.limits.continuous.nodes import LN2, width_of
@@ -34,7 +34,9 @@ PATIENCE = 8  # rounds without a gap smaller by a third; with heavy tails one wi
 class ContinuousRate(NamedTuple):
     """A point of a source's rate-distortion function: lower <= R(distortion) <= upper, converged or not."""
 
-    lower: Float[Array, ""]  #: bits per source symbol; no reproduction anywhere on the line does better
+    lower: Float[
+        Array, ""
+    ]  #: bits per source symbol; no reproduction anywhere on the line does better; Shannon's bound if it is better
     upper: Float[Array, ""]  #: bits per source symbol; the points and masses attain it
     distortion: Float[Array, ""]  #: D, the one asked for
     slope: Float[Array, ""]  #: s = -dR/dD of the certifying line, bits per unit of distortion
@@ -143,6 +145,9 @@ def rate_at(
 
     law = law_of(in_units(source, units), units)
     found = _unitless(law, rho, difference, share, float(tol), int(max_steps))
+    if law.panels is not None and float(found.upper) > 0:
+        lower = max(float(found.lower), shannon.best(law, difference, rho, share))
+        found = found._replace(lower=jnp.asarray(lower), converged=jnp.asarray(float(found.upper) - lower <= tol))
     with np.errstate(over="ignore", divide="ignore"):
         slope = np.asarray(found.slope) / one / other
     points = units.center + units.length * np.asarray(found.points)

@@ -126,7 +126,10 @@ def best_constant(law: Law, rho: Measure) -> tuple[float, float, float]:
 
 def solve(law: Law, rho: Measure, D: float, greatest: float, tol: float, max_steps: int) -> Found:
     """Bounds for a density of which the best constant has at least the distortion `greatest`."""
-    slope, steepest = _slope(law, rho, D), crossing.slope_of(lambda slope: _noise(rho, slope), 1 / (LN2 * D), D)
+    slope, steepest = (
+        _slope(law, rho, D),
+        crossing.slope_of(lambda slope: noise_distortion(rho, slope), 1 / (LN2 * D), D),
+    )
     grid = grid_of(law, rho, slope, FIRST, MOST_FIRST)
     cells = cells_of(law, grid)
     box = BOX
@@ -211,7 +214,7 @@ def _slope(law: Law, rho: Measure, D: float) -> float:
     def distortion(slope: float) -> float:
         cells = cells_of(law, grid_of(law, rho, slope, COARSE, MOST_COARSE))
         if cells.outside > HOPELESS:
-            return _noise(rho, slope)
+            return noise_distortion(rho, slope)
         edges = cells.grid.cells + 1
         boxes = comb(edges, 4)
         q = np.full(len(boxes.first), 1 / len(boxes.first))
@@ -222,7 +225,7 @@ def _slope(law: Law, rho: Measure, D: float) -> float:
     return crossing.slope_of(distortion, 1 / (LN2 * D), D)
 
 
-def _noise(rho: Measure, slope: float) -> float:
+def noise_distortion(rho: Measure, slope: float) -> float:
     """Mean ρ of noise with a density in proportion to K = 2^(-slope ρ)."""
     far = 1.0
     while far < 1e150 and min(slope * rho(np.array([far, -far]))) < FALLEN:

@@ -10,5 +10,6 @@ and an achievability, which some code attains; both are computed at their M, a w
 """
 
 from rdtheory.limits.finite_blocklength.bounds import bernoulli, gaussian, linear_model
+from rdtheory.limits.finite_blocklength.lengths import least_length
 
-__all__ = ["bernoulli", "gaussian", "linear_model"]
+__all__ = ["bernoulli", "gaussian", "least_length", "linear_model"]

@@ -1,0 +1,87 @@
+"""Checks beside R(D): Shannon's bound, a second demand and universality, the bottleneck, blocks of a linear model."""
+
+import math
+
+import numpy as np
+from jax import Array
+from scipy import optimize, stats
+
+from rdtheory import sources
+from rdtheory.limits import closed_form, continuous, discrete, perception
+from rdtheory.verify.rows import Row, agree, at_most, estimate, generator, host
+
+LN2 = math.log(2)
+
+
+def shannon_gap(key: Array, quick: bool) -> list[Row]:
+    """Shannon's lower bound: exact for some sources, below R(D) for all, and by how much."""
+    rows = []
+    for name, source, law in (
+        ("Student, 5 degrees", sources.student_t(5.0), stats.t(5)),
+        ("generalized Gaussian, 1.5", sources.generalized_gaussian(1.5, 1.0), stats.gennorm(1.5)),
+    ):
+        D = 0.1 * float(law.var())
+        bound, point = continuous.shannon_lower_bound(source, D), continuous.rate_at(source, D)
+        theory = float(law.entropy()) / LN2 - 0.5 * math.log2(2 * math.pi * math.e * D)
+        rows.append(agree("h(X) - ½ log 2πeD", f"by quadrature, {name}", theory, bound.rate, 2 * bound.error))
+        rows.append(at_most("Shannon's bound <= R(D)", f"certified R(D), {name}", bound.rate, point.upper))
+        if name.startswith("generalized"):
+            fisher = sources.generalized_gaussian_fisher_information(1.5, 1.0)
+            most, gap = continuous.shannon_gap(fisher, D), point.upper - bound.rate
+            rows.append(at_most("R(D) - Shannon's bound <= ½ log(1 + D J)", f"certified, {name}", gap, most))
+            rows.append(at_most("that is loose by 10,000", f"10⁴ times the certified gap, {name}", 1e4 * gap, most))
+    p, D = np.array([0.4, 0.3, 0.2, 0.1]), 0.2
+    bound = discrete.shannon_lower_bound(p, 1 - np.eye(4), D)
+    rows.append(agree("H(X) - φ(D) = R(D)", f"loaded die, D = {D}", closed_form.hamming(p, D), bound.rate, 1e-12))
+    return rows
+
+
+def demands(key: Array, quick: bool) -> list[Row]:
+    """A second demand: formulas, one Gaussian encoder for every demand, two bits of which one encoder costs more."""
+    rows, rate = [], 0.8
+    rng, n = generator(key), 100_000 if quick else 1_000_000
+    x, noise, other = rng.normal(size=(3, n))
+    kept = math.sqrt(1 - 4**-rate)
+    sent = kept * x + math.sqrt(1 - kept**2) * noise
+    for D, P in ((0.45, 0.0), (0.4, 0.02), (0.7, 0.1)):
+        found = host(perception.gaussian(1.0, D, P))
+
+        def correlation(deviation: float, D=D) -> float:
+            return (1 + deviation**2 - D) / (2 * deviation)
+
+        nearest = 1 - math.sqrt(P)
+        best = optimize.minimize_scalar(
+            correlation, bounds=(nearest, 2 - nearest), method="bounded", options={"xatol": 1e-12}
+        )
+        numeric = -0.5 * math.log2(1 - min(best.fun, correlation(nearest)) ** 2)
+        demand = f"D = {D}, W₂² = {P}"
+        rows.append(agree("R(D, P) of a Gaussian", f"least over couplings, {demand}", found.rate, numeric, 1e-9))
+        rows.append(at_most("one encoder of 0.8 bit is enough", f"R(D, P), {demand}", found.rate, rate))
+        share = found.correlation / kept
+        shown = found.deviation * (share * sent + math.sqrt(max(1 - share**2, 0.0)) * other)
+        spent, bar = estimate((x - shown) ** 2)
+        rows.append(at_most("its decoder meets D", f"{n:,} samples, {demand}", spent, D, bar))
+        _, bar = estimate(shown**2)
+        far = abs(math.sqrt(np.mean(shown**2)) - 1)
+        rows.append(at_most("its decoder meets P", f"by moments of {n:,} samples, {demand}", far, math.sqrt(P), bar))
+    rho, bits = 0.8, 0.4
+    found = perception.gaussian_classification(1.0, rho, 0.9, bits)
+
+    def told(rate: float) -> float:
+        return 0.5 * math.log2(1 / (1 - rho**2 * (1 - 4**-rate))) - bits
+
+    numeric = optimize.brentq(told, 1e-6, 20.0, xtol=1e-13)
+    rows.append(agree("R(D, C) of a Gaussian", "rate at which 0.4 bits are told", found.rate, numeric, 1e-9))
+    p, D, P = 0.3, 0.1, 0.01
+    point = perception.rate_at(np.array([1 - p, p]), 1 - np.eye(2), D, P)
+    rows.append(
+        agree("R(D, P) of a coin", f"certified, D = {D}, P = {P}", perception.bernoulli(p, D, P), point.rate, 1e-8)
+    )
+    first, second = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
+    fair, d, e = np.full(4, 0.25), *(1.0 * (bit[:, None] != bit[None, :]) for bit in (first, second))
+    each = [perception.classification_rate_at(fair, d, e, D, E) for D, E in ((0.1, 1.0), (1.0, 0.2))]
+    both = perception.classification_rate_at(fair, d, e, 0.1, 0.2)
+    cost = float(both.rate - both.gap) - max(float(point.rate) for point in each)
+    theory = float(closed_form.bernoulli(0.5, 0.2))
+    rows.append(agree("two bits: one encoder for both", "certified cost above the dearer demand", theory, cost, 1e-7))
+    return rows
