@@ -11,6 +11,7 @@ from rdtheory.results.limits import (
     LinearBound,
     NormalApproximation,
     RateDistortion,
+    Transitions,
     WaterFilling,
     WynerZiv,
 )
@@ -73,6 +74,7 @@ __all__ = [
     "SimulatedChannel",
     "Steps",
     "TransformCoded",
+    "Transitions",
     "TrellisQuantized",
     "UniformLayers",
     "UniformQuantized",
