@@ -19,5 +19,6 @@ All of it runs on the host in NumPy: the kernel reaches a few widths only, so al
 """
 
 from rdtheory.limits.continuous.points import ContinuousRate, rate_at
+from rdtheory.limits.continuous.transitions import ContinuousTransitions, transitions
 
-__all__ = ["ContinuousRate", "rate_at"]
+__all__ = ["ContinuousRate", "ContinuousTransitions", "rate_at", "transitions"]
