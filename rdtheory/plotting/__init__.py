@@ -8,8 +8,10 @@ from rdtheory.plotting._codes import block_lengths, distance_to_limit
 from rdtheory.plotting._curves import linear_bound, rate_distortion, shannon_gap, test_channel, water_filling
 from rdtheory.plotting._networks import compression, compression_grid, importance, optimality, relu_theorem
 from rdtheory.plotting._report import evidence, svg
+from rdtheory.plotting._transitions import bifurcation
 
 __all__ = [
+    "bifurcation",
     "block_lengths",
     "compression",
     "compression_grid",

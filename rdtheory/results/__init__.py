@@ -15,6 +15,7 @@ from rdtheory.results.limits import (
     NormalApproximation,
     RateDistortion,
     ShannonBound,
+    Transitions,
     WaterFilling,
     WynerZiv,
 )
@@ -85,6 +86,7 @@ __all__ = [
     "SimulatedChannel",
     "Steps",
     "TransformCoded",
+    "Transitions",
     "TrellisQuantized",
     "UniformLayers",
     "UniformQuantized",

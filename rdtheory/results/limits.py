@@ -43,6 +43,18 @@ class ShannonBound(NamedTuple):
     error: Float[Array, "..."]  #: bits, of quadrature and rounding; rate = entropy - noise_entropy - error
 
 
+class Transitions(NamedTuple):
+    """Slopes between which the optimal reproduction of a discrete source gains or loses letters."""
+
+    low: Float[Array, " t"]  #: bits per unit of distortion; each transition lies in [low, high]
+    high: Float[Array, " t"]  #: bits per unit of distortion
+    before: RateDistortion  #: the points at `low`
+    after: RateDistortion  #: the points at `high`
+    support_before: Int[Array, "t m"]  #: at `low`: 1 used by every optimal law, 0 by none, -1 neither is proved
+    support_after: Int[Array, "t m"]  #: likewise at `high`
+    decided: Bool[Array, " t"]  #: neither is -1 anywhere
+
+
 class Lagrangian(NamedTuple):
     """The least of I(X;Y) + slope · E d(X,Y): it lies in [value - gap, value]."""
 

@@ -387,3 +387,17 @@ def test_a_supremum_from_the_points_alone_would_have_been_wrong():
 def test_top_level_names():
     assert rd.continuous is continuous
     assert rd.sources is sources
+
+
+def test_a_curve_is_its_points_padded():
+    source, D = rd.sources.uniform(-1.0, 1.0), np.array([0.02, 0.3, 0.4])
+    found = rd.continuous.curve(source, D)
+    assert found.points.shape == found.masses.shape == (3, 6)
+    for k, distortion in enumerate(D):
+        point = rd.continuous.rate_at(source, distortion)
+        count = len(point.points)
+        np.testing.assert_array_equal(found.points[k], np.append(point.points, np.full(6 - count, np.nan)))
+        np.testing.assert_array_equal(found.masses[k], np.append(point.masses, np.zeros(6 - count)))
+        assert (found.lower[k], found.upper[k], found.slope[k]) == (point.lower, point.upper, point.slope)
+    with pytest.raises(ValueError, match="distortions"):
+        rd.continuous.curve(source, np.array([-1.0]))

@@ -38,13 +38,18 @@ def likely(
 
 
 def polished(
-    nodes: Nodes, y: np.ndarray, q: np.ndarray, slope: float, distortion: float
+    nodes: Nodes, y: np.ndarray, q: np.ndarray, slope: float, distortion: float | None
 ) -> tuple[np.ndarray, np.ndarray, float] | None:
-    """Points, masses and slope that meet all conditions to rounding; None if Newton's method does not find them."""
+    """Points, masses and slope that meet all conditions to rounding; None if Newton's method does not find them.
+
+    Where no distortion is asked for the slope stays as it is.
+    """
     residuals = []
     with np.errstate(all="ignore"):  # what goes astray is given up
         for _ in range(STEPS):
-            off, matrix = _equations(nodes, y, q, slope, distortion)
+            off, matrix = _equations(nodes, y, q, slope, distortion or 1.0)
+            if distortion is None:
+                off[-1], matrix[-1] = 0.0, np.append(np.zeros(2 * len(y)), 1.0)
             residuals.append(float(np.abs(off).max()))
             hopeless = len(residuals) > HOPELESS and residuals[-1] > residuals[-1 - HOPELESS] / 1.5
             if hopeless or not np.isfinite(matrix).all():

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -22,7 +23,7 @@ from rdtheory.limits.continuous.law import Law, in_units, law_of, units_of
 from rdtheory.limits.continuous.nodes import LN2, width_of
 from rdtheory.sources import Source
 
-__all__ = ["ContinuousRate", "rate_at"]
+__all__ = ["ContinuousRate", "curve", "rate_at"]
 
 TOL = 1e-6  # bits
 MAX_STEPS = 24
@@ -35,18 +36,22 @@ class ContinuousRate(NamedTuple):
     """A point of a source's rate-distortion function: lower <= R(distortion) <= upper, converged or not."""
 
     lower: Float[
-        Array, ""
-    ]  #: bits per source symbol; no reproduction anywhere on the line does better; Shannon's bound if it is better
-    upper: Float[Array, ""]  #: bits per source symbol; the points and masses attain it
-    distortion: Float[Array, ""]  #: D, the one asked for
-    slope: Float[Array, ""]  #: s = -dR/dD of the certifying line, bits per unit of distortion
-    converged: Bool[Array, ""]  #: upper - lower <= tol
-    steps: Int[Array, ""]  #: rounds of refinement of the points
-    points: Float[Array, " m"]  #: reproduction points, sorted
-    masses: Float[Array, " m"]  #: their probabilities
-    quadrature_error: Float[Array, ""]  #: bits, in both bounds: what halving all panels changed; above tol, raise tol
-    rounding_error: Float[Array, ""]  #: bits, in both bounds: allowance for floating point; above tol, raise tol
-    abandoned: Float[Array, ""]  #: probability of far ends not resolved, in both bounds; falls as the distortion grows
+        Array, "..."
+    ]  #: bits per source symbol; no reproduction anywhere does better; Shannon's bound if it is better
+    upper: Float[Array, "..."]  #: bits per source symbol; the points and masses attain it
+    distortion: Float[Array, "..."]  #: D, the one asked for
+    slope: Float[Array, "..."]  #: s = -dR/dD of the certifying line, bits per unit of distortion
+    converged: Bool[Array, "..."]  #: upper - lower <= tol
+    steps: Int[Array, "..."]  #: rounds of refinement of the points
+    points: Float[Array, "... m"]  #: reproduction points, sorted; of a curve NaN after the last
+    masses: Float[Array, "... m"]  #: their probabilities
+    quadrature_error: Float[
+        Array, "..."
+    ]  #: bits, in both bounds: what halving all panels changed; above tol, raise tol
+    rounding_error: Float[Array, "..."]  #: bits, in both bounds: allowance for floating point; above tol, raise tol
+    abandoned: Float[
+        Array, "..."
+    ]  #: probability of far ends not resolved, in both bounds; falls as the distortion grows
 
 
 def rate_at(
@@ -152,6 +157,55 @@ def rate_at(
         slope = np.asarray(found.slope) / one / other
     points = units.center + units.length * np.asarray(found.points)
     return found._replace(distortion=jnp.asarray(D), slope=jnp.asarray(slope), points=jnp.asarray(points))
+
+
+def curve(
+    source: Source,
+    distortions: Float[ArrayLike, " k"],
+    *,
+    tol: float = TOL,
+    max_steps: int = MAX_STEPS,
+    difference: float | Callable = 2.0,
+) -> ContinuousRate:
+    r"""R(D) of a source on the real line at many distortions, each point as of `rate_at`.
+
+    Parameters
+    ----------
+    source, tol, max_steps, difference : as for `rate_at`.
+    distortions : (k,), each as for `rate_at`.
+
+    Returns
+    -------
+    ContinuousRate
+        every field with a leading axis (k,), in the order of `distortions`; ``points`` and ``masses`` (k, m), for the
+        largest number of points m: after its last point a row has NaN, and zeros as masses.
+
+    Raises
+    ------
+    ValueError, TypeError, RuntimeError : as for `rate_at`.
+
+    References
+    ----------
+    As for `rate_at`.
+
+    Examples
+    --------
+    >>> from rdtheory import sources
+    >>> points = curve(sources.uniform(-1.0, 1.0), np.array([0.03, 0.1, 0.3]))
+    >>> print(points.upper.round(4), (points.masses > 0).sum(axis=1))
+    [1.5597 0.7574 0.0744] [5 3 2]
+    """
+    if isinstance(distortions, Tracer):
+        raise TypeError("continuous.curve chooses its points on the host: call it with numbers, outside jit and vmap")
+    at, _ = _checks.nonnegative("distortions", distortions, 1)
+    found = [rate_at(source, D, tol=tol, max_steps=max_steps, difference=difference) for D in np.asarray(at)]
+    most = max(len(point.points) for point in found)
+
+    def filled(values: Array, value: float) -> np.ndarray:
+        return np.pad(np.asarray(values), (0, most - len(values)), constant_values=value)
+
+    alike = [point._replace(points=filled(point.points, np.nan), masses=filled(point.masses, 0.0)) for point in found]
+    return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *alike)
 
 
 def _worth(difference: float | Callable, length: float, D: float) -> tuple[np.float64, np.float64]:

@@ -8,8 +8,19 @@ the gap is met. Which one it was is in the result.
 from rdtheory.limits.discrete.bands import band
 from rdtheory.limits.discrete.points import curve, distortion_at, lagrangian, rate_at, test_channel
 from rdtheory.limits.discrete.shannon import shannon_lower_bound
+from rdtheory.limits.discrete.transitions import transitions
 
-__all__ = ["METHODS", "band", "curve", "distortion_at", "lagrangian", "rate_at", "shannon_lower_bound", "test_channel"]
+__all__ = [
+    "METHODS",
+    "band",
+    "curve",
+    "distortion_at",
+    "lagrangian",
+    "rate_at",
+    "shannon_lower_bound",
+    "test_channel",
+    "transitions",
+]
 
 METHODS = ("Blahut-Arimoto", "accelerated Blahut-Arimoto", "interior point", "column generation")
 """What the field ``method`` of a result counts."""
