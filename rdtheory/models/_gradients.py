@@ -26,15 +26,7 @@ HALF_IN_BITS = 0.5 / math.log(2)
 
 def arguments(apply, params, inputs, kind, labels, temperature, batch_size):
     """(w, inputs, labels, temperature), the batch size, and validity."""
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(map(repr, KINDS))}, got {kind!r}")
-    try:
-        hash(apply)
-    except TypeError as error:
-        raise TypeError(
-            f"apply must be a function that can be hashed, got {type(apply).__name__}; wrap it: "
-            "def apply(params, x): return model(params, x)"
-        ) from error
+    choice(apply, kind)
     w, ok = _tree_checks.tree("params", params, _checks.finite)
     x = _checks.native(inputs if hasattr(inputs, "dtype") else np.asarray(inputs))
     if x.ndim < 1 or len(x) == 0:
@@ -72,6 +64,19 @@ def arguments(apply, params, inputs, kind, labels, temperature, batch_size):
     return (w, x, y, T), batch_size, ok
 
 
+def choice(apply: Callable, kind: str) -> None:
+    """That the kind is known, and that the model can be hashed."""
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(map(repr, KINDS))}, got {kind!r}")
+    try:
+        hash(apply)
+    except TypeError as error:
+        raise TypeError(
+            f"apply must be a function that can be hashed, got {type(apply).__name__}; wrap it: "
+            "def apply(params, x): return model(params, x)"
+        ) from error
+
+
 def directions(kind: str, f: Array, label: Array, temperature: Array) -> Array:
     """c_r for one example, (r, k)."""
     if kind == "jacobian":
@@ -92,6 +97,29 @@ def directions(kind: str, f: Array, label: Array, temperature: Array) -> Array:
     )
     pivot = jnp.where(mass > 0, p[:-1] * after / jnp.where(mass > 0, mass, 1.0), 0.0)
     return scale * jnp.sqrt(pivot)[:, None] * (jnp.eye(len(f), dtype=f.dtype)[:-1] - given)
+
+
+def drawn(kind: str, f: Array, label: Array, temperature: Array, samples: int, key: Array) -> Array:
+    """Random c (samples, ...) in the shape of f with E Σ c cᵀ that of all `directions`, which 0 samples are.
+
+    Outputs f (1, ..., k) are classes along the last axis, each row of them on its own. With random signs s the
+    direction Σ_r s_r c_r will do, of all kinds in O(k).
+    """
+    rows = f.reshape((-1, 1, f.size) if kind == "jacobian" else (-1, 1, f.shape[-1]))[:, 0]
+    if not samples:
+        each = jax.vmap(directions, (None, 0, None, None))(kind, rows, label, temperature)
+        apart = jnp.eye(len(rows), dtype=f.dtype)[:, None, :, None] * each[:, :, None, :]
+        return apart.reshape(-1, *f.shape)
+    signs = jax.random.rademacher(key, (samples, *rows.shape), f.dtype) / math.sqrt(samples)
+    if kind == "jacobian":
+        return signs.reshape(samples, *f.shape)
+    if kind == "gradient":
+        each = jax.vmap(directions, (None, 0, None, None))(kind, rows, label, temperature)
+        return (signs[:, :, :1] * each[None, :, 0]).reshape(samples, *f.shape)
+    p = jax.nn.softmax(rows / temperature)[None]
+    turned = jnp.sqrt(p) * signs
+    centered = turned - p * jnp.sum(turned, axis=2, keepdims=True)
+    return (math.sqrt(HALF_IN_BITS) / temperature * centered).reshape(samples, *f.shape).astype(f.dtype)
 
 
 def stream(

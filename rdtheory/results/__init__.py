@@ -14,7 +14,7 @@ from rdtheory.results.limits import (
     WaterFilling,
     WynerZiv,
 )
-from rdtheory.results.models import BestScale, Choice, GoldenRules, KroneckerFactors, OptimalityCheck
+from rdtheory.results.models import BestScale, Choice, GoldenRules, KroneckerFactors, OptimalityCheck, WeightMoments
 from rdtheory.results.schemes import (
     ChannelPerformance,
     Codebook,
@@ -77,5 +77,6 @@ __all__ = [
     "UniformLayers",
     "UniformQuantized",
     "WaterFilling",
+    "WeightMoments",
     "WynerZiv",
 ]
