@@ -27,6 +27,7 @@ Schemes, what compressors achieve:
     trellis             trellis-coded quantization, near R(D) at every rate
     feedback            a whole layer, each error made up for by the inputs that follow
     bitstream           quantized arrays as bytes, and back
+    formats             what networks are stored in today: integers, NF4, GPTQ
     quantize            codebooks, error feedback (GPTQ), water-filled steps
     prune               by magnitude, by importance, by the brain surgeon
     low_rank            plain, and in the metric of the importance
@@ -82,6 +83,7 @@ if TYPE_CHECKING:  # for editors and type checkers; whoever uses a topic imports
         bitstream,
         channel_simulation,
         feedback,
+        formats,
         gaussian_channel,
         low_rank,
         prune,
@@ -115,6 +117,7 @@ __all__ = [
     "exercises",
     "feedback",
     "finite_blocklength",
+    "formats",
     "gaussian",
     "gaussian_channel",
     "golden_rules",

@@ -266,7 +266,7 @@ def _of_leaf(parts: list[_Part], other: str | None, n: int) -> WeightMoments:
         return _missing("it is used as matrices that overlap")
     inputs, outputs = jax.tree.map(lambda *x: np.stack(x), *[part[1:3] for part in products])
     traces = np.stack([part.traces for part in products])
-    error = np.std(traces, axis=1, ddof=1) / math.sqrt(n) if n > 1 else np.full(len(traces), np.nan)
+    error = np.std(traces, axis=1, ddof=1) / math.sqrt(n) if n > 1 else np.full(len(traces), np.inf)
     return WeightMoments(inputs, outputs, np.array([part.rows for part in products]), layout, error, "")
 
 

@@ -20,9 +20,9 @@ from jaxtyping import Float, Int, PRNGKeyArray, PyTree, Shaped
 
 from rdtheory import _checks, _compile, _tree_checks
 from rdtheory.models import _batch_means, _gradients, _kronecker, _moments
-from rdtheory.results import KroneckerFactors, WeightMoments
+from rdtheory.results import KroneckerFactors, SampledImportance, WeightMoments
 
-__all__ = ["as_published", "diagonal", "from_matrices", "full", "kronecker", "moments", "to_matrices"]
+__all__ = ["as_published", "diagonal", "from_matrices", "full", "kronecker", "moments", "sampled", "to_matrices"]
 
 LIMIT = 8192  # rows of a matrix that is stored: 512 MiB in float64
 
@@ -58,8 +58,8 @@ def diagonal(
     inputs : (n, ...), what the expectation is over.
     labels : (n,), class numbers from 0; for ``"gradient"`` alone.
     temperature : > 0; softens the probabilities of all kinds but ``"jacobian"``, and divides ∂ log p too.
-    batch_size : examples whose gradients are held at a time; without it as many as fit in 64 MiB. Changes nothing but
-        memory and time, up to rounding.
+    batch_size : examples whose gradients are held at a time; without it as many as fit in 64 MiB, and of a network with
+        convolutions one, which is what a CPU is fast at. Changes nothing but memory and time, up to rounding.
 
     Returns
     -------
@@ -86,6 +86,57 @@ def diagonal(
     """
     data, batch, ok = _gradients.arguments(apply, params, inputs, kind, labels, temperature, batch_size)
     return _checks.poison(_gradients.diagonal(apply, kind, batch, data), ok)
+
+
+def sampled(
+    apply: Callable,
+    params: PyTree,
+    inputs: Shaped[ArrayLike, "n *axes"],
+    key: PRNGKeyArray,
+    *,
+    samples: int = 1,
+    kind: str = "jacobian",
+    labels: Int[ArrayLike, " n"] | None = None,
+    temperature: Float[ArrayLike, ""] | float = 1.0,
+    batch_size: int | None = None,
+) -> SampledImportance:
+    r"""Diagonal of the weight importance by random directions: a few backward passes, however many the outputs.
+
+    .. math:: I_i \approx \frac1n\sum_X \frac1S\sum_s \Big(\partial_i\, \sum_r s_r c_r^\top f_w(X)\Big)^2
+
+    with the directions of `diagonal` and random signs, other ones for each example, E s sᵀ = 1: right on average.
+
+    Parameters
+    ----------
+    apply, params, inputs, kind, labels, temperature, batch_size : as for `diagonal`.
+    key : JAX random key.
+    samples : S, directions for each example.
+
+    Returns
+    -------
+    SampledImportance : ``importance`` like `params`, and the ``standard_error`` of each entry as an estimate of the
+        mean over all X, of which the inputs are a sample; its part that comes from the signs falls with n S.
+
+    Raises
+    ------
+    ValueError, TypeError : as for `diagonal`.
+
+    References
+    ----------
+    Hutchinson (1990).
+
+    Examples
+    --------
+    >>> x = jax.random.normal(jax.random.key(0), (500, 2)) * jnp.array([1.0, 3.0])[None]
+    >>> apply = lambda w, x: x @ w @ jnp.array([[3.0, 0.0], [0.0, 4.0]])
+    >>> found = sampled(apply, jnp.ones((2, 2)), x, jax.random.key(1))
+    >>> exact = jnp.outer(jnp.array([1.0, 9.0]), jnp.array([9.0, 16.0]))
+    >>> print(jnp.max(jnp.abs(found.importance - exact) / found.standard_error) < 3)
+    True
+    """
+    data, batch, ok = _gradients.arguments(apply, params, inputs, kind, labels, temperature, batch_size)
+    samples = _checks.count("samples", samples, 1)
+    return _checks.poison(SampledImportance(*_gradients.sampled(apply, kind, batch, samples, key, data)), ok)
 
 
 def full(

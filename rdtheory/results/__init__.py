@@ -14,7 +14,15 @@ from rdtheory.results.limits import (
     WaterFilling,
     WynerZiv,
 )
-from rdtheory.results.models import BestScale, Choice, GoldenRules, KroneckerFactors, OptimalityCheck, WeightMoments
+from rdtheory.results.models import (
+    BestScale,
+    Choice,
+    GoldenRules,
+    KroneckerFactors,
+    OptimalityCheck,
+    SampledImportance,
+    WeightMoments,
+)
 from rdtheory.results.schemes import (
     ChannelPerformance,
     Codebook,
@@ -33,6 +41,7 @@ from rdtheory.results.schemes import (
     Quantized,
     SimulatedChannel,
     Steps,
+    Stored,
     TransformCoded,
     TrellisQuantized,
     UniformLayers,
@@ -70,8 +79,10 @@ __all__ = [
     "Pruned",
     "Quantized",
     "RateDistortion",
+    "SampledImportance",
     "SimulatedChannel",
     "Steps",
+    "Stored",
     "TransformCoded",
     "TrellisQuantized",
     "UniformLayers",

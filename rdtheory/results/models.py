@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, PyTree
 
 
 class GoldenRules(NamedTuple):
@@ -51,6 +51,13 @@ class KroneckerFactors(NamedTuple):
         Array, "b b"
     ]  #: B, over the last axis; symmetric positive semidefinite, units of the importance
     residual: Float[Array, ""]  #: ‖block - A ⊗ B‖/‖block‖, Frobenius, estimated; NaN where it was not asked for
+
+
+class SampledImportance(NamedTuple):
+    """An estimate of the diagonal of the importance, from directions that were drawn at random."""
+
+    importance: PyTree  #: like the weights, >= 0
+    standard_error: PyTree  #: of each entry, over the examples and what was drawn for them; infinite for one example
 
 
 class WeightMoments(NamedTuple):

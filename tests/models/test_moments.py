@@ -106,6 +106,7 @@ def test_kinds_are_those_of_the_importance(kind):
     options = {"kind": kind, "temperature": 2.0, "labels": labels if kind == "gradient" else None}
     found = importance.moments(lambda w, x: x @ w, w, x, **options)
     np.testing.assert_allclose(product(found), block(lambda w, x: x @ w, w, x, found, **options), rtol=1e-9)
+    assert np.all(np.isinf(found.standard_error))  # one example says nothing about others
 
 
 # Convolutions --------------------------------------------------------------------------------------------------------
