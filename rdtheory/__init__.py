@@ -5,8 +5,8 @@
 >>> print(f"{point.rate:.9f} bits, certified to within 1e-9: {point.gap < 1e-9}")
 0.412295306 bits, certified to within 1e-9: True
 
-At the top: `rate_at`, `distortion_at` and `curve` for R(D), `capacity`, `blahut_arimoto` and `interior_point`. The rest
-is in topics, each with a `help(rd.TOPIC)`.
+At the top: `rate_at`, `distortion_at` and `curve` for R(D), `capacity`, `blahut_arimoto` and `interior_point`, and
+`report` on a whole network. The rest is in topics, each with a `help(rd.TOPIC)`.
 
 Limits, what no compressor can beat:
     discrete            R(D) of a discrete source: at a distortion, at a rate, along the curve; test channels
@@ -46,6 +46,9 @@ Models, from a network to its weights:
     evaluation          accuracy, cross-entropy, divergence
     datasets            real data, and files of your own
 
+Networks, as a whole:
+    network             the formats in use and our code beside the limits, layer by layer and in all
+
 Tools:
     distortion          what an error costs: matrices, and those never stored
     sources             densities and samples
@@ -60,7 +63,7 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for editors and type checkers; whoever uses a topic imports it, by `__getattr__`
-    from rdtheory import distortion, exercises, information, plotting, rigor, sources
+    from rdtheory import distortion, exercises, information, network, plotting, rigor, sources
     from rdtheory.limits import (
         algorithms,
         bottleneck,
@@ -79,6 +82,7 @@ if TYPE_CHECKING:  # for editors and type checkers; whoever uses a topic imports
     from rdtheory.limits.channel import capacity
     from rdtheory.limits.discrete import curve, distortion_at, rate_at
     from rdtheory.models import candidates, datasets, evaluation, golden_rules, importance, networks, relu, training
+    from rdtheory.network import report
     from rdtheory.schemes import (
         bitstream,
         channel_simulation,
@@ -126,6 +130,7 @@ __all__ = [
     "interior_point",
     "linear",
     "low_rank",
+    "network",
     "networks",
     "perception",
     "plotting",
@@ -134,6 +139,7 @@ __all__ = [
     "random_codebook",
     "rate_at",
     "relu",
+    "report",
     "rigor",
     "scalar",
     "side_information",
@@ -151,6 +157,7 @@ _VERBS = {
     "distortion_at": "discrete",
     "interior_point": "algorithms",
     "rate_at": "discrete",
+    "report": "network",
 }
 
 

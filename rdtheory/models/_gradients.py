@@ -109,23 +109,20 @@ def drawn(kind: str, f: Array, label: Array, temperature: Array, samples: int, k
     """Random c (samples, ...) in the shape of f with E Σ c cᵀ that of all `directions`, which 0 samples are.
 
     Outputs f (1, ..., k) are classes along the last axis, each row of them on its own. With random signs s the
-    direction Σ_r s_r c_r will do, of all kinds in O(k).
+    direction Σ_r s_r c_r will do, in O(k); of a given label there is one direction, and nothing to draw.
     """
-    rows = f.reshape((-1, 1, f.size) if kind == "jacobian" else (-1, 1, f.shape[-1]))[:, 0]
-    if not samples:
-        each = jax.vmap(directions, (None, 0, None, None))(kind, rows, label, temperature)
-        apart = jnp.eye(len(rows), dtype=f.dtype)[:, None, :, None] * each[:, :, None, :]
-        return apart.reshape(-1, *f.shape)
-    signs = jax.random.rademacher(key, (samples, *rows.shape), f.dtype) / math.sqrt(samples)
-    if kind == "jacobian":
-        return signs.reshape(samples, *f.shape)
-    if kind == "gradient":
-        each = jax.vmap(directions, (None, 0, None, None))(kind, rows, label, temperature)
-        return (signs[:, :, :1] * each[None, :, 0]).reshape(samples, *f.shape)
-    p = jax.nn.softmax(rows / temperature)[None]
-    turned = jnp.sqrt(p) * signs
-    centered = turned - p * jnp.sum(turned, axis=2, keepdims=True)
-    return (math.sqrt(HALF_IN_BITS) / temperature * centered).reshape(samples, *f.shape).astype(f.dtype)
+    rows = f.reshape((1, -1) if kind == "jacobian" else (-1, f.shape[-1]))
+    if samples and kind != "gradient":
+        signs = jax.random.rademacher(key, (samples, *rows.shape), f.dtype) / math.sqrt(samples)
+        if kind == "jacobian":
+            return signs.reshape(samples, *f.shape)
+        p = jax.nn.softmax(rows / temperature)[None]
+        turned = jnp.sqrt(p) * signs
+        centered = turned - p * jnp.sum(turned, axis=2, keepdims=True)
+        return (math.sqrt(HALF_IN_BITS) / temperature * centered).reshape(samples, *f.shape).astype(f.dtype)
+    each = jax.vmap(directions, (None, 0, None, None))(kind, rows, label, temperature)
+    apart = jnp.eye(len(rows), dtype=f.dtype)[:, None, :, None] * each[:, :, None, :]
+    return apart.reshape(-1, *f.shape).astype(f.dtype)
 
 
 def stream(

@@ -23,6 +23,7 @@ from rdtheory.results.models import (
     SampledImportance,
     WeightMoments,
 )
+from rdtheory.results.network import LayerLimit, LayerPrior, NetworkReport
 from rdtheory.results.schemes import (
     ChannelPerformance,
     Codebook,
@@ -69,11 +70,14 @@ __all__ = [
     "GoldenRules",
     "KroneckerFactors",
     "Lagrangian",
+    "LayerLimit",
+    "LayerPrior",
     "LayerQuantized",
     "LinearBound",
     "LowRank",
     "MeasuredDistortion",
     "NearestCodeword",
+    "NetworkReport",
     "NormalApproximation",
     "OptimalityCheck",
     "Pruned",

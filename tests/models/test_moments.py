@@ -259,7 +259,7 @@ def test_batches_may_come_one_after_another():
 
 def test_weights_keep_their_precision():
     w, x = jnp.ones((3, 2), jnp.bfloat16), jnp.ones((2, 3), jnp.float32)
-    found = importance.moments(lambda w, x: x @ w.astype(x.dtype), w, x)
+    found = importance.moments(lambda w, x: x @ w.astype(x.dtype), w, x, kind="fisher", temperature=2.0)
     np.testing.assert_array_equal(found.inputs[0], np.ones((3, 3)))
     matrices = importance.to_matrices(w, found)
     assert matrices.dtype == importance.from_matrices(matrices, w, found).dtype == jnp.bfloat16
