@@ -6,7 +6,7 @@
 0.412295306 bits, certified to within 1e-9: True
 
 At the top: `rate_at`, `distortion_at` and `curve` for R(D), `capacity` and `capacity_at`, `blahut_arimoto` and
-`interior_point`. The rest is in topics, each with a `help(rd.TOPIC)`.
+`interior_point`, and `report` on a whole network. The rest is in topics, each with a `help(rd.TOPIC)`.
 
 Limits, what no compressor can beat:
     discrete            R(D) of a discrete source: at a distortion, at a rate, along the curve; test channels
@@ -28,6 +28,7 @@ Schemes, what compressors achieve:
     trellis             trellis-coded quantization, near R(D) at every rate
     feedback            a whole layer, each error made up for by the inputs that follow
     bitstream           quantized arrays as bytes, and back
+    formats             what networks are stored in today: integers, NF4, GPTQ
     quantize            codebooks, error feedback (GPTQ), water-filled steps
     prune               by magnitude, by importance, by the brain surgeon
     low_rank            plain, and in the metric of the importance
@@ -48,6 +49,9 @@ Models, from a network to its weights:
     evaluation          accuracy, cross-entropy, divergence
     datasets            real data, and files of your own
 
+Networks, as a whole:
+    network             the formats in use and our code beside the limits, layer by layer and in all
+
 Tools:
     distortion          what an error costs: matrices, and those never stored
     sources             densities and samples
@@ -63,7 +67,7 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for editors and type checkers; whoever uses a topic imports it, by `__getattr__`
-    from rdtheory import distortion, exercises, information, plotting, rigor, sources, theorems
+    from rdtheory import distortion, exercises, information, network, plotting, rigor, sources, theorems
     from rdtheory.limits import (
         algorithms,
         bottleneck,
@@ -83,10 +87,12 @@ if TYPE_CHECKING:  # for editors and type checkers; whoever uses a topic imports
     from rdtheory.limits.channel import capacity, capacity_at
     from rdtheory.limits.discrete import curve, distortion_at, rate_at
     from rdtheory.models import candidates, datasets, evaluation, golden_rules, importance, networks, relu, training
+    from rdtheory.network import report
     from rdtheory.schemes import (
         bitstream,
         channel_simulation,
         feedback,
+        formats,
         gaussian_channel,
         low_rank,
         prune,
@@ -123,6 +129,7 @@ __all__ = [
     "exercises",
     "feedback",
     "finite_blocklength",
+    "formats",
     "gaussian",
     "gaussian_channel",
     "golden_rules",
@@ -131,6 +138,7 @@ __all__ = [
     "interior_point",
     "linear",
     "low_rank",
+    "network",
     "networks",
     "perception",
     "plotting",
@@ -140,6 +148,7 @@ __all__ = [
     "random_codebook",
     "rate_at",
     "relu",
+    "report",
     "rigor",
     "rotation",
     "scalar",
@@ -161,6 +170,7 @@ _VERBS = {
     "distortion_at": "discrete",
     "interior_point": "algorithms",
     "rate_at": "discrete",
+    "report": "network",
 }
 
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jax import Array
-from jaxtyping import Bool, Float, Int, PyTree
+from jaxtyping import Bool, Float, Int, PyTree, Shaped
 
 
 class GaussianChannel(NamedTuple):
@@ -250,3 +250,10 @@ class LawFit(NamedTuple):
     gaussian: float | np.floating  #: the same from the Gaussian one
     laplacian_distance: float | np.floating  #: the largest difference of the distribution functions
     gaussian_distance: float | np.floating
+
+
+class Stored(NamedTuple):
+    """A layer in one of today's formats."""
+
+    weights_hat: Shaped[np.ndarray, "m k"]  #: ŵ
+    bits: Int[np.ndarray, ""]  #: of labels and scales

@@ -35,9 +35,7 @@ PATIENCE = 8  # rounds without a gap smaller by a third; with heavy tails one wi
 class ContinuousRate(NamedTuple):
     """A point of a source's rate-distortion function: lower <= R(distortion) <= upper, converged or not."""
 
-    lower: Float[
-        Array, "..."
-    ]  #: bits per source symbol; no reproduction anywhere does better; Shannon's bound if it is better
+    lower: Float[Array, "..."]  #: bits per source symbol; no reproduction does better; Shannon's bound if it is higher
     upper: Float[Array, "..."]  #: bits per source symbol; the points and masses attain it
     distortion: Float[Array, "..."]  #: D, the one asked for
     slope: Float[Array, "..."]  #: s = -dR/dD of the certifying line, bits per unit of distortion
