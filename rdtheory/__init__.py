@@ -36,6 +36,7 @@ Schemes, what compressors achieve:
     channel_simulation  an index that gives the decoder an exact sample
 
 Models, from a network to its weights:
+    calibration         moments of inputs, shrunk, and distortions on those held out
     importance          how much each weight matters, for any JAX model
     relu                one hidden layer, in closed form
     golden_rules        the two rules of optimal compression
@@ -77,7 +78,17 @@ if TYPE_CHECKING:  # for editors and type checkers; whoever uses a topic imports
     from rdtheory.limits.algorithms import blahut_arimoto, interior_point
     from rdtheory.limits.channel import capacity
     from rdtheory.limits.discrete import curve, distortion_at, rate_at
-    from rdtheory.models import candidates, datasets, evaluation, golden_rules, importance, networks, relu, training
+    from rdtheory.models import (
+        calibration,
+        candidates,
+        datasets,
+        evaluation,
+        golden_rules,
+        importance,
+        networks,
+        relu,
+        training,
+    )
     from rdtheory.schemes import (
         bitstream,
         channel_simulation,
@@ -99,6 +110,7 @@ __all__ = [
     "bitstream",
     "blahut_arimoto",
     "bottleneck",
+    "calibration",
     "candidates",
     "capacity",
     "certify",

@@ -14,7 +14,16 @@ from rdtheory.results.limits import (
     WaterFilling,
     WynerZiv,
 )
-from rdtheory.results.models import BestScale, Choice, GoldenRules, KroneckerFactors, OptimalityCheck
+from rdtheory.results.models import (
+    BestScale,
+    Choice,
+    GoldenRules,
+    HeldOut,
+    KroneckerFactors,
+    OptimalityCheck,
+    ShrunkMoments,
+    Split,
+)
 from rdtheory.results.schemes import (
     ChannelPerformance,
     Codebook,
@@ -58,6 +67,7 @@ __all__ = [
     "FittedCodebook",
     "GaussianChannel",
     "GoldenRules",
+    "HeldOut",
     "KroneckerFactors",
     "Lagrangian",
     "LayerQuantized",
@@ -70,7 +80,9 @@ __all__ = [
     "Pruned",
     "Quantized",
     "RateDistortion",
+    "ShrunkMoments",
     "SimulatedChannel",
+    "Split",
     "Steps",
     "TransformCoded",
     "TrellisQuantized",

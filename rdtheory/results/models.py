@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
@@ -50,3 +51,26 @@ class KroneckerFactors(NamedTuple):
         Array, "b b"
     ]  #: B, over the last axis; symmetric positive semidefinite, units of the importance
     residual: Float[Array, ""]  #: ‖block - A ⊗ B‖/‖block‖, Frobenius, estimated; NaN where it was not asked for
+
+
+class ShrunkMoments(NamedTuple):
+    """Second moments of a layer's inputs, shrunk because few inputs say little about others."""
+
+    moments: Float[np.ndarray, "m m"]  #: symmetric positive semidefinite
+    shrinkage: Float[np.ndarray, ""]  #: α in [0, 1], the share of the moments' own diagonal
+    count: Int[np.ndarray, ""]  #: n, inputs that they are of
+
+
+class Split(NamedTuple):
+    """Rows of inputs for calibration, and rows held out to measure with."""
+
+    calibration: Int[np.ndarray, " n"]  #: ascending
+    held_out: Int[np.ndarray, " h"]  #: ascending
+
+
+class HeldOut(NamedTuple):
+    """What inputs that were held out say about a layer's distortion."""
+
+    distortion: Float[np.ndarray, ""]  #: mean of `each`, squared output units
+    standard_error: Float[np.ndarray, ""]  #: of that mean, wider for few inputs
+    each: Float[np.ndarray, " n"]  #: of each input
