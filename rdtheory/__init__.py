@@ -40,6 +40,7 @@ Schemes, what compressors achieve:
     channel_simulation  an index that gives the decoder an exact sample
 
 Models, from a network to its weights:
+    calibration         moments of inputs, shrunk, and distortions on those held out
     importance          how much each weight matters, for any JAX model
     relu                one hidden layer, in closed form
     golden_rules        the two rules of optimal compression
@@ -86,7 +87,17 @@ if TYPE_CHECKING:  # for editors and type checkers; whoever uses a topic imports
     from rdtheory.limits.algorithms import blahut_arimoto, interior_point
     from rdtheory.limits.channel import capacity, capacity_at
     from rdtheory.limits.discrete import curve, distortion_at, rate_at
-    from rdtheory.models import candidates, datasets, evaluation, golden_rules, importance, networks, relu, training
+    from rdtheory.models import (
+        calibration,
+        candidates,
+        datasets,
+        evaluation,
+        golden_rules,
+        importance,
+        networks,
+        relu,
+        training,
+    )
     from rdtheory.network import report
     from rdtheory.schemes import (
         bitstream,
@@ -112,6 +123,7 @@ __all__ = [
     "bitstream",
     "blahut_arimoto",
     "bottleneck",
+    "calibration",
     "candidates",
     "capacity",
     "capacity_at",

@@ -75,3 +75,26 @@ class WeightMoments(NamedTuple):
     layout: Int[np.ndarray, "parts m k"]  #: where in the raveled array each entry of the matrices is
     standard_error: Float[np.ndarray, " parts"]  #: of the trace of `outputs`, over examples and directions drawn
     reason: str  #: why there are no parts; empty where there are
+
+
+class ShrunkMoments(NamedTuple):
+    """Second moments of a layer's inputs, shrunk because few inputs say little about others."""
+
+    moments: Float[np.ndarray, "m m"]  #: symmetric positive semidefinite
+    shrinkage: Float[np.ndarray, ""]  #: α in [0, 1], the share of the moments' own diagonal
+    count: Int[np.ndarray, ""]  #: n, inputs that they are of
+
+
+class Split(NamedTuple):
+    """Rows of inputs for calibration, and rows held out to measure with."""
+
+    calibration: Int[np.ndarray, " n"]  #: ascending
+    held_out: Int[np.ndarray, " h"]  #: ascending
+
+
+class HeldOut(NamedTuple):
+    """What inputs that were held out say about a layer's distortion."""
+
+    distortion: Float[np.ndarray, ""]  #: mean of `each`, squared output units
+    standard_error: Float[np.ndarray, ""]  #: of that mean, wider for few inputs
+    each: Float[np.ndarray, " n"]  #: of each input
