@@ -121,7 +121,7 @@ INDEX: tuple[Theorem, ...] = (
         "Equitz & Cover (1991); Isik, Weissman & No (2022)",
         ("closed_form.laplacian_output", "successive.encode", "successive.decode"),
         ("laplacian-refinement", "successive-codes"),
-        "",
+        "08",
         "exact",
     ),
     Theorem(
@@ -271,7 +271,7 @@ INDEX: tuple[Theorem, ...] = (
         "Ordentlich & Polyanskiy (2024)",
         ("products.inner", "products.critical_rate", "products.high_rate"),
         ("inner-products", "product-codes"),
-        "",
+        "08",
         "exact",
     ),
     Theorem(
@@ -358,7 +358,7 @@ INDEX: tuple[Theorem, ...] = (
             "certify.divergence",
         ),
         ("demands",),
-        "",
+        "08",
         "exact",
     ),
     Theorem(
@@ -367,7 +367,7 @@ INDEX: tuple[Theorem, ...] = (
         "Liu, Zhang & Xiong (2019); Nguyen, Nguyen & Bose (2025)",
         ("perception.classification_rate_at", "perception.gaussian_classification", "certify.classification"),
         ("demands",),
-        "",
+        "08",
         "exact",
     ),
 )
