@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
 import rdtheory as rd
@@ -44,18 +45,38 @@ def relu():
     return [3 * share / math.sqrt(8), 4.5 * (1 - share**2)]
 
 
+def unequal():
+    """Along the channels P(1 | 0) = a, P(0 | 1) = b with a/2 + b = 0.2, the least mutual information."""
+
+    def told(a):
+        b = 0.2 - a / 2
+        return h((1 - b + a) / 2) - (h(a) + h(b)) / 2
+
+    return minimize_scalar(told, bounds=(1e-6, 0.399), method="bounded", options={"xatol": 1e-9}).fun
+
+
 BITS = {  # answers that are bits throughout
     "coin": h(0.2) - h(0.05),
     "erasure": [1.4, 1.4],
     "critical_slope": math.log2(7 / 3),
     "linear_bounds": [0.5 * math.log2(0.19 / 0.25**2), 0.5 * math.log2(1.9 / 0.4)],
     "quantizer_gap": rounding_gap(),
+    "collapse": 1 - h(0.1),
+    "unequal_costs": unequal(),
+    "shannon_gap": [
+        1.487974,
+        math.log2(12 / (0.2 * math.pi * math.e)) / 2,
+        0.41237,
+        math.log2(4 * math.e / math.pi / 2) / 2,
+    ],
 }
 NUMBERS = BITS | {
     "gaussian_distortion": 0.5,
     "two_components": [1.5, 0.5, 0.25],
     "coin_channel": channel(),
     "best_scale": relu(),
+    "one_bit": [math.sqrt(2 / math.pi), 1 - 2 / math.pi],
+    "wyner_ziv": [h(0.275) - h(0.05), h(0.25) - h(0.05), 0.08802],
 }
 RESEARCH = ("laplace_quantizer", "pruning_mask", "lower_bound", "bytes_on_disk")
 

@@ -7,8 +7,17 @@ measured.
 """
 
 from rdtheory.exercises._answers import Verdict
-from rdtheory.exercises._elementary import coin, die, erasure, gaussian_distortion, two_components
-from rdtheory.exercises._intermediate import best_scale, coin_channel, critical_slope, linear_bounds, quantizer_gap
+from rdtheory.exercises._elementary import coin, collapse, die, erasure, gaussian_distortion, one_bit, two_components
+from rdtheory.exercises._intermediate import (
+    best_scale,
+    coin_channel,
+    critical_slope,
+    linear_bounds,
+    quantizer_gap,
+    shannon_gap,
+    unequal_costs,
+    wyner_ziv,
+)
 from rdtheory.exercises._research import (
     bytes_on_disk,
     dual,
@@ -26,6 +35,7 @@ __all__ = [
     "bytes_on_disk",
     "coin",
     "coin_channel",
+    "collapse",
     "critical_slope",
     "die",
     "dual",
@@ -36,8 +46,12 @@ __all__ = [
     "linear_bounds",
     "lower_bound",
     "mixture",
+    "one_bit",
     "pruning_mask",
     "quantizer_gap",
+    "shannon_gap",
     "two_components",
+    "unequal_costs",
     "weights",
+    "wyner_ziv",
 ]

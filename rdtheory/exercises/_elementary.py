@@ -2,18 +2,20 @@
 
 import jax.numpy as jnp
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import brentq, minimize_scalar
 
-from rdtheory import distortion
-from rdtheory.exercises._answers import Verdict, check_function, check_numbers
+from rdtheory import distortion, sources
+from rdtheory.exercises._answers import Verdict, check_function, check_numbers, rate_and_distortion
 from rdtheory.limits import channel as channels
 from rdtheory.limits import closed_form, discrete, gaussian
 
 __all__ = [
     "coin",
+    "collapse",
     "die",
     "erasure",
     "gaussian_distortion",
+    "one_bit",
     "two_components",
 ]
 
@@ -64,3 +66,33 @@ def two_components(answer) -> Verdict:
         "one level for both would be 0.375, more than the second component has: it is under water, and the rest is left"
     )
     return check_numbers(answer, jnp.append(found.rate, found.distortions), hint)
+
+
+def one_bit(answer) -> Verdict:
+    """Two numbers: the value v of the best quantizer -v, v of a Gaussian of variance 1, and its mean squared error.
+
+    Examples
+    --------
+    >>> print(one_bit([1.0, 0.4]).says)
+    off by 10 to 100 %. Hint: v is the mean of the half that it stands for; what is left is E X² - v²
+    """
+
+    def error(value: float) -> float:
+        return rate_and_distortion(sources.gaussian(1.0), 9.0, lambda x: value * np.sign(x))[1]
+
+    best = minimize_scalar(error, bounds=(0.1, 3.0), method="bounded", options={"xatol": 1e-9})
+    hint = "v is the mean of the half that it stands for; what is left is E X² - v²"
+    return check_numbers(answer, [best.x, best.fun], hint)
+
+
+def collapse(answer) -> Verdict:
+    """R(0.1) of three readings of probability 0.5, 0.3, 0.2, of which the last two may be confused: a number, bits.
+
+    Examples
+    --------
+    >>> print(collapse(...).says)
+    not answered yet
+    """
+    d = np.array([[0.0, 1.0, 1.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+    reference = discrete.rate_at(jnp.array([0.5, 0.3, 0.2]), d, 0.1).rate
+    return check_numbers(answer, reference, "two readings that cost the same everywhere are one letter", bits=True)
