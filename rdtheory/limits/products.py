@@ -13,6 +13,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float
@@ -97,7 +98,7 @@ def critical_rate(ratio: Float[ArrayLike, ""] = 1.0) -> Float[Array, ""]:
     """
     x, ok = _checks.nonnegative("ratio", ratio, finite=False)
     ok &= _checks.holds(_checks.look(x)[1] > 0, lambda: f"ratio must be > 0, got {x}")
-    return _checks.poison(_inner(jnp.ones_like(x), x)[1], ok)
+    return _checks.poison(_inner(np.ones((), x.dtype), x)[1], ok)
 
 
 def high_rate(
@@ -155,7 +156,7 @@ def high_rate(
 
 
 @_compile.jit
-def _inner(R: Array, S: Array) -> tuple[Array, Array]:
+def _inner(R: ArrayLike, S: Array) -> tuple[Array, Array]:
     """Γ, and the critical rate of the first where the ratio is kept."""
     smaller, larger = lax.stop_gradient((jnp.minimum(R, S), jnp.maximum(R, S)))
     ratio = jnp.where(smaller > 0, smaller / jnp.where(smaller > 0, larger, 1.0), 1.0)

@@ -14,6 +14,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, PRNGKeyArray
@@ -67,7 +68,7 @@ def optimal(
     D, D_ok = _checks.nonnegative("distortion", distortion)
     shape = _size_classes.classes(w.shape, w, x, D)
     # The channel from the weights themselves, which are their own reproduction at D = 0.
-    found = _coarser(_size_classes.pad(w, shape), _size_classes.pad(x, shape), jnp.zeros_like(D), D)
+    found = _coarser(_size_classes.pad(w, shape), _size_classes.pad(x, shape), np.zeros((), D.dtype), D)
     return _checks.poison(_size_classes.cut(found, gain=w.shape, noise_cov=w.shape), w_ok & x_ok & D_ok)
 
 
@@ -199,7 +200,7 @@ def sample(key: PRNGKeyArray, channel: GaussianChannel, weights: Float[ArrayLike
 
 
 @partial(_compile.jit, brief=True)
-def _coarser(w: Array, x: Array, D: Array, coarse: Array) -> GaussianChannel:
+def _coarser(w: Array, x: Array, D: ArrayLike, coarse: Array) -> GaussianChannel:
     # In units of each input's deviation, so that inputs of very different scales are all seen.
     deviations = jnp.sqrt(jnp.maximum(jnp.diagonal(x), 0.0))
     inverse = _safe_inverse(deviations)
@@ -271,7 +272,7 @@ def _factor(cov: Array) -> Array:
     return deviations[:, None] * _roots(inverse[:, None] * cov * inverse[None, :])[0]
 
 
-def _shrink_loudest(variances: Array, D: Array) -> Array:
+def _shrink_loudest(variances: Array, D: ArrayLike) -> Array:
     """Errors min(θ, ν) summing to D: lower the largest to the level of the next until the sum is met.
 
     `variances` and the errors returned are in ascending order.

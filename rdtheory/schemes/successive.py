@@ -87,7 +87,9 @@ def encode(
             continue
         first = np.ones(w.shape, bool) if told is None else told.signs == 0
         labels = np.where(hits, np.where(first, signs, 1), 0).astype(np.int8)
-        parts.append(bitstream.encode(Quantized(labels, threshold, classes=_classes(told)), send_classes=False))
+        parts.append(
+            bitstream.encode(Quantized(labels, np.asarray(threshold), classes=_classes(told)), send_classes=False)
+        )
         told = _after(told, labels, float(threshold))
         residual = np.where(hits, residual - threshold, residual)
     return parts
@@ -114,14 +116,14 @@ def decode(parts: Sequence[bytes]) -> Float[np.ndarray, "..."]:
     >>> print(decode(parts[:1]), decode(parts))
     [1.1391346 0.        0.        0.       ] [ 2.8364453 -0.7973942  0.         0.       ]
     """
-    if not len(parts):
-        raise ValueError("parts must hold one part at least")
     told = None
     for place, part in enumerate(parts):
         leaf = _decoded(place, part, _classes(told))
         if leaf.step is None or leaf.step.shape or np.abs(leaf.labels).max() > 1:
             raise ValueError(f"parts[{place}] is a bitstream of something else")
-        told = _after(told, leaf.labels, float(leaf.step))
+        told = _after(told, np.asarray(leaf.labels), float(leaf.step))
+    if told is None:
+        raise ValueError("parts must hold one part at least")
     return np.asarray(told.signs * told.magnitudes, np.float32)
 
 

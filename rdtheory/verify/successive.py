@@ -91,7 +91,7 @@ def linear_refinement(key: Array, quick: bool) -> list[Row]:
     first = further.gain @ second @ further.gain.T + further.noise_cov
     cross = w @ fine.gain.T @ further.gain.T  # of W with Ŵ₁, through Ŵ₂
     lost = np.sum(x * (w - cross - cross.T + first))
-    bits = [0.5 * np.linalg.slogdet(_given(w, *known))[1] / math.log(2)
+    bits = [0.5 * np.linalg.slogdet(_given(w, *map(np.asarray, known)))[1] / math.log(2)
             for known in ((second, w @ fine.gain.T), (first, cross))]  # fmt: skip
     scale = np.abs(w).max()
     rows = [
