@@ -37,6 +37,7 @@ CHECKS: tuple[Check, ...] = (
     discrete.exponential,
     second_demands.shannon_gap,
     second_demands.demands,
+    second_demands.bottlenecks,
     linear.vector_gaussian,
     linear.linear_rate,
     linear.linear_bound,

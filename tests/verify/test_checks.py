@@ -10,6 +10,7 @@ from jax.core import Tracer
 
 import rdtheory
 from rdtheory import (
+    bottleneck,
     channel_simulation,
     closed_form,
     feedback,
@@ -94,6 +95,13 @@ CORRUPTIONS = {
         (perception, "gaussian_classification", scaled("rate", 1 + 1e-6)),
         (perception, "bernoulli", times(1 + 1e-6)),
         (perception, "classification_rate_at", scaled("rate", 1 + 1e-5)),
+    ],
+    "bottlenecks": [
+        (bottleneck, "gaussian", scaled("rate", 1 + 1e-5)),
+        (bottleneck, "gaussian", scaled("rate", 2.0)),
+        (bottleneck, "gaussian", scaled("slope", 1 + 1e-5)),
+        (bottleneck, "rate_at", scaled("gap", 1e6)),
+        (bottleneck, "rate_at", shifted("rate", 1e-3)),
     ],
     "vector-gaussian": [
         (gaussian, "water_filling", scaled("water_level", 1 + 1e-6)),
