@@ -163,6 +163,8 @@ CORRUPTIONS = {
         (feedback, "watersic", scaled("distortion", 1 + 1e-6)),
         (feedback, "gptq", shifted("rate", 0.05)),
         (codes, "one_codebook", shifted_by(-0.1)),
+        (finite_blocklength, "parallel_gaussians", shifted("converse", 0.3)),
+        (finite_blocklength, "parallel_gaussians", shifted("achievability", 0.3)),
     ],
 }
 

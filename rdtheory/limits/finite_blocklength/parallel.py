@@ -44,7 +44,9 @@ def bounds(copies: int, variances: Numbers, distortion: float, excess_probabilit
     log_size = max(tilted, _volume(copies, v, excess_probability * (1 + safe)))
     converse = whole_bits(log_size - safe - 1e-12 * abs(log_size)) if log_size > 0 else 0.0
     log_size = _achievability(copies, v, excess_probability * (1 - safe))
-    achievability = whole_bits(log_size * (1 + 1e-12) + safe) if math.isfinite(log_size) else math.inf
+    if log_size in (0.0, math.inf):
+        return converse / weights, log_size
+    achievability = whole_bits(log_size * (1 + 1e-12) + safe)
     return converse / weights, achievability / weights
 
 
