@@ -30,6 +30,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.scipy.special import rel_entr
 
@@ -59,6 +60,12 @@ LITTLE = 2.0**-900  # less than this is not spent: of what a channel is charged 
 LEAST_LOG = -900.0  # of a maximum, so that what was flushed stays far below it
 FAR = 128.0  # bits; a slope that makes every positive excess cost this acts like an infinite one
 CELLS = 32768  # of the partition that bounds c over all laws of a binary letter
+LETTERS = 4  # Y, up to which c is bounded over all laws
+HALVED, ROUNDS = 128, 4000  # simplices of laws that are halved at once, and how often at most
+DEEPEST = 90  # halvings of a simplex
+WHOLE = 2**60  # a probability of one, in the units of the corners of simplices
+CLOSE, SHARE = 2.0**-32, 2.0**-6  # bits, and share of log c: a bound so near its greatest value is good enough
+AT_FIRST, CLOSER = 2.0**-8, 2.0**-6  # bits, and how much nearer it is to be each time
 NOISE = 64.0  # bits; log of the smallest change of a channel that rounding may have made, 2^-64, with its sign
 
 
@@ -332,8 +339,9 @@ def bottleneck(joint: Array, relevance: Array, channel: Array, potential: Array,
     r"""Min I(X;T) over descriptions with I(T;Y) >= `relevance`, T - X - Y; joint (n, k), channel (n, t).
 
     The second line with :math:`u = s D(p_{Y|x}\|r)` for every law r of Y, of which :math:`s (I(X;Y) - relevance)` may
-    be spent: the maximum of c over all r is bounded for binary Y, and else what is proved is I(X;T) >= I(T;Y). A
-    channel that keeps too little is time-shared with T = X. A relevance that is I(X;Y) up to rounding, or more, is
+    be spent: the maximum of c over all r is bounded for up to four letters Y, on a partition of the line for two and by
+    branch and bound for more; beyond, what is proved is I(X;T) >= I(T;Y). A channel that keeps too little is
+    time-shared with T = X. A relevance that is I(X;Y) up to rounding, or more, is
     meant to be that, and is kept where I(T;Y) is I(X;Y) up to rounding.
 
     Examples
@@ -349,7 +357,8 @@ def bottleneck(joint: Array, relevance: Array, channel: Array, potential: Array,
     information, off = _information(p, laws, of_y, n)
     channel = _law(channel, jnp.ones(channel.shape, bool))
     law = p @ channel
-    kept, kept_off = _information(law, _rows((p[:, None] * channel).T @ laws), of_y, n)
+    clusters = _rows((p[:, None] * channel).T @ laws)
+    kept, kept_off = _information(law, clusters, of_y, n)
     off, relevance = off + kept_off, jnp.minimum(relevance, information)
     entropy = p @ -jnp.log2(jnp.where(p > 0, p, 1.0)) + 2 * _relative(n)
     everything = information - relevance <= 2 * off
@@ -357,10 +366,11 @@ def bottleneck(joint: Array, relevance: Array, channel: Array, potential: Array,
     share = jnp.where(short > 0, jnp.clip(short / jnp.maximum(information - off - kept, FLOOR), 0.0, 1.0), 0.0)
     upper = jnp.minimum((1 - share) * _rate(p, channel) + share * entropy, entropy) * (1 + _relative(n))
     lower = jnp.minimum(relevance, information - off)
-    if k == 2:
+    if k <= LETTERS:
         s = jnp.where(jnp.isfinite(slope) & (slope > 0), slope, 0.0)
         a = _finite(potential)
-        proved = p @ a - _relative(n) * (p @ jnp.abs(a)) - _greatest(p, a, s, laws)
+        greatest = _greatest(p, a, s, laws) if k == 2 else _greatest_on_simplex(p, a, s, laws, clusters)
+        proved = p @ a - _relative(n) * (p @ jnp.abs(a)) - greatest
         lower = jnp.maximum(lower, proved - s * (jnp.maximum(information - relevance, 0.0) + off))
     return _bounds(lower, upper, channel)
 
@@ -567,6 +577,87 @@ def _greatest(p: Array, potential: Array, s: Array, laws: Array) -> Array:
     # The terms that count have s D below 60, so that s D is off by (60 + 2s) u at most.
     log_c = jnp.log2(jnp.max(bounds) * (1 + 4 * _relative(len(p)) * (1 + s)))
     return jnp.maximum(top + log_c, LEAST_LOG) * (1 + 4 * U * jnp.sign(top + log_c))
+
+
+def _greatest_on_simplex(p: Array, potential: Array, s: Array, laws: Array, seen: Array) -> Array:
+    """Upper bound of log c over every law r of Y, by branch and bound on simplices of laws; `seen` (t, k) are some.
+
+    On a simplex with the center m, log r_y <= log m_y + (r_y - m_y) / m_y in nats, which bounds each term of c by the
+    exponential of something linear. Their sum is convex, so it is greatest at a corner. Where that is more than c has
+    been seen to be, the longest edge is halved. Corners are whole numbers of 2^-60, so that the halves are all of it.
+    """
+    n, k = laws.shape
+    used = p > 0
+    log_p = jnp.log2(jnp.where(used, p, 1.0))
+    negentropies = jnp.sum(jnp.where(laws > 0, laws * jnp.log2(jnp.where(laws > 0, laws, 1.0)), 0.0), axis=1)
+    first, second = np.triu_indices(k, 1)
+
+    def at(centers: Array) -> tuple[Array, Array]:
+        """The exponents of the terms of c, (n, t), and a size of which each is off by (8k + 96) u."""
+        cross = -laws @ jnp.log2(centers).T
+        sizes = (1 + jnp.abs(log_p) + jnp.abs(potential))[:, None] + s * (1 - negentropies[:, None] + cross)
+        return (log_p + potential)[:, None] - s * (negentropies[:, None] + cross), sizes
+
+    def values(laws: Array) -> Array:
+        exponents, _ = at(laws)
+        return _log_sum(used[:, None] & (exponents > -jnp.inf), exponents, jnp.zeros_like(exponents))
+
+    def bounded(whole: Array) -> Array:
+        corners = whole / WHOLE
+        centers = jnp.sum(whole, axis=1) / (k * WHOLE)
+        exponents, sizes = at(centers)
+        away = (corners - centers[:, None, :]) / centers[:, None, :] / LN2  # (t, corner, y), less than 1.5 k
+        high = exponents[:, :, None] + s * jnp.einsum("xy,tcy->xtc", laws, away)
+        sizes = jnp.broadcast_to((8 * k + 96) * (sizes + 2 * k * s)[:, :, None], high.shape)
+        bounds = _log_sum(jnp.broadcast_to(used[:, None], (n, high[0].size)), high.reshape(n, -1), sizes.reshape(n, -1))
+        return jnp.max(bounds.reshape(-1, k), axis=1)
+
+    def halve(state):
+        corners, bounds, depths, count, greatest, left_out, rounds, close = state
+        start = jnp.maximum(count - HALVED, 0)
+        parts, bound, depth = (jax.lax.dynamic_slice_in_dim(x, start, HALVED) for x in (corners, bounds, depths))
+        there = jnp.arange(HALVED) + start < count
+        edges = (parts[:, first] - parts[:, second]) / WHOLE
+        longest = jnp.argmax(jnp.sum(edges**2, axis=2), axis=1)
+        i, j, row = jnp.asarray(first)[longest], jnp.asarray(second)[longest], jnp.arange(HALVED)
+        ends = parts[row, i] + parts[row, j]
+        middle = ends // 2
+        halves = jnp.concatenate([parts.at[row, i].set(middle), parts.at[row, j].set(middle)])
+        found = jnp.minimum(bounded(halves), jnp.tile(bound, 2))
+        greatest = jnp.maximum(greatest, jnp.max(jnp.where(there, values(middle / WHOLE), -jnp.inf)))
+        open_ = jnp.tile(there, 2) & (found > greatest + close)
+        # Of one that cannot be halved exactly, or no more, its own bound is what is known.
+        final = open_ & jnp.tile((depth + 1 >= DEEPEST) | jnp.any(ends % 2 == 1, axis=1), 2)
+        left_out = jnp.maximum(left_out, jnp.max(jnp.where(final, jnp.tile(bound, 2), -jnp.inf)))
+        open_ &= ~final
+        order = jnp.argsort(~open_)
+        new = halves[order], found[order], jnp.tile(depth, 2)[order] + 1
+        corners, bounds, depths = (
+            jax.lax.dynamic_update_slice_in_dim(old, one, start, 0)
+            for old, one in zip((corners, bounds, depths), new, strict=True)
+        )
+        return corners, bounds, depths, start + jnp.sum(open_), greatest, left_out, rounds + 1, close
+
+    def searched(state):
+        """From the whole simplex on, until no bound is `close` above the greatest value."""
+        least, greatest, close, _ = state
+        begin = (corners, jnp.full(room, whole), depths, zero + 1, greatest, jnp.asarray(-jnp.inf), zero, close)
+        end = jax.lax.while_loop(lambda state: (state[3] > 0) & (state[6] < ROUNDS), halve, begin)
+        _, bounds, _, count, greatest, left_out, *_ = end
+        bound = jnp.maximum(
+            jnp.maximum(greatest + close, left_out), jnp.max(bounds, where=place < count, initial=-jnp.inf)
+        )
+        more = (count == 0) & (close > jnp.maximum(CLOSE, SHARE * jnp.abs(greatest)))
+        return jnp.minimum(least, bound), greatest, close * CLOSER, more
+
+    room, zero = (DEEPEST + 4) * HALVED, jnp.zeros((), int)  # each round goes on with its own halves first
+    place, depths = jnp.arange(room), jnp.zeros(room, int)
+    corners = jnp.broadcast_to(WHOLE * jnp.eye(k, dtype=jnp.int64), (room, k, k))
+    whole = bounded(corners[:1])[0]
+    greatest = jnp.max(jnp.where(jnp.isnan(values(seen)), -jnp.inf, values(seen)))
+    start = (whole, greatest, jnp.asarray(AT_FIRST), jnp.asarray(True))
+    log_c, *_ = jax.lax.while_loop(lambda state: state[3], searched, start)
+    return jnp.where(jnp.isnan(log_c), jnp.inf, jnp.maximum(log_c, LEAST_LOG) + 4 * U * jnp.abs(log_c))
 
 
 def _bounds(lower: Array, upper: Array, point: Array) -> Certificate:

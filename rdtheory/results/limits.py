@@ -108,12 +108,22 @@ class Bottleneck(NamedTuple):
 
     rate: Float[Array, "..."]  #: bits; an upper bound of the least I(X;T)
     relevance: Float[Array, "..."]  #: bits; the I(T;Y) asked for
-    gap: Float[Array, "..."]  #: bits, >= 0; for more than two letters Y, rate - gap is only the relevance itself
+    gap: Float[Array, "..."]  #: bits, >= 0; for more than four letters Y, rate - gap is only the relevance itself
     slope: Float[Array, "..."]  #: s = dI(X;T)/dI(T;Y) of the solver's line, bits per bit
     converged: Bool[Array, "..."]  #: gap <= tol
     steps: Int[Array, "..."]  #: rounds made
     cluster_pmf: Float[Array, "... t"]  #: q, the law of T
     cluster_laws: Float[Array, "... t k"]  #: r, P(Y given T) as the kernel 2^(-s KL(p(.|x)‖r_t)) uses it
+
+
+class GaussianBottleneck(NamedTuple):
+    """A point of the information bottleneck curve of jointly Gaussian vectors."""
+
+    rate: Float[Array, "..."]  #: bits, the least I(X;T)
+    relevance: Float[Array, "..."]  #: bits; the I(T;Y) asked for
+    slope: Float[Array, "..."]  #: s = dI(X;T)/dI(T;Y), bits per bit
+    correlations: Float[Array, "... r"]  #: ρ, canonical, descending
+    rates: Float[Array, "... r"]  #: bits of each canonical pair that T describes
 
 
 class ConstrainedRate(NamedTuple):

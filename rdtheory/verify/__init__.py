@@ -47,6 +47,7 @@ CHECKS: tuple[Check, ...] = (
     successive.laplacian_refinement,
     second_demands.shannon_gap,
     second_demands.demands,
+    second_demands.bottlenecks,
     linear.vector_gaussian,
     linear.linear_rate,
     linear.linear_bound,

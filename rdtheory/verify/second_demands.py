@@ -7,7 +7,7 @@ from jax import Array
 from scipy import optimize, stats
 
 from rdtheory import sources
-from rdtheory.limits import closed_form, continuous, discrete, perception
+from rdtheory.limits import bottleneck, closed_form, continuous, discrete, perception
 from rdtheory.verify.rows import Row, agree, at_most, estimate, generator, host
 
 LN2 = math.log(2)
@@ -85,3 +85,75 @@ def demands(key: Array, quick: bool) -> list[Row]:
     theory = float(closed_form.bernoulli(0.5, 0.2))
     rows.append(agree("two bits: one encoder for both", "certified cost above the dearer demand", theory, cost, 1e-7))
     return rows
+
+
+def bottlenecks(key: Array, quick: bool) -> list[Row]:
+    """The information bottleneck: the Gaussian one by its formula, a grid of it and four letters from both sides."""
+    x, y, cross = np.diag([2.0, 1.0]), np.eye(2), np.array([[1.2, 0.0], [0.3, 0.5]])
+    found = host(bottleneck.gaussian(x, y, cross, 0.6))
+    square = np.linalg.eigvals(np.linalg.solve(x, cross @ cross.T)).real
+
+    def told(rates: np.ndarray) -> float:
+        return float(np.sum(-0.5 * np.log2(1 - square * (1 - 4.0**-rates))))
+
+    spent = optimize.minimize(
+        np.sum,
+        np.full(2, 0.7),
+        bounds=[(0, 9)] * 2,
+        constraints={"type": "eq", "fun": lambda rates: told(rates) - 0.6},
+        options={"ftol": 1e-14},
+    )
+    rows = [
+        agree("Gaussian bottleneck, two pairs", "bits of both by a general solver", found.rate, spent.fun, 1e-7),
+        agree(
+            "its slope",
+            "dI(X;T)/dI(T;Y) of the larger pair",
+            found.slope,
+            _slope_of(square.max(), found.rates.max()),
+            1e-9,
+        ),
+    ]
+    rho, wanted = 0.8, 0.3
+    exact = bottleneck.gaussian(np.eye(1), np.eye(1), np.array([[rho]]), wanted).rate
+    edges = stats.norm.ppf(np.linspace(0, 1, 7)), stats.norm.ppf(np.linspace(0, 1, 5))
+    middles = stats.norm.ppf((np.arange(240) + 0.5) / 240)  # forty in each cell of X
+    given = np.diff(stats.norm.cdf((edges[1] - rho * middles[:, None]) / math.sqrt(1 - rho**2)), axis=1)
+    joint = given.reshape(6, 40, 4).mean(axis=1) / 6
+    point = bottleneck.rate_at(joint / joint.sum(), wanted)
+    grid = "X in 6 cells, Y in 4"
+    rows.append(
+        at_most("the Gaussian bound holds of a grid", f"certified from below, {grid}", exact, point.rate - point.gap)
+    )
+    rows.append(at_most("four letters are certified", f"gap, {grid}", point.gap, 1e-4))
+    iterated = _iterated(joint / joint.sum(), float(point.slope), float(point.relevance), rows=8)
+    rows.append(
+        agree("the discrete bottleneck", f"Tishby's iteration, {grid}", point.rate, iterated, float(point.gap) + 1e-5)
+    )
+    return rows
+
+
+def _slope_of(square: float, rate: float) -> float:
+    """Of I(T;Y) = -½ log(1 - ρ² + ρ² t), t = 2^(-2 I(X;T)): its derivative in I(X;T) is ρ² t / (1 - ρ² + ρ² t)."""
+    t = square * 4.0**-rate
+    return (1 - square + t) / t
+
+
+def _iterated(joint: np.ndarray, slope: float, relevance: float, rows: int) -> float:
+    """I(X;T) + slope (relevance - I(T;Y)) of the best fixed point of q(t|x) ∝ q(t) 2^(-slope KL)."""
+    p, laws = joint.sum(axis=1), joint / joint.sum(axis=1, keepdims=True)
+
+    def information(weights: np.ndarray) -> float:
+        product = weights.sum(axis=1, keepdims=True) * weights.sum(axis=0, keepdims=True)
+        return float(np.sum(weights * np.log2(np.maximum(weights, 1e-300) / product)))
+
+    values = []
+    for seed in range(3):
+        channel = np.random.default_rng(seed).dirichlet(np.ones(rows), size=len(p))
+        for _ in range(3000):
+            q = np.maximum(p @ channel, 1e-300)
+            r = (p[:, None] * channel).T @ laws / q[:, None]
+            divergence = (laws[:, None] * np.log2(laws[:, None] / np.maximum(r[None], 1e-300))).sum(axis=2)
+            weights = q * np.exp2(-slope * divergence)
+            channel = weights / weights.sum(axis=1, keepdims=True)
+        values.append(information(p[:, None] * channel) + slope * (relevance - information(channel.T @ joint)))
+    return min(values)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import integrate, optimize, special, stats
 
-from rdtheory import closed_form, finite_blocklength, linear
-from rdtheory.limits.finite_blocklength import random_codes, sphere_covering, type_counting
+from rdtheory import bitstream, closed_form, feedback, finite_blocklength, linear
+from rdtheory.limits.finite_blocklength import parallel, random_codes, sphere_covering, type_counting
 from tests import oracles
 from tests.transforms import assert_only_bad_items_are_nan, assert_transforms_agree, stack
 
@@ -586,3 +586,101 @@ def test_bad_lengths():
         finite_blocklength.least_length(bounds, 0.0)
     with pytest.raises(ValueError, match="not proved to be met by 10 symbols"):
         finite_blocklength.least_length(bounds, 0.1, longest=10)
+
+
+# Components of different variances ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("copies", [1, 30, 1000])
+def test_tails_of_weighted_squares_hold_chi_square_and_samples(copies):
+    t = np.array([-2.0, -0.5, 0.0, 1.0, 2.5]) * math.sqrt(2 * 3 * copies)
+    low, high = parallel.tail(np.ones(3), copies, t)
+    exact = stats.chi2.sf(t + 3 * copies, 3 * copies)
+    assert ((low <= exact) & (exact <= high)).all()
+    assert (high - low).max() < (1e-3 if copies == 1 else 1e-10)
+    w = np.array([1.0, 0.3, 0.02])
+    t = np.array([-1.0, 0.0, 1.0, 2.5]) * math.sqrt(2 * copies * np.sum(w**2))
+    low, high = parallel.tail(w, copies, t)
+    sums = (np.random.default_rng(3).chisquare(copies, size=(400_000, 3)) - copies) @ w
+    counted = np.mean(sums[:, None] > t, axis=0)
+    assert (np.abs(counted - (low + high) / 2) <= 5 * np.sqrt(counted * (1 - counted) / len(sums)) + high - low).all()
+    for weights in (w, -w):
+        at = parallel.chernoff(weights, copies, 0.01)
+        assert np.mean(np.sign(weights[0]) * sums > at) <= 0.01
+        assert np.mean(np.sign(weights[0]) * sums > at) <= parallel.chernoff_probability(weights, copies, at) * (
+            1 + 1e-9
+        )
+
+
+def test_of_one_variance_the_converse_is_that_of_the_sphere_and_the_achievability_no_better():
+    for n in (10, 1000):
+        found = finite_blocklength.parallel_gaussians(np.full(2, 2.0), 1.0, 0.01, copies=n // 2)
+        sharp = finite_blocklength.gaussian(n, 0.25, 0.01)
+        np.testing.assert_allclose(found.converse, sharp.converse, rtol=1e-9)
+        np.testing.assert_allclose([found.rate, found.dispersion], [sharp.rate, sharp.dispersion], rtol=1e-14)
+        np.testing.assert_allclose(found.normal_approximation, sharp.normal_approximation, rtol=1e-14)
+        assert sharp.achievability <= found.achievability
+
+
+def test_both_bounds_fall_towards_the_rate_with_the_number_of_weights():
+    variances = np.exp(np.random.default_rng(0).normal(size=64))
+    D = 0.2 * float(variances.sum())
+    lengths = [1, 4, 16, 64, 256, 1024, 16384]
+    bounds = [finite_blocklength.parallel_gaussians(variances, D, 0.01, copies=c) for c in lengths]
+    converse, achieved = ([float(getattr(b, name)) for b in bounds] for name in ("converse", "achievability"))
+    rate = float(linear.rate(np.diag(variances), np.eye(64), D).rate) / 64
+    np.testing.assert_allclose([float(b.rate) for b in bounds], rate, rtol=1e-12)
+    assert (np.diff(converse) < 0).all() and (np.diff(achieved) < 0).all()
+    assert all(rate < c < a for c, a in zip(converse, achieved, strict=True))
+    model = finite_blocklength.linear_model(np.diag(variances), np.eye(64), D, 0.01)
+    np.testing.assert_allclose(bounds[0].normal_approximation, model.normal_approximation / 64, rtol=1e-12)
+    # Both are R(D) + constant / √n: the converse's constant is that of the theorem.
+    gaps = np.array([[x - rate for x in line[-2:]] for line in (converse, achieved)])
+    np.testing.assert_allclose(gaps[:, 0] / gaps[:, 1], 4, rtol=0.1)
+    approximation = float(bounds[-1].normal_approximation) - rate
+    assert 0.9 < gaps[0, 1] / approximation < 1 < gaps[1, 1] / approximation < 5
+
+
+def test_a_random_code_of_so_many_words_meets_the_distortion_as_often_as_promised():
+    """The bound of one word's chance, against the drawing of many words for the worst of many blocks."""
+    copies, v, D, epsilon = 6, np.array([1.0, 0.4]), 0.9, 0.2
+    size = parallel._achievability(copies, v / D, epsilon)
+    kappa = min(parallel.MARGINS, key=lambda kappa: parallel._for_margin(copies, v / D, epsilon, kappa))
+    theta = D * parallel.level(v / D, 1 - kappa)
+    local = np.random.default_rng(0)
+    x = local.normal(size=(400, 2, copies)) * np.sqrt(v)[:, None]
+    words = local.normal(size=(20_000, 2, copies)) * np.sqrt(np.maximum(v - theta, 0))[:, None]
+    cross = np.einsum("iac,jac->ij", x, words)
+    distances = np.sum(x**2, axis=(1, 2))[:, None] + np.sum(words**2, axis=(1, 2)) - 2 * cross
+    chances = np.mean(distances <= copies * D, axis=1)
+    assert np.mean((1 - chances) ** math.exp(size)) <= epsilon
+
+
+def test_no_code_of_a_layer_is_below_the_converse_and_random_coding_is_below_ours():
+    weights = np.random.default_rng(1).normal(size=(16, 1000))
+    moments = 0.9 ** np.abs(np.subtract.outer(np.arange(16), np.arange(16)))
+    coded = feedback.quantize(weights, moments, 0.1)
+    measured, D = 8 * len(bitstream.encode(coded.coded)) / weights.size, float(coded.distortion) / 1000
+    variances = np.linalg.eigvalsh(moments)
+    converse = finite_blocklength.parallel_gaussians(variances, D, 1 - 1e-6, copies=1000).converse
+    achieved = finite_blocklength.parallel_gaussians(variances, D, 0.01, copies=1000)
+    assert converse < achieved.rate < achieved.converse < achieved.achievability < measured
+
+
+def test_ends_and_bad_input_of_components():
+    v = np.array([1.0, 0.0, 0.5])
+    assert finite_blocklength.parallel_gaussians(v, 0.0, 0.1).converse == np.inf
+    assert finite_blocklength.parallel_gaussians(0 * v, 0.0, 0.1).achievability == 0
+    enough = finite_blocklength.parallel_gaussians(v, 3.0, 0.01, copies=100)
+    assert enough.converse == enough.achievability == enough.rate == 0
+    with pytest.raises(ValueError, match="copies must be a whole number, at least 1"):
+        finite_blocklength.parallel_gaussians(v, 1.0, 0.1, copies=0)
+    with pytest.raises(ValueError, match="excess_probability must be strictly between 0 and 1"):
+        finite_blocklength.parallel_gaussians(v, 1.0, 1.0)
+    batches = np.array([[1.0, 2.0], [0.3, 1.0], [1.0, 1.0]]), np.array([0.5, 0.1, 0.3]), np.array([0.1, 0.01, 0.5])
+
+    def one(v, D, epsilon):
+        return finite_blocklength.parallel_gaussians(v, D, epsilon, copies=50)
+
+    assert_transforms_agree(one, *batches)
+    assert_only_bad_items_are_nan(one, batches, (np.array([1.0, -1.0]), 0.5, 0.1), 1)

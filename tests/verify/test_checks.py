@@ -11,6 +11,7 @@ from jax.core import Tracer
 import rdtheory
 from rdtheory import (
     bitstream,
+    bottleneck,
     channel_simulation,
     closed_form,
     feedback,
@@ -104,6 +105,13 @@ CORRUPTIONS = {
         (perception, "bernoulli", times(1 + 1e-6)),
         (perception, "classification_rate_at", scaled("rate", 1 + 1e-5)),
     ],
+    "bottlenecks": [
+        (bottleneck, "gaussian", scaled("rate", 1 + 1e-5)),
+        (bottleneck, "gaussian", scaled("rate", 2.0)),
+        (bottleneck, "gaussian", scaled("slope", 1 + 1e-5)),
+        (bottleneck, "rate_at", scaled("gap", 1e6)),
+        (bottleneck, "rate_at", shifted("rate", 1e-3)),
+    ],
     "vector-gaussian": [
         (gaussian, "water_filling", scaled("water_level", 1 + 1e-6)),
         (closed_form, "vector_gaussian", times(1 + 1e-6)),
@@ -189,6 +197,8 @@ CORRUPTIONS = {
         (feedback, "watersic", scaled("distortion", 1 + 1e-6)),
         (feedback, "gptq", shifted("rate", 0.05)),
         (codes, "one_codebook", shifted_by(-0.1)),
+        (finite_blocklength, "parallel_gaussians", shifted("converse", 0.3)),
+        (finite_blocklength, "parallel_gaussians", shifted("achievability", 0.3)),
     ],
 }
 

@@ -9,7 +9,7 @@ R(D) is what suffices as n grows. At finite n the least log2(M)/n lies between a
 and an achievability, which some code attains; both are computed at their M, a whole number.
 """
 
-from rdtheory.limits.finite_blocklength.bounds import bernoulli, gaussian, linear_model
+from rdtheory.limits.finite_blocklength.bounds import bernoulli, gaussian, linear_model, parallel_gaussians
 from rdtheory.limits.finite_blocklength.lengths import least_length
 
-__all__ = ["bernoulli", "gaussian", "least_length", "linear_model"]
+__all__ = ["bernoulli", "gaussian", "least_length", "linear_model", "parallel_gaussians"]
