@@ -26,7 +26,7 @@ from rdtheory import (
     sparse_regression,
     verify,
 )
-from rdtheory.limits import algorithms, channel, discrete, gaussian
+from rdtheory.limits import algorithms, channel, continuous, discrete, gaussian
 from rdtheory.verify import codes
 
 
@@ -59,6 +59,10 @@ def chosen_by_magnitude(check):
     return check._replace(full=check.magnitude)
 
 
+def moved(found):
+    return found._replace(low=found.low * 1.001, high=found.high * 1.001)
+
+
 def swapped(check):
     return check._replace(full=check.magnitude, magnitude=check.full)
 
@@ -71,6 +75,7 @@ CORRUPTIONS = {
         (algorithms, "blahut_arimoto", scaled("rate", 0.9)),
         (algorithms, "interior_point", scaled("gap", 1e6)),
         (algorithms, "interior_point", shifted("rate", 1e-6)),
+        (continuous, "transitions", moved),
     ],
     "hamming": [(closed_form, "hamming", times(1 + 1e-6)), (closed_form, "uniform_hamming", times(1 + 1e-6))],
     "erasure": [(closed_form, "erasure", times(1 + 1e-6))],

@@ -200,7 +200,7 @@ def curve(
         return np.pad(np.asarray(values), (0, most - len(values)), constant_values=value)
 
     alike = [point._replace(points=filled(point.points, np.nan), masses=filled(point.masses, 0.0)) for point in found]
-    return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *alike)
+    return jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *alike))
 
 
 def _worth(difference: float | Callable, length: float, D: float) -> tuple[np.float64, np.float64]:
