@@ -149,7 +149,7 @@ def _slopes(slopes: ArrayLike | None, law: Law, length: float) -> np.ndarray:
         middle, count = 1 / (2 * law.variance * LN2), OCTAVE * round(math.log2(LAST / FIRST))
         return middle * np.geomspace(FIRST, LAST, count + 1)
     s, _ = _checks.finite("slopes", slopes, ndim=1)
-    at = np.unique(np.asarray(s))
+    at = np.asarray(np.unique(s), float)
     _checks.holds((at > 0).all(), lambda: f"slopes must be > 0, got {at.min()}")
     return at * length**2
 
