@@ -7,8 +7,8 @@ from jax import Array
 from jax.typing import ArrayLike
 from scipy import integrate, stats
 
-from rdtheory import distortion
-from rdtheory.limits import algorithms, channel, closed_form, discrete
+from rdtheory import distortion, sources
+from rdtheory.limits import algorithms, channel, closed_form, continuous, discrete
 from rdtheory.results import RateDistortion
 from rdtheory.verify.rows import Row, agree, at_most, estimate, generator, host
 
@@ -28,7 +28,11 @@ def coin(key: Array, quick: bool) -> list[Row]:
 
 
 def critical_slope(key: Array, quick: bool) -> list[Row]:
-    """Coin at the slope where its support changes: slow, but the gap stays honest."""
+    """Coin at the slope where its support changes: slow, but the gap stays honest; and that slope, bracketed.
+
+    Under squared error one number serves up to 1 / (2 σ²) nats, where ln E e^(l (X - p)) <= l² σ² / 2 for all l. Of a
+    coin the least such σ² is (1 - 2p) / (2 ln((1 - p) / p)) (Kearns & Saul, 1998).
+    """
     p = 0.3
     source, d = np.array([p, 1 - p]), distortion.hamming(2)
     rows = []
@@ -43,7 +47,12 @@ def critical_slope(key: Array, quick: bool) -> list[Row]:
     theory = closed_form.bernoulli(p, point.distortion)
     computed = f"interior point, {point.steps} steps, at D = {point.distortion:.6f}"
     rows.append(agree("R(D) at the critical slope", computed, theory, point.rate, point.gap))
-    return [*rows, at_most("certified to 1e-9", f"gap of the interior point, {point.steps} steps", point.gap, 1e-9)]
+    rows.append(at_most("certified to 1e-9", f"gap of the interior point, {point.steps} steps", point.gap, 1e-9))
+    coin, nats = sources.from_samples(np.repeat([0.0, 1.0], [7, 3])), math.log((1 - p) / p) / (1 - 2 * p)
+    found = continuous.transitions(coin, np.array([2.5, 3.5]))
+    [low], [high] = np.asarray(found.low), np.asarray(found.high)
+    computed = f"bracketed in [{low:.6f}, {high:.6f}]"
+    return [*rows, agree("critical slope, squared error", computed, nats / LN2, (low + high) / 2, (high - low) / 2)]
 
 
 def hamming(key: Array, quick: bool) -> list[Row]:

@@ -65,6 +65,10 @@ def chosen_by_magnitude(check):
     return check._replace(full=check.magnitude)
 
 
+def moved(found):
+    return found._replace(low=found.low * 1.001, high=found.high * 1.001)
+
+
 def swapped(check):
     return check._replace(full=check.magnitude, magnitude=check.full)
 
@@ -77,6 +81,7 @@ CORRUPTIONS = {
         (algorithms, "blahut_arimoto", scaled("rate", 0.9)),
         (algorithms, "interior_point", scaled("gap", 1e6)),
         (algorithms, "interior_point", shifted("rate", 1e-6)),
+        (continuous, "transitions", moved),
     ],
     "hamming": [(closed_form, "hamming", times(1 + 1e-6)), (closed_form, "uniform_hamming", times(1 + 1e-6))],
     "erasure": [(closed_form, "erasure", times(1 + 1e-6))],

@@ -199,11 +199,11 @@ def curve(
     found = [rate_at(source, D, tol=tol, max_steps=max_steps, difference=difference) for D in np.asarray(at)]
     most = max(len(point.points) for point in found)
 
-    def filled(values: Array, value: float) -> np.ndarray:
-        return np.pad(np.asarray(values), (0, most - len(values)), constant_values=value)
+    def filled(values: Array, value: float) -> Array:
+        return jax.device_put(np.pad(np.asarray(values), (0, most - len(values)), constant_values=value))
 
     alike = [point._replace(points=filled(point.points, np.nan), masses=filled(point.masses, 0.0)) for point in found]
-    return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *alike)
+    return jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *alike))
 
 
 def _worth(difference: float | Callable, length: float, D: float) -> tuple[np.float64, np.float64]:

@@ -8,7 +8,7 @@ transition. notation: see `line` and `places`.
 import math
 from typing import NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jax import Array
 from jax.core import Tracer
@@ -149,7 +149,7 @@ def _slopes(slopes: ArrayLike | None, law: Law, length: float) -> np.ndarray:
         middle, count = 1 / (2 * law.variance * LN2), OCTAVE * round(math.log2(LAST / FIRST))
         return middle * np.geomspace(FIRST, LAST, count + 1)
     s, _ = _checks.finite("slopes", slopes, ndim=1)
-    at = np.unique(np.asarray(s))
+    at = np.asarray(np.unique(s), float)
     _checks.holds((at > 0).all(), lambda: f"slopes must be > 0, got {at.min()}")
     return at * length**2
 
@@ -339,23 +339,14 @@ def _result(pairs: list[tuple[_State, _State]], center: float, length: float) ->
     area = length**2
     most = max((len(state.y) for pair in pairs for state in pair), default=0)
 
-    def filled(name: str, value: float) -> list:
-        return [
-            [np.pad(getattr(state, name), (0, most - len(state.y)), constant_values=value) for state in pair]
-            for pair in pairs
-        ]
+    def filled(name: str, value: float) -> np.ndarray:
+        ends = [getattr(state, name) for pair in pairs for state in pair]
+        padded = [np.pad(end, (0, most - len(end)), constant_values=value) for end in ends]
+        return np.array(padded, float).reshape(len(pairs), 2, most)
 
     def field(name: str) -> np.ndarray:
         return np.array([[getattr(state, name) for state in pair] for pair in pairs], float).reshape(-1, 2)
 
-    slopes = field("slope") / area
-    shape = (len(pairs), 2, most)
-    return ContinuousTransitions(
-        *(
-            jnp.asarray(x)
-            for x in (slopes[:, 0], slopes[:, 1], field("fewest"), field("most"), field("distortion") * area)
-        ),
-        *(jnp.asarray(field(name)) for name in ("rate", "gap")),
-        jnp.asarray(center + length * np.array(filled("y", np.nan), float).reshape(shape)),
-        jnp.asarray(np.array(filled("q", 0.0), float).reshape(shape)),
-    )
+    slopes, places = field("slope") / area, center + length * filled("y", np.nan)
+    rest = (field("fewest"), field("most"), field("distortion") * area, field("rate"), field("gap"))
+    return ContinuousTransitions(*jax.device_put((slopes[:, 0], slopes[:, 1], *rest, places, filled("q", 0.0))))

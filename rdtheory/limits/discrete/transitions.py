@@ -102,13 +102,14 @@ def transitions(
         at = _usual(problem)
     else:
         s, _ = _checks.finite("slopes", slopes, ndim=1)
-        at = np.unique(np.asarray(s))
+        at = np.asarray(np.unique(s), float)
         _checks.holds((at > 0).all(), lambda: f"slopes must be > 0, got {at.min()}")
     low, high, states = _brackets(problem, at, float(tol))
-    before, after = (_points(p, d, ends) for ends in (low, high))
+    before, after = (jax.device_put(_points(p, d, ends)) for ends in (low, high))
     support = [np.pad(part, ((0, 0), (0, 1)))[:, problem.column] for part in states]
     decided = np.all(np.concatenate(support, axis=1) != UNDECIDED, axis=1)
-    return Transitions(*jax.device_put((low, high)), before, after, *jax.device_put((*support, decided)))
+    low, high, *support, decided = jax.device_put((low, high, *support, decided))
+    return Transitions(low, high, before, after, *support, decided)
 
 
 class _Problem(NamedTuple):
@@ -239,7 +240,8 @@ def _alone(problem: _Problem, letters: np.ndarray, slopes: np.ndarray) -> np.nda
     for start in range(0, len(letters), TOGETHER):
         some = slice(start, start + TOGETHER)
         fill = (0, TOGETHER - len(letters[some]))
-        laws = _without(problem.p, problem.d, np.pad(letters[some], fill), np.pad(slopes[some], fill, mode="edge"))
+        padded = np.pad(letters[some], fill), np.pad(slopes[some], fill, mode="edge")
+        laws = _without(*jax.device_put((problem.p, problem.d, *padded)))
         for k, (letter, s, q) in enumerate(zip(letters[some], slopes[some], np.asarray(laws), strict=False), start):
             low, high = _enclosed(problem, s, q, np.arange(len(q)) != letter)
             states[k] = USED if low[letter] > 1 else UNUSED if high[letter] < 1 else UNDECIDED
@@ -247,7 +249,7 @@ def _alone(problem: _Problem, letters: np.ndarray, slopes: np.ndarray) -> np.nda
 
 
 @_compile.jit
-def _without(p: ArrayLike, d: ArrayLike, letters: ArrayLike, slopes: ArrayLike) -> Array:
+def _without(p: Array, d: Array, letters: Array, slopes: Array) -> Array:
     def law(letter: Array, s: Array) -> Array:
         others = jnp.arange(d.shape[1]) != letter
         return run.directly(p, jnp.where(others, d, jnp.inf), s, GAP, STEPS).reproduction_pmf
