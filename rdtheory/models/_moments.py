@@ -25,10 +25,13 @@ LIMIT = 8192  # rows of a matrix of moments that is stored: 512 MiB in float64
 HELD = 2**24  # numbers of a batch: activations and gradients
 
 
+Side = np.ndarray | tuple[np.ndarray, np.ndarray]  # a matrix, a diagonal, or the two factors of a Kronecker product
+
+
 class Sums(NamedTuple):
     """Of one use, over examples."""
 
-    inputs: np.ndarray | tuple[np.ndarray, np.ndarray]  #: (p, m, m), (p, m), or channels (p, c, c) and taps (p, t, t)
+    inputs: Side  #: (p, m, m), (p, m), or channels (p, c, c) and taps (p, t, t)
     outputs: np.ndarray  #: (p, k, k) or (p, k)
     traces: np.ndarray  #: (n, p), of the outputs' moments of each example
 
@@ -93,8 +96,11 @@ def held(uses: Sequence[_uses.Use], directions: int) -> int:
 @partial(_compile.jit, static_argnames=("apply", "kind", "samples"))
 def sums(
     apply: Callable, kind: str, samples: int, key: Array, data: tuple[PyTree, PyTree, Array, Array], shares: Array
-) -> list[Sums]:
-    """Sums over one batch, each example as often as its share says; 0 samples are all directions."""
+) -> tuple[list, list]:
+    """Inputs' sums, then outputs' sums with traces, of each use over one batch; 0 samples are all directions.
+
+    Each example counts as often as its share says.
+    """
     params, inputs, labels, temperature = data
     program = _uses.trace(apply, params, one_of(inputs))
     uses, _ = _uses.find(program, params, one_of(inputs))
@@ -119,7 +125,7 @@ def sums(
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), nothing)
     made, _ = lax.scan(direction, zeros, jnp.moveaxis(each, 1, 0))
     given = [_inputs(use, x, shares) for use, x in zip(uses, activations, strict=True)]
-    return [Sums(x, *y) for x, y in zip(given, made, strict=True)]
+    return given, made
 
 
 def _inputs(use: _uses.Use, x: Array, shares: Array) -> Array | tuple[Array, Array]:
@@ -180,12 +186,10 @@ def collect(
             rows, shares = np.minimum(places, count - 1), jnp.asarray(places < count, jnp.result_type(float))
             part = jax.tree.map(lambda x, rows=rows: x[rows], inputs)
             key, mine = jax.random.split(key)
-            found = jax.device_get(sums(apply, kind, samples, mine, (params, part, labels[rows], temperature), shares))
-            found = [
-                jax.tree.map(lambda x: np.asarray(x, float), one)._replace(traces=one.traces[: count - start])
-                for one in found
-            ]
-            totals = [_added(*pair) for pair in zip(totals, found, strict=True)] if n else found
+            found = sums(apply, kind, samples, mine, (params, part, labels[rows], temperature), shares)
+            given, made = jax.tree.map(lambda x: np.asarray(x, float), jax.device_get(found))
+            whole = [Sums(x, y, traces[: count - start]) for x, (y, traces) in zip(given, made, strict=True)]
+            totals = [_added(*pair) for pair in zip(totals, whole, strict=True)] if n else whole
             n += min(width, count - start)
     if not n:
         raise ValueError("inputs must have at least one example, got none")
@@ -219,8 +223,8 @@ class _Part(NamedTuple):
     """One matrix at one use, in the order (inputs, outputs) of that use."""
 
     layout: np.ndarray
-    inputs: np.ndarray | tuple[np.ndarray, np.ndarray]
-    outputs: np.ndarray
+    inputs: Side
+    outputs: Side
     traces: np.ndarray  # (n,)
     rows: int
 
@@ -297,7 +301,7 @@ def _sum(same: list[_Part]) -> _Part:
     return _Part(same[0].layout, a, b, traces, rows)
 
 
-def _alike(side: list[np.ndarray]) -> list[np.ndarray]:
+def _alike(side: list) -> list[np.ndarray]:
     """All as matrices if one is."""
     full = any(x.ndim == 2 for x in side)
     return [np.diag(x) if full and x.ndim == 1 else x for x in side]

@@ -96,8 +96,8 @@ def _step(equation, held: list[Held], trail: Trail) -> list[Held]:
         return _walk(getattr(inner, "jaxpr", inner), list(map(Held, getattr(inner, "consts", ()))), held, trail)
     if name == "scan" and params["length"] <= UNROLLED:
         return _scan(params, held, trail)
-    if name in REARRANGED and len(held) == 1:
-        moved = REARRANGED[name](held[0].positions, params)
+    if name in REARRANGED and (positions := held[0].positions) is not None:
+        moved = REARRANGED[name](positions, params)
         if moved is not None:
             values = _evaluate(equation, held)
             return [Held(value, held[0].leaf, place) for value, place in zip(values, moved, strict=True)]

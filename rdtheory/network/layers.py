@@ -29,7 +29,8 @@ class Layer(NamedTuple):
     moments: WeightMoments
     turned: bool  #: a table: its rows are looked up, so that its columns are the inputs here
     weights: np.ndarray  #: (parts, m, k)
-    metric: np.ndarray  #: (parts, m, m), Σ
+    metric: np.ndarray  #: (parts, m, m), Σ, drawn toward its diagonal where rows are few: what codes are made in
+    seen: np.ndarray  #: (parts, m, m), Σ as it was found, whose log-determinant and so R(D) are on average too small
     scales: np.ndarray  #: (parts,), β, output units per squared unit of the layer's results
     fits: list[LayerPrior]  #: of each part
     rows_per_input: float
@@ -72,13 +73,15 @@ def _layer(name: str, number: int, leaf: np.ndarray, moments: WeightMoments) -> 
     if _is_table(moments):
         weights = np.swapaxes(weights, 1, 2)
         # What is rare here may not be elsewhere, so each row counts alike.
-        metric, scales, rows = moments.outputs / weights.shape[2], np.ones(1), math.inf
+        seen, scales, rows = moments.outputs / weights.shape[2], np.ones(1), math.inf
+        metric = seen
     else:
-        rows = float(moments.rows.min())
-        metric = np.stack([_shrunk(x, rows) for x in moments.inputs])
+        rows, seen = float(moments.rows.min()), np.asarray(moments.inputs)
+        metric = np.stack([_shrunk(x, rows) for x in seen])
         scales = np.array([_trace(y) / y.shape[0] for y in moments.outputs])
     fits = [prior(part) for part in weights]
-    return Layer(name, number, moments, _is_table(moments), weights, metric, scales, fits, rows / weights.shape[1])
+    turned = _is_table(moments)
+    return Layer(name, number, moments, turned, weights, metric, seen, scales, fits, rows / weights.shape[1])
 
 
 def _trace(x: np.ndarray) -> float:
@@ -86,11 +89,17 @@ def _trace(x: np.ndarray) -> float:
 
 
 def _shrunk(moments: np.ndarray, rows: float) -> np.ndarray:
-    """Second moments drawn toward their mean diagonal, as far as so few rows ask for (Chen et al. 2010, OAS)."""
-    m, trace, power = len(moments), np.trace(moments), float(np.sum(moments**2))
-    apart = (rows + 1 - 2 / m) * (power - trace**2 / m)
-    share = min(((1 - 2 / m) * power + trace**2) / apart, 1.0) if apart > 0 else 1.0
-    return (1 - share) * moments + share * trace / m * np.eye(m)
+    """Second moments drawn toward their diagonal, as far as so few rows ask for.
+
+    Inputs are first measured in their own deviations, for their scales may differ by much; then the share is that of
+    Chen, Wiesel, Eldar & Hero (2010), OAS.
+    """
+    deviations = np.sqrt(np.diagonal(moments))
+    m, units = max(np.count_nonzero(deviations), 1), np.outer(deviations, deviations)
+    power = float(np.sum((moments / np.where(units > 0, units, 1.0)) ** 2))
+    apart = (rows + 1 - 2 / m) * (power - m)
+    share = min(((1 - 2 / m) * power + m**2) / apart, 1.0) if apart > 0 else 1.0
+    return (1 - share) * moments + share * np.diag(np.diagonal(moments))
 
 
 def level(layers: Sequence[Layer], bits: float) -> tuple[float, np.ndarray]:
@@ -100,9 +109,9 @@ def level(layers: Sequence[Layer], bits: float) -> tuple[float, np.ndarray]:
     """
     variances = np.concatenate(
         [
-            scale * components(metric, fit)
+            scale * components(seen, fit)
             for layer in layers
-            for scale, metric, fit in zip(layer.scales, layer.metric, layer.fits, strict=True)
+            for scale, seen, fit in zip(layer.scales, layer.seen, layer.fits, strict=True)
         ]
     )
     seen = variances[variances > 0]

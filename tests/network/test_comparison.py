@@ -45,7 +45,7 @@ def test_what_is_compared(found):
     np.testing.assert_allclose(found.rows_per_input, [320 / WIDE, np.inf, 320 / WIDE])
     # Of 32 inputs a group is all of them: a scale for 32 weights.
     np.testing.assert_allclose(found.bits[:5, 0], [8.5, 4.5, 5.0, 4.5, 9.0])
-    assert 3.6 < found.total_bits[-1] < 4.6
+    assert abs(found.total_bits[-1] - 4) < 0.1
 
 
 def test_losses_are_those_on_inputs_held_out(found):
@@ -83,7 +83,8 @@ def test_second_order_says_what_happens_where_changes_are_small(found):
 def test_our_code_is_nearest_to_the_limit(found):
     distance = found.total_bits - found.total_limit.bound
     assert np.argmin(distance) == len(found.formats) - 1
-    assert distance[-1] < 0.6  # side information of layers of a thousand weights
+    # Layers of a thousand weights have much to say beside them; GPTQ is next.
+    assert distance[-1] < 0.75 < 1.2 < np.min(distance[:-1])
     for limit in (found.limit, found.total_limit):
         both = np.isnan(limit.gap) ^ (limit.evidence == 0)
         assert both.all()
@@ -104,9 +105,13 @@ def test_the_water_level_has_the_rate_that_was_asked_for():
 
 def test_shrinkage_is_that_of_scikit_learn():
     covariance = pytest.importorskip("sklearn.covariance")
-    x = rng.normal(size=(30, 12)) * np.linspace(1, 3, 12)
-    wanted = covariance.OAS(assume_centered=True).fit(x).covariance_
-    np.testing.assert_allclose(made._shrunk(x.T @ x / 30, 30.0), wanted, rtol=0.02)
+    x = rng.normal(size=(30, 3)) @ rng.normal(size=(3, 12)) + rng.normal(size=(30, 12)) * np.linspace(1, 3, 12)
+    units = np.sqrt(np.mean(x**2, axis=0))
+    wanted = covariance.OAS(assume_centered=True).fit(x / units).covariance_ * np.outer(units, units)
+    found = made._shrunk(x.T @ x / 30, 30.0)
+    # What it leaves out, 2/m, is kept here.
+    np.testing.assert_allclose(found, wanted, rtol=0.03)
+    np.testing.assert_array_equal(made._shrunk(np.diag([1.0, 0.0]), 5.0), np.diag([1.0, 0.0]))
 
 
 def test_files_hold_what_was_found(found, tmp_path):
