@@ -5,8 +5,8 @@
 >>> print(f"{point.rate:.9f} bits, certified to within 1e-9: {point.gap < 1e-9}")
 0.412295306 bits, certified to within 1e-9: True
 
-At the top: `rate_at`, `distortion_at` and `curve` for R(D), `capacity`, `blahut_arimoto` and `interior_point`. The rest
-is in topics, each with a `help(rd.TOPIC)`.
+At the top: `rate_at`, `distortion_at` and `curve` for R(D), `capacity`, `blahut_arimoto` and `interior_point`; for a
+model `compress` and `decompress`. The rest is in topics, each with a `help(rd.TOPIC)`.
 
 Limits, what no compressor can beat:
     discrete            R(D) of a discrete source: at a distortion, at a rate, along the curve; test channels
@@ -61,6 +61,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for editors and type checkers; whoever uses a topic imports it, by `__getattr__`
     from rdtheory import distortion, exercises, information, plotting, rigor, sources
+    from rdtheory.codec.network import compress, decompress
     from rdtheory.limits import (
         algorithms,
         bottleneck,
@@ -117,9 +118,11 @@ __all__ = [
     "channel",
     "channel_simulation",
     "closed_form",
+    "compress",
     "continuous",
     "curve",
     "datasets",
+    "decompress",
     "discrete",
     "distortion",
     "distortion_at",
@@ -152,11 +155,13 @@ __all__ = [
     "trellis",
 ]
 
-_HOMES = ("rdtheory", "rdtheory.limits", "rdtheory.models", "rdtheory.schemes")
+_HOMES = ("rdtheory", "rdtheory.codec", "rdtheory.limits", "rdtheory.models", "rdtheory.schemes")
 _VERBS = {
     "blahut_arimoto": "algorithms",
     "capacity": "channel",
+    "compress": "network",
     "curve": "discrete",
+    "decompress": "network",
     "distortion_at": "discrete",
     "interior_point": "algorithms",
     "rate_at": "discrete",

@@ -17,6 +17,8 @@ from rdtheory.results.limits import (
 from rdtheory.results.models import (
     BestScale,
     Choice,
+    Compressed,
+    CompressedLayer,
     GoldenRules,
     HeldOut,
     KroneckerFactors,
@@ -59,6 +61,8 @@ __all__ = [
     "Codebook",
     "CodedLayer",
     "CodedSize",
+    "Compressed",
+    "CompressedLayer",
     "ConstrainedRate",
     "EntropyConstrained",
     "ExcessRate",
