@@ -6,7 +6,8 @@
 0.412295306 bits, certified to within 1e-9: True
 
 At the top: `rate_at`, `distortion_at` and `curve` for R(D), `capacity` and `capacity_at`, `blahut_arimoto` and
-`interior_point`, and `report` on a whole network. The rest is in topics, each with a `help(rd.TOPIC)`.
+`interior_point`; for a model `report`, `compress` and `decompress`. The rest is in topics, each with a
+`help(rd.TOPIC)`.
 
 Limits, what no compressor can beat:
     discrete            R(D) of a discrete source: at a distortion, at a rate, along the curve; test channels
@@ -69,6 +70,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for editors and type checkers; whoever uses a topic imports it, by `__getattr__`
     from rdtheory import distortion, exercises, information, network, plotting, rigor, sources, theorems
+    from rdtheory.codec.model import compress, decompress
     from rdtheory.limits import (
         algorithms,
         bottleneck,
@@ -131,9 +133,11 @@ __all__ = [
     "channel",
     "channel_simulation",
     "closed_form",
+    "compress",
     "continuous",
     "curve",
     "datasets",
+    "decompress",
     "discrete",
     "distortion",
     "distortion_at",
@@ -173,12 +177,14 @@ __all__ = [
     "trellis",
 ]
 
-_HOMES = ("rdtheory", "rdtheory.limits", "rdtheory.models", "rdtheory.schemes")
+_HOMES = ("rdtheory", "rdtheory.codec", "rdtheory.limits", "rdtheory.models", "rdtheory.schemes")
 _VERBS = {
     "blahut_arimoto": "algorithms",
     "capacity": "channel",
     "capacity_at": "channel",
+    "compress": "model",
     "curve": "discrete",
+    "decompress": "model",
     "distortion_at": "discrete",
     "interior_point": "algorithms",
     "rate_at": "discrete",

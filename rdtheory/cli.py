@@ -34,7 +34,7 @@ WIDE = 120  # columns below which a comparison is printed on two lines
 EXAMPLES = {
     "Check every theorem numerically": "rdtheory verify --quick",
     "Prove digits of a rate-distortion function": "rdtheory prove 0.7,0.3 --at 0.1",
-    "Compress the weights of linear layers": "rdtheory compress weights.npz --inputs x.npz --distortion 10 --out w.rd",
+    "Compress the layers of a model": "rdtheory compress model.npz --inputs x.npz --relative 0.01 --out model.rd",
     "See how far a network's formats are from the limit": "rdtheory report model.py --inputs x.npz",
     "Compare objectives on trained networks": "rdtheory experiment pruning --data digits --quick",
     "Say what is installed, and what is missing": "rdtheory doctor",

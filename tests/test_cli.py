@@ -184,48 +184,124 @@ def test_ctrl_c_leaves_no_report(tmp_path):
 
 @pytest.fixture
 def layer(tmp_path):
-    """A layer with its inputs in files of a new folder."""
+    """A layer with its bias, and its inputs, in files of a new folder."""
     rng = np.random.default_rng(0)
-    weights, inputs = rng.normal(size=(10, 30)).astype(np.float32), rng.normal(size=(200, 10))
-    np.savez(tmp_path / "w.npz", layer=weights)
-    np.savez(tmp_path / "x.npz", layer=inputs)
+    weights, inputs = rng.normal(size=(10, 300)).astype(np.float32), rng.normal(size=(200, 10))
+    np.savez(tmp_path / "w.npz", layer=weights, bias=np.arange(5))
+    np.savez(tmp_path / "x.npz", x=inputs)
     return tmp_path, weights, inputs
 
 
-def test_compressed_weights_come_back_within_the_distortion(layer):
+def told(done):
+    """The lines below the table, by their first word."""
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("written to ")
+    return dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+
+
+def test_compressed_weights_come_back_within_what_was_asked_for(layer):
     folder, weights, inputs = layer
     packed, back = folder / "w.rd", folder / "back.npz"
-    wanted = ("--inputs", str(folder / "x.npz"), "--distortion", "3", "--out", str(packed))
-    done = run("compress", str(folder / "w.npz"), *wanted, COLUMNS="400")
-    assert done.returncode == 0, done.stderr
+    wanted = ("--inputs", str(folder / "x.npz"), "--distortion", "30", "--out", str(packed))
+    found = told(run("compress", str(folder / "w.npz"), *wanted, COLUMNS="400"))
     done_back = run("decompress", str(packed), "--out", str(back))
-    assert done_back.returncode == 0 and "layer (10, 30) float32" in done_back.stdout
-    found = np.load(back)["layer"]
-    reached = float(np.mean(np.sum((inputs @ (weights - found.astype(float))) ** 2, axis=1)))
-    assert 2.8 < reached <= 3.0
-    told = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
-    rate, gap = (float(told[name].split()[0]) for name in ("rate", "gap"))
-    assert abs(float(told["distortion"].split()[0]) - reached) < 1e-4
-    assert abs(rate - 8 * packed.stat().st_size / weights.size) < 1e-4
-    assert abs(rate - gap - float(told["bound"].split()[1])) < 2e-4 and gap > 0
+    assert done_back.returncode == 0 and "layer (10, 300) float32" in done_back.stdout
+    decoded = np.load(back)
+    np.testing.assert_array_equal(decoded["bias"], np.arange(5))
+    from rdtheory import calibration
+
+    unseen = calibration.split(len(inputs)).held_out
+    changes = inputs[unseen] @ (weights - decoded["layer"].astype(float))
+    reached = float(np.mean(np.sum(changes**2, axis=1)))
+    assert 28 < reached <= 30
+    rate, gap = (float(found[name].split()[0]) for name in ("rate", "gap"))
+    assert abs(float(found["distortion"].split()[0]) - reached) < 1e-3
+    assert "on 40 inputs held out" in found["distortion"] and "kept" in found
+    assert abs(rate - 8 * packed.stat().st_size / weights.size) < 0.2  # and the bias
+    assert abs(rate - gap - float(found["bound"].split()[1])) < 2e-4 and gap > 0
     assert sorted(path.name for path in folder.iterdir()) == ["back.npz", "w.npz", "w.rd", "x.npz"]
+
+
+def test_a_model_in_safetensors_comes_back_as_one(layer):
+    import ml_dtypes
+    from safetensors.numpy import load_file, save_file
+
+    folder, weights, inputs = layer
+    model = {"w.weight": weights.T.copy(), "b": np.ones(3, np.float16), "n": np.ones(4, ml_dtypes.bfloat16)}
+    save_file(model, folder / "m.safetensors", {"format": "pt"})
+    np.savez(folder / "s.npz", **{"w.weight": inputs.T @ inputs / len(inputs)})
+    arguments = ("compress", folder / "m.safetensors", "--inputs", folder / "s.npz", "--relative", "0.01")
+    calls = (
+        (*arguments, "--dry-run", "--out", folder / "dry.rd"),
+        (*arguments, "--out", folder / "m.rd"),
+        ("decompress", folder / "m.rd", "--out", folder / "back.safetensors"),
+        ("decompress", folder / "m.rd", "--out", folder / "back.npz"),
+    )
+    dry, done, back, refused = one_after_another(*calls, COLUMNS="400")
+    assert "nothing was written" in dry.stdout and not (folder / "dry.rd").exists()
+    assert "moments that were given" in done.stdout and "w.weight  300x10" in done.stdout
+    assert dry.stdout.splitlines()[:-1] == done.stdout.splitlines()[:-1]
+    assert back.returncode == 0 and refused.returncode == 2 and "n is bfloat16" in refused.stderr
+    header = (folder / "back.safetensors").read_bytes()[:2000]
+    assert b'"format":"pt"' in header and b"BF16" in header
+    (folder / "f.safetensors").write_bytes((folder / "back.safetensors").read_bytes())
+    from rdtheory.codec import files
+
+    found, metadata = files.read(folder / "f.safetensors")
+    assert metadata == {"format": "pt"} and found["n"].tobytes() == model["n"].tobytes()
+    lost = model["w.weight"].T - found["w.weight"].T.astype(float)
+    share = np.sum((inputs @ lost) ** 2) / np.sum((inputs @ weights.astype(float)) ** 2)
+    assert 0.0095 < share <= 0.01 + 1e-9
+    del model["n"]
+    save_file(model, folder / "n.safetensors")
+    assert load_file(folder / "n.safetensors").keys() == model.keys()
 
 
 def test_what_cannot_be_compressed_is_one_line_and_exit_2_and_leaves_nothing(layer):
     folder, _, _ = layer
     (folder / "bad.rd").write_bytes(b"RD\x02 and nothing that could be a bitstream")
     (folder / "bad.npz").write_bytes((folder / "w.npz").read_bytes()[:300])
+    (folder / "bad.safetensors").write_bytes((10**12).to_bytes(8, "little") + b"{}")
+    np.savez(folder / "nan.npz", layer=np.full((200, 10), np.nan))
+    np.savez(folder / "few.npz", layer=np.ones((3, 10)))
     before = sorted(folder.iterdir())
-    wanted, out = ("--inputs", str(folder / "x.npz"), "--distortion"), ("--out", str(folder / "new"))
+    w, x, out = folder / "w.npz", ("--inputs", folder / "x.npz"), ("--out", folder / "new")
     cases = [
-        (("compress", str(folder / "w.npz"), *wanted, "0", *out), "distortion must be > 0"),
-        (("compress", str(folder / "bad.npz"), *wanted, "1", *out), "bad.npz is not a sound"),
-        (("compress", str(folder / "none.npz"), *wanted, "1", *out), "none.npz: there is no such file"),
-        (("decompress", str(folder / "bad.rd"), *out), "its checksum does not match"),
-        (("decompress", str(folder / "x.npz"), *out), "not a bitstream of rdtheory"),
+        (("compress", w, *x, "--distortion", "0", *out), "distortion must be > 0"),
+        (("compress", w, *x, *out), "give one of relative, bits and distortion, got none"),
+        (("compress", w, *x, "--bits", "2"), "--out: say which file to write"),
+        (("compress", w, *x, "--bits", "2", "--out", folder / "no" / "w.rd"), "--out: there is no folder"),
+        (("compress", folder / "bad.npz", *x, "--bits", "1", *out), "bad.npz is not a sound"),
+        (("compress", folder / "bad.safetensors", *x, "--bits", "1", *out), "bad.safetensors is not a sound"),
+        (("compress", folder / "none.npz", *x, "--bits", "1", *out), "none.npz: there is no such file"),
+        (("compress", w, "--inputs", folder / "nan.npz", "--bits", "1", *out), "inputs of 'layer' must be finite"),
+        (("compress", w, "--inputs", folder / "few.npz", "--bits", "1", *out), "inputs of 'layer' are 3 for 10"),
+        (("compress", w, *x, "--distortion", "1e-40", *out), "1e-40 is out of reach"),
+        (("decompress", folder / "bad.rd", *out), "its checksum does not match"),
+        (("decompress", folder / "x.npz", *out), "not a bitstream of rdtheory"),
     ]
     answers = one_after_another(*(arguments for arguments, _ in cases), COLUMNS="400")
     for (_, said), done in zip(cases, answers, strict=True):
         assert done.returncode == 2 and said in done.stderr, done.stderr
-        assert "Traceback" not in done.stderr
+        assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
     assert sorted(folder.iterdir()) == before
+
+
+def test_ctrl_c_leaves_no_file_and_no_part_of_one(tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "w.npz", w=rng.normal(size=(700, 400)))
+    np.savez(tmp_path / "x.npz", w=rng.normal(size=(7500, 700)))
+    arguments = ("compress", "w.npz", "--inputs", "x.npz", "--bits", "1.5", "--states", "256", "--out", "w.rd")
+    with subprocess.Popen([*COMMAND, *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            time.sleep(5)
+            for _ in range(20):
+                process.send_signal(signal.SIGINT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=4)
+                    break
+            _, message = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 130 and "nothing was written" in message
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["w.npz", "x.npz"]

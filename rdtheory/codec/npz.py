@@ -19,16 +19,17 @@ SUFFIX = ".npy"
 UNSOUND = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError)
 
 
-def read(path: Path) -> dict[str, np.ndarray]:
+def read(path: Path, *, weights: bool = False) -> dict[str, np.ndarray]:
     """The arrays of a file by name, in its order; of a .npy file the one array, named as the file.
 
     Parameters
     ----------
     path : a file that ``numpy.savez``, ``numpy.savez_compressed`` or ``numpy.save`` wrote.
+    weights : whether what cannot be a layer or its inputs may be there: arrays without entries, or with infinite ones.
 
     Returns
     -------
-    dict : real finite arrays, at least one, none of them empty.
+    dict : real arrays, at least one; finite and not empty unless `weights`.
 
     Raises
     ------
@@ -47,10 +48,10 @@ def read(path: Path) -> dict[str, np.ndarray]:
         single = stream.read(6) == np.lib.format.MAGIC_PREFIX
         stream.seek(0)
         if single:
-            return {path.stem: _array(path, path.stem, stream, path.stat().st_size)}
+            return {path.stem: _array(path, path.stem, stream, path.stat().st_size, weights)}
         try:
             with zipfile.ZipFile(stream) as archive:
-                return _arrays(path, archive)
+                return _arrays(path, archive, weights)
         except UNSOUND as error:
             if isinstance(error, ValueError) and str(error).startswith(str(path)):
                 raise
@@ -74,7 +75,7 @@ def write(stream: io.BufferedIOBase, arrays: dict[str, np.ndarray]) -> None:
                 np.lib.format.write_array(member, array, allow_pickle=False)
 
 
-def _arrays(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
+def _arrays(path: Path, archive: zipfile.ZipFile, weights: bool) -> dict[str, np.ndarray]:
     members = archive.infolist()
     there, claimed = path.stat().st_size, sum(member.file_size for member in members)
     if claimed > min(LARGEST, RATIO * there):
@@ -91,13 +92,13 @@ def _arrays(path: Path, archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
         if name in found:
             raise ValueError(f"{path} holds {name!r} twice")
         with archive.open(member) as stream:
-            found[name] = _array(path, name, cast(io.BufferedIOBase, stream), member.file_size)
+            found[name] = _array(path, name, cast(io.BufferedIOBase, stream), member.file_size, weights)
     if not found:
         raise ValueError(f"{path} holds no array")
     return found
 
 
-def _array(path: Path, name: str, stream: io.BufferedIOBase, size: int) -> np.ndarray:
+def _array(path: Path, name: str, stream: io.BufferedIOBase, size: int, weights: bool) -> np.ndarray:
     """One array, whose header and entries take exactly `size` bytes."""
     where = f"{path}: {name}"
     try:
@@ -113,7 +114,7 @@ def _array(path: Path, name: str, stream: io.BufferedIOBase, size: int) -> np.nd
     count = 1
     for axis in shape:
         count *= axis
-    if count < 1 or min(shape, default=1) < 0:
+    if count < 1 - weights or min(shape, default=1) < 0:
         raise ValueError(f"{where} is empty: its shape is {shape}")
     wanted = count * dtype.itemsize
     if size - stream.tell() != wanted:
@@ -121,7 +122,10 @@ def _array(path: Path, name: str, stream: io.BufferedIOBase, size: int) -> np.nd
     content = stream.read(wanted)
     if len(content) != wanted:
         raise ValueError(f"{where} is cut off: it needs {wanted:,} bytes, and there are {len(content):,}")
-    array = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran_order else "C")
-    if not np.isfinite(array).all():
+    try:
+        array = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran_order else "C")
+    except (ValueError, OverflowError) as error:  # an axis that no array can have, beside one of no entries
+        raise ValueError(f"{where} has the shape {shape} ({error})") from error
+    if not weights and not np.isfinite(array).all():
         raise ValueError(f"{where} holds {np.count_nonzero(~np.isfinite(array))} infinite or NaN entries")
     return array

@@ -56,7 +56,9 @@ def moments(inputs: Float[ArrayLike, "n m"], *, shrinkage: float | None = None) 
     0.95 0.40
     """
     x = _rows(inputs)
-    plain = sum(block.T @ block for block in _blocks(x)) / len(x)
+    plain = np.zeros((x.shape[1], x.shape[1]))
+    for block in _blocks(x):
+        plain += block.T @ block / len(x)
     if shrinkage is None:
         share = _ledoit_wolf(x, plain)
     elif 0 <= shrinkage <= 1:

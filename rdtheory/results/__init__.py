@@ -23,6 +23,8 @@ from rdtheory.results.limits import (
 from rdtheory.results.models import (
     BestScale,
     Choice,
+    Compressed,
+    CompressedLayer,
     GoldenRules,
     HeldOut,
     KroneckerFactors,
@@ -72,6 +74,8 @@ __all__ = [
     "Codebook",
     "CodedLayer",
     "CodedSize",
+    "Compressed",
+    "CompressedLayer",
     "ConstrainedRate",
     "EntropyConstrained",
     "ExcessRate",

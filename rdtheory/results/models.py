@@ -98,3 +98,34 @@ class HeldOut(NamedTuple):
     distortion: Float[np.ndarray, ""]  #: mean of `each`, squared output units
     standard_error: Float[np.ndarray, ""]  #: of that mean, wider for few inputs
     each: Float[np.ndarray, " n"]  #: of each input
+
+
+class CompressedLayer(NamedTuple):
+    """What `compress` made of one layer."""
+
+    name: str
+    shape: tuple[int, ...]
+    rate: float  #: bits per weight, in bytes of a file of its own
+    distortion: float  #: mean squared change of its outputs, on inputs that were held out
+    standard_error: float  #: of that mean; NaN if nothing was held out
+    power: float  #: mean square of its outputs, all together, on the same inputs
+    bound: (
+        float  #: R(D) at that distortion, bits per weight, of the prior; a rate below it is evidence against the prior
+    )
+    kurtosis: float  #: of weights in units of their row and column: 3 for a Gaussian, as the prior has it
+    divergence: float  #: bits, Kullback-Leibler, of their law to the prior's, estimated
+    held_out: int  #: inputs that distortions were measured on; 0 if moments were given
+
+
+class Compressed(NamedTuple):
+    """What `compress` made of a model, and how far it is from the limit."""
+
+    data: bytes  #: `decompress` gives the weights
+    weights_hat: PyTree  #: as they are decoded, in the structure of what was given
+    distortion: float  #: sum over the layers
+    standard_error: float  #: of that sum; NaN if nothing was held out
+    rate: float  #: bits per weight of the layers: all bytes but those of arrays that are kept as they are
+    bound: float  #: R(D) of the layers at their distortions, bits per weight
+    layers: tuple[CompressedLayer, ...]
+    kept: tuple[str, ...]  #: names of the arrays that are kept, bit for bit
+    before: int  #: bytes of all arrays as they were given

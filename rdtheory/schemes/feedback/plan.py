@@ -121,7 +121,7 @@ def alike(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _inverse(lower: np.ndarray) -> np.ndarray:
     """(L Lᵀ)⁻¹, in half of the time of solving for it."""
-    half = np.tril(linalg.lapack.dpotri(lower, lower=True)[0])
+    half = np.tril(linalg.get_lapack_funcs("potri", (lower,))(lower, lower=True)[0])
     return half + np.tril(half, -1).T
 
 
