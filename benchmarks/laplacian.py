@@ -9,10 +9,8 @@ import sys
 import jax
 import numpy as np
 
-jax.config.update("jax_enable_x64", True)
-
-from rdtheory import successive  # noqa: E402
-from rdtheory.experiment import trained  # noqa: E402
+from rdtheory import successive
+from rdtheory.experiment import trained
 
 
 def main(data: list[str]) -> None:
@@ -31,4 +29,5 @@ def show(name: str, weights: np.ndarray) -> None:
 
 
 if __name__ == "__main__":
+    jax.config.update("jax_enable_x64", True)
     main(sys.argv[1:] or ["digits", "mnist5k"])

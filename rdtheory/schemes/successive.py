@@ -1,8 +1,10 @@
-r"""The successive code of Isik, Weissman & No for Laplacian weights: each part sent makes what came before it better.
+r"""Codes in parts, each of which makes what came before it better, so that a decoder may stop after any of them.
 
-A weight whose residual exceeds a threshold s/λ is given that much, where λ⁻¹ is the mean residual and s = ln(n / ln n).
-What is left of an exponential residual is exponential again, a step costs about log n bits and lowers the mean by
-s/(nλ), and that is the slope of R(D) = -log(λD) as n → ∞. When no residual exceeds the threshold, it is lowered.
+`encode_linear` refines a linear model by one trellis code after the other. `encode` is the code of Isik, Weissman & No
+for Laplacian weights under absolute error. There a weight whose residual exceeds a threshold s/λ is given that much,
+where λ⁻¹ is the mean residual and s = ln(n / ln n). What is left of an exponential residual is exponential again. So a
+step, for about log n bits, lowers the mean by s/(nλ), and that is the slope of R(D) = -log(λD) as n → ∞. When no
+residual exceeds the threshold, it is lowered.
 
 So it would go if there were always weights above the threshold. But their number, about ln n, is used up after as many
 steps, and from then on residuals end at the threshold: they are not exponential, and each bit is worth less. `encode`
@@ -27,6 +29,7 @@ from rdtheory.schemes.trellis import code, model
 __all__ = ["decode", "decode_linear", "encode", "encode_linear", "goodness_of_fit"]
 
 EIGHTHS = 8
+SMALLEST = 2.0**-126  # of what float32 holds to its digits
 
 
 def encode(
@@ -78,9 +81,14 @@ def encode(
         if not sound:
             raise ValueError(f"{name}, got {value}")
     signs, residual = np.sign(w).astype(np.int8), np.abs(w.astype(float))
-    threshold = np.float32(_start(w.size) * residual.mean())
+    with np.errstate(over="ignore"):
+        threshold = np.float32(_start(w.size) * residual.mean() or 1.0)
     parts, told = [], None
     while residual.mean() > D or not parts:
+        if not SMALLEST <= threshold < np.inf:
+            raise ValueError(
+                f"weights / distortion must leave thresholds to float32, got {residual.mean():.1e} / {D:.1e}"
+            )
         hits = residual > threshold
         if not hits.any() and residual.mean() > D:
             threshold = np.float32(factor * threshold)
@@ -119,7 +127,7 @@ def decode(parts: Sequence[bytes]) -> Float[np.ndarray, "..."]:
     told = None
     for place, part in enumerate(parts):
         leaf = _decoded(place, part, _classes(told))
-        if leaf.step is None or leaf.step.shape or np.abs(leaf.labels).max() > 1:
+        if leaf.step is None or leaf.step.shape or not 0 < leaf.step < np.inf or np.abs(leaf.labels).max() > 1:
             raise ValueError(f"parts[{place}] is a bitstream of something else")
         told = _after(told, np.asarray(leaf.labels), float(leaf.step))
     if told is None:
@@ -286,7 +294,7 @@ def _layers(
         step = np.asarray(trellis.steps(level, worth, states=states))
         sent = spread > model.WORTH * noise * step**2
         ratio = np.where(sent, np.sqrt(spread) / np.where(sent, step, 1.0), 1.0)
-        scale = np.where(sent, np.sqrt(np.where(sent, step, 0.0) ** 2 * (1 - noise / ratio**2)), 0.0)
+        scale = np.where(sent, step, 0.0) * np.sqrt(1 - noise / ratio**2)
         classes = np.where(sent, np.clip(np.round(model.PER_OCTAVE * np.log2(ratio)) + model.PER_OCTAVE, 1, 255), 0)
         layers.append((step, np.sqrt(spread), scale, classes.astype(np.uint8)))
         spread = np.where(sent, level / np.where(worth > 0, worth, 1.0), spread)

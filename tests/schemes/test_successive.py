@@ -118,7 +118,12 @@ def test_parts_that_are_damaged_foreign_or_out_of_order_are_refused():
         successive.decode([*parts[:2], bytes(spoiled)])
     with pytest.raises(ValueError, match="parts must hold one part at least"):
         successive.decode([])
-    for other in (Quantized(np.array([3]), np.float32(1)), Quantized(np.array([1])), None):
+    for other in (
+        Quantized(np.array([3]), np.float32(1)),
+        Quantized(np.array([1]), np.float32(0)),
+        Quantized(np.array([1])),
+        None,
+    ):
         with pytest.raises(ValueError, match=r"parts\[0\] is a bitstream of something else"):
             successive.decode([bitstream.encode(other)])
 
@@ -131,6 +136,8 @@ def test_parts_that_are_damaged_foreign_or_out_of_order_are_refused():
         (lambda: successive.encode(FEW, 0.1, shrink=1.0), ValueError, r"shrink must be in \(0, 1\), got 1.0"),
         (lambda: successive.encode(np.array([1, 2]), 0.1), TypeError, "weights must be floating"),
         (lambda: successive.encode(np.array([1.0, np.inf]), 0.1), ValueError, "weights must be finite"),
+        (lambda: successive.encode(np.array([1.0, 2.0]), 1e-60), ValueError, "must leave thresholds to float32"),
+        (lambda: successive.encode(np.array([1e50, 2e50]), 1e40), ValueError, "must leave thresholds to float32"),
         (lambda: successive.goodness_of_fit(np.ones(5)), ValueError, "weights must be three at least, and not all"),
         (lambda: successive.goodness_of_fit(np.array([1.0, 2.0])), ValueError, "weights must be three at least"),
     ],
