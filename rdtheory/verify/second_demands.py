@@ -21,13 +21,13 @@ def shannon_gap(key: Array, quick: bool) -> list[Row]:
         ("generalized Gaussian, 1.5", sources.generalized_gaussian(1.5, 1.0), stats.gennorm(1.5)),
     ):
         D = 0.1 * float(law.var())
-        bound, point = continuous.shannon_lower_bound(source, D), continuous.rate_at(source, D)
+        bound, point = host(continuous.shannon_lower_bound(source, D)), host(continuous.rate_at(source, D))
         theory = float(law.entropy()) / LN2 - 0.5 * math.log2(2 * math.pi * math.e * D)
         rows.append(agree("h(X) - ½ log 2πeD", f"by quadrature, {name}", theory, bound.rate, 2 * bound.error))
         rows.append(at_most("Shannon's bound <= R(D)", f"certified R(D), {name}", bound.rate, point.upper))
         if name.startswith("generalized"):
             fisher = sources.generalized_gaussian_fisher_information(1.5, 1.0)
-            most, gap = continuous.shannon_gap(fisher, D), point.upper - bound.rate
+            most, gap = float(continuous.shannon_gap(fisher, D)), float(point.upper - bound.rate)
             rows.append(at_most("R(D) - Shannon's bound <= ½ log(1 + D J)", f"certified, {name}", gap, most))
             rows.append(at_most("that is loose by 10,000", f"10⁴ times the certified gap, {name}", 1e4 * gap, most))
     p, D = np.array([0.4, 0.3, 0.2, 0.1]), 0.2
@@ -109,22 +109,23 @@ def bottlenecks(key: Array, quick: bool) -> list[Row]:
             "its slope",
             "dI(X;T)/dI(T;Y) of the larger pair",
             found.slope,
-            _slope_of(square.max(), found.rates.max()),
+            _slope_of(float(square.max()), float(found.rates.max())),
             1e-9,
         ),
     ]
     rho, wanted = 0.8, 0.3
     exact = bottleneck.gaussian(np.eye(1), np.eye(1), np.array([[rho]]), wanted).rate
-    edges = stats.norm.ppf(np.linspace(0, 1, 7)), stats.norm.ppf(np.linspace(0, 1, 5))
+    letters = 3 if quick else 4  # of Y
+    edges = stats.norm.ppf(np.linspace(0, 1, 7)), stats.norm.ppf(np.linspace(0, 1, letters + 1))
     middles = stats.norm.ppf((np.arange(240) + 0.5) / 240)  # forty in each cell of X
     given = np.diff(stats.norm.cdf((edges[1] - rho * middles[:, None]) / math.sqrt(1 - rho**2)), axis=1)
-    joint = given.reshape(6, 40, 4).mean(axis=1) / 6
-    point = bottleneck.rate_at(joint / joint.sum(), wanted)
-    grid = "X in 6 cells, Y in 4"
+    joint = given.reshape(6, 40, letters).mean(axis=1) / 6
+    point = host(bottleneck.rate_at(joint / joint.sum(), wanted))
+    grid = f"X in 6 cells, Y in {letters}"
     rows.append(
         at_most("the Gaussian bound holds of a grid", f"certified from below, {grid}", exact, point.rate - point.gap)
     )
-    rows.append(at_most("four letters are certified", f"gap, {grid}", point.gap, 1e-4))
+    rows.append(at_most(f"{letters} letters are certified", f"gap, {grid}", point.gap, 1e-4))
     iterated = _iterated(joint / joint.sum(), float(point.slope), float(point.relevance), rows=8)
     rows.append(
         agree("the discrete bottleneck", f"Tishby's iteration, {grid}", point.rate, iterated, float(point.gap) + 1e-5)

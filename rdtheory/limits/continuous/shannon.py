@@ -8,7 +8,7 @@ integrals, on panels that resolve them.
 import math
 from collections.abc import Callable
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import scipy
 from jax.core import Tracer
@@ -97,7 +97,7 @@ def shannon_lower_bound(
     noises = [noise(difference, rho, float(one)) for one in D.ravel()]
     slope, phi, phi_error = np.reshape(noises, (*D.shape, 3)).transpose(-1, *range(D.ndim))
     error = h_error + phi_error + ROUNDINGS * EPS * (abs(h) + np.abs(phi) + abs(log_length))
-    return ShannonBound(*map(jnp.asarray, (h - phi - error, D, slope, np.full(D.shape, h), phi, error)))
+    return ShannonBound(*map(jax.device_put, (h - phi - error, D, slope, np.full(D.shape, h), phi, error)))
 
 
 def shannon_gap(fisher_information: Float[ArrayLike, ""], distortion: Float[ArrayLike, ""]) -> Float[ArrayLike, ""]:
@@ -133,7 +133,8 @@ def shannon_gap(fisher_information: Float[ArrayLike, ""], distortion: Float[Arra
     """
     J, J_ok = _checks.nonnegative("fisher_information", fisher_information)
     D, D_ok = _checks.nonnegative("distortion", distortion)
-    return _checks.poison(jnp.log1p(D * J) / (2 * LN2), J_ok & D_ok)
+    xp, information, allowed = _checks.look(J, D)
+    return _checks.poison(jax.device_put(xp.log1p(allowed * information) / (2 * LN2)), J_ok & D_ok)
 
 
 def best(law: Law, difference: float | Callable, rho: refine.Measure | None, D: float) -> float:
