@@ -110,7 +110,7 @@ def _native(dtype):
 
 def stored(value: ArrayLike) -> Array:
     """`value` as an array of JAX of the same kind and precision, as labels and indices are taken."""
-    return jnp.asarray(native(value))
+    return _on_device(_as_array(value))
 
 
 def _on_device(value: Array | np.ndarray) -> Array:

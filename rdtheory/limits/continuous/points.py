@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.core import Tracer
@@ -150,11 +149,11 @@ def rate_at(
     found = _unitless(law, rho, difference, share, float(tol), int(max_steps))
     if law.panels is not None and float(found.upper) > 0:
         lower = max(float(found.lower), shannon.best(law, difference, rho, share))
-        found = found._replace(lower=jnp.asarray(lower), converged=jnp.asarray(float(found.upper) - lower <= tol))
+        found = found._replace(lower=_put(lower), converged=jax.device_put(np.bool_(float(found.upper) - lower <= tol)))
     with np.errstate(over="ignore", divide="ignore"):
         slope = np.asarray(found.slope) / one / other
     points = units.center + units.length * np.asarray(found.points)
-    return found._replace(distortion=jnp.asarray(D), slope=jnp.asarray(slope), points=jnp.asarray(points))
+    return found._replace(distortion=_put(D), slope=_put(slope), points=_put(points))
 
 
 def curve(
@@ -352,6 +351,11 @@ def _slope(law: Law, D: float) -> float:
 
 
 def _result(lower, upper, D, slope, tol, steps, y, q, quadrature, rounding, abandoned) -> ContinuousRate:
-    number = [jnp.asarray(value, float) for value in (lower, upper, D, slope)]
-    rest = [jnp.asarray(value, float) for value in (y, q, quadrature, rounding, abandoned)]
-    return ContinuousRate(*number, jnp.asarray(upper - lower <= tol), jnp.asarray(steps), *rest)
+    number, rest = map(_put, (lower, upper, D, slope)), map(_put, (y, q, quadrature, rounding, abandoned))
+    converged = np.bool_(upper - lower <= tol)
+    return ContinuousRate(*number, *map(jax.device_put, (converged, np.asarray(steps))), *rest)
+
+
+def _put(value: float | np.ndarray) -> Array:
+    # Not `jnp.asarray`, which is compiled for each shape.
+    return jax.device_put(np.asarray(value, float))
