@@ -88,8 +88,8 @@ def test_a_slope_a_distortion_and_a_rate_are_one_program_and_curves_of_about_fif
 
 
 def test_the_quick_checks_are_few_programs(tmp_path):
-    """345 before they were counted; those that both processes need count twice."""
+    """345 of 31 checks before they were counted; what both processes need counts twice."""
     command = [sys.executable, "-m", "rdtheory", "verify", "--quick", "--out", str(tmp_path)]
     done = subprocess.run(command, env={**os.environ, "JAX_LOG_COMPILES": "1"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert 10 < len(re.findall(startup.COMPILED, done.stderr)) <= 120
+    assert 10 < len(re.findall(startup.COMPILED, done.stderr)) <= 135
