@@ -86,7 +86,7 @@ def test_equal_letters_are_one_and_ties_stay_undecided():
 
 
 def test_letters_that_may_be_erased_are_sent_one_after_another_and_then_all_at_once():
-    """With all erased c(x) = p(x) 2^s. From D = 0 on R(D) is a line, of the slope at which nothing is erased any more."""
+    """With all erased c(x) = p(x) 2^s. From D = 0 on R(D) is a line; where it ends nothing is erased any more."""
     p = np.array([0.2, 0.3, 0.5])
     found = rd.discrete.transitions(p, rd.distortion.erasure(3))
     np.testing.assert_array_equal(found.support_before, [[0, 0, 0, 1], [0, 0, 1, 1], [0, 1, 1, 1]])
