@@ -401,3 +401,30 @@ def test_a_curve_is_its_points_padded():
         assert (found.lower[k], found.upper[k], found.slope[k]) == (point.lower, point.upper, point.slope)
     with pytest.raises(ValueError, match="distortions"):
         rd.continuous.curve(source, np.array([-1.0]))
+
+
+@pytest.mark.parametrize(
+    ("source", "exact", "difference"),
+    [
+        (sources.gaussian(2.0), lambda D: np.maximum(0.5 * np.log2(4.0 / D), 0.0), 2.0),
+        (sources.laplace(1.0), lambda D: np.maximum(-np.log2(D), 0.0), 1.0),
+    ],
+    ids=["gaussian", "laplace"],
+)
+def test_a_whole_curve_leaves_nowhere_more_than_was_asked_for(source, exact, difference):
+    points = rd.continuous.curve(source, least=0.1, tol=0.02, difference=difference)
+    D = np.concatenate([np.linspace(0.1, 9.0, 500), np.geomspace(0.1, 100.0, 100)])
+    between = rd.continuous.band(points, D)
+    assert np.all(between.lower <= exact(D) + 1e-12) and np.all(exact(D) <= between.upper + 1e-12)
+    assert float(np.max(between.upper - between.lower)) <= 0.02
+    assert np.all(np.diff(points.distortion) > 0) and points.distortion[0] == 0.1 and points.upper[-1] <= 0.02
+    assert len(points.upper) < 40
+
+
+def test_a_whole_curve_needs_to_know_where_it_begins(as_user):
+    source = rd.sources.uniform(0.0, 1.0)
+    for given in ({}, {"distortions": np.ones(1), "least": 0.1}):
+        with pytest.raises(TypeError, match="distortions or least"):
+            rd.continuous.curve(source, **given)
+    with pytest.raises(ValueError, match="least and tol must be > 0"):
+        rd.continuous.curve(source, least=0.0)

@@ -89,6 +89,16 @@ def test_a_uniform_source_gains_a_point_at_a_time(low, high):
         assert found.rate[k, 0] - found.gap[k, 0] <= point.upper and point.lower <= found.rate[k, 0]
 
 
+def test_between_transitions_of_a_skewed_source_another_solver_has_as_many_points():
+    source = rd.sources.from_log_density(lambda x: -x, (0.0, 3.0))
+    found = rd.continuous.transitions(source, np.geomspace(0.6, 5.0, 9) / NATS, tol=1e-3)
+    np.testing.assert_array_equal(found.fewest, [[1, 2], [2, 3], [3, 4]])
+    np.testing.assert_array_equal(found.most, found.fewest)
+    between = np.sqrt(np.append(found.distortion[1:, 0], 0.09) * found.distortion[:, 1])
+    points = rd.continuous.curve(source, between, tol=1e-9)
+    np.testing.assert_array_equal(np.sum(points.masses > 1e-6, axis=1), found.fewest[:, 1])
+
+
 def test_published_slopes_of_the_uniform_source_on_forty_are_not_where_points_come():
     """Printed .0039, .0116, .0274, .0725 nats for 2, 3, 4 and 5 points."""
     printed = np.array([0.0039, 0.0116, 0.0274, 0.0725])

@@ -85,6 +85,20 @@ def test_equal_letters_are_one_and_ties_stay_undecided():
     np.testing.assert_array_equal(found.support_after[-1, :-1], -1)
 
 
+def test_letters_that_may_be_erased_are_sent_one_after_another_and_then_all_at_once():
+    """With all erased c(x) = p(x) 2^s. From D = 0 on R(D) is a line; where it ends nothing is erased any more."""
+    p = np.array([0.2, 0.3, 0.5])
+    found = rd.discrete.transitions(p, rd.distortion.erasure(3))
+    np.testing.assert_array_equal(found.support_before, [[0, 0, 0, 1], [0, 0, 1, 1], [0, 1, 1, 1]])
+    np.testing.assert_array_equal(found.support_after[-1], [1, 1, 1, 0])
+    line = float(rd.closed_form.erasure(p, 0.0) - rd.closed_form.erasure(p, 0.1)) / 0.1
+    for k, exact in ((0, -math.log2(0.5)), (2, line)):
+        assert found.low[k] < exact < found.high[k]
+    assert found.before.distortion[2] > 0.5 and found.after.distortion[2] < 1e-6
+    only = np.where(np.eye(3) == 1, 0.5, np.inf)  # each needs its own
+    assert len(rd.discrete.transitions(p, only, np.array([0.1, 1.0, 10.0])).low) == 0
+
+
 @pytest.mark.parametrize("off", [1e-2, 1e-6, 1e-12, 0.0])
 def test_bounds_of_the_optimum_hold_from_any_law_near_or_far(off):
     random = np.random.default_rng(3)

@@ -18,13 +18,14 @@ reproductions on their edges: λ is constant on cells, and that K falls on eithe
 All of it runs on the host in NumPy: the kernel reaches a few widths only, so all is banded, and nothing compiles.
 """
 
-from rdtheory.limits.continuous.points import ContinuousRate, curve, rate_at
+from rdtheory.limits.continuous.points import ContinuousRate, band, curve, rate_at
 from rdtheory.limits.continuous.shannon import shannon_gap, shannon_lower_bound
 from rdtheory.limits.continuous.transitions import ContinuousTransitions, transitions
 
 __all__ = [
     "ContinuousRate",
     "ContinuousTransitions",
+    "band",
     "curve",
     "rate_at",
     "shannon_gap",

@@ -17,9 +17,10 @@ from rdtheory.limits import _near
 from rdtheory.limits.continuous import line, short_range, supremum
 from rdtheory.limits.continuous.nodes import ABANDONED, LN2, REACH, Nodes, width_of
 
-FAR = 3 * REACH
+FAR = 3 * REACH  # widths within which a node sees a point: few points may be far from all mass
 CELL = 1 / 8  # of a width
 HALVINGS = 8
+MOST = 2**12  # cells that are halved: more are left of a law that is far from the optimum
 FINER = 8  # halvings more where only c of one law is asked for
 AT_ONCE = 2**20  # nodes times places
 # Bounds of two derivatives of the kernel beside it, and Cauchy's of those of c beside sup c, as in `supremum`.
@@ -75,8 +76,10 @@ def possible(law: Law) -> list[Cells]:
     half = (x[-1] - x[0]) / count / 2  # outside of the source c* only falls
     cells = Cells(x[0] + half * (2 * np.arange(count) + 1), np.full(count, half))
     for halving in range(HALVINGS + 1):
-        cells = _kept(cells, _greatest(law, cells) + _slack(law, cells, 0, 1.0) >= 1)
-        cells = _halved(cells) if halving < HALVINGS else cells
+        cells = _kept(cells, _greatest(law, cells) + _slack(law, cells, 0, 1.0) >= 1 - law.error)
+        if halving == HALVINGS or len(cells.middle) > MOST:
+            break
+        cells = _halved(cells)
     apart = np.flatnonzero(np.diff(cells.middle) > 1.5 * (cells.half[1:] + cells.half[:-1])) + 1
     return [Cells(*parts) for parts in zip(*(np.split(part, apart) for part in cells), strict=True) if len(parts[0])]
 

@@ -1,6 +1,7 @@
 """Points of R(D) of a density: which slope, how many reproductions, when to stop."""
 
 import importlib
+import itertools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -20,11 +21,13 @@ from rdtheory.limits.continuous import crossing, line, refine, shannon
 from rdtheory.limits.continuous.atoms import likely, polished
 from rdtheory.limits.continuous.law import Law, in_units, law_of, units_of
 from rdtheory.limits.continuous.nodes import LN2, width_of
+from rdtheory.results import Band, RateDistortion
 from rdtheory.sources import Source
 
-__all__ = ["ContinuousRate", "curve", "rate_at"]
+__all__ = ["ContinuousRate", "band", "curve", "rate_at"]
 
 TOL = 1e-6  # bits
+WIDTH, SHARE, MOST = 1e-3, 1 / 32, 4096  # bits between lines and chords of a whole curve, of it the gaps; points
 MAX_STEPS = 24
 NEWTON = 5  # failures after which it is not tried again: the optimum need not be on few points
 LARGEST = 2**16  # nodes times points: more would cost more than it saves
@@ -158,28 +161,37 @@ def rate_at(
 
 def curve(
     source: Source,
-    distortions: Float[ArrayLike, " k"],
+    distortions: Float[ArrayLike, " k"] | None = None,
     *,
-    tol: float = TOL,
+    least: float | None = None,
+    tol: float | None = None,
     max_steps: int = MAX_STEPS,
     difference: float | Callable = 2.0,
 ) -> ContinuousRate:
-    r"""R(D) of a source on the real line at many distortions, each point as of `rate_at`.
+    r"""R(D) of a source on the real line at many distortions, or as a whole from a least distortion on.
+
+    As a whole: points are added where the lines below and the chords above differ most, until nowhere by more than
+    `tol`, up to a distortion at which the rate is as good as zero.
 
     Parameters
     ----------
-    source, tol, max_steps, difference : as for `rate_at`.
+    source, max_steps, difference : as for `rate_at`.
     distortions : (k,), each as for `rate_at`.
+    least : D > 0 in place of them, from which on the whole curve is wanted: at zero a density has infinite rate.
+    tol : in bits. Of points: as for `rate_at`. Of a whole curve: the width of its `band` at most, 1e-3 unless given;
+        each point is found to a gap of a thirty-second of it.
 
     Returns
     -------
     ContinuousRate
-        every field with a leading axis (k,), in the order of `distortions`; ``points`` and ``masses`` (k, m), for the
-        largest number of points m: after its last point a row has NaN, and zeros as masses.
+        every field with a leading axis (k,), in the order of `distortions`, a whole curve in order of distortion;
+        ``points`` and ``masses`` (k, m), for the largest number of points m: after its last point a row has NaN, and
+        zeros as masses.
 
     Raises
     ------
-    ValueError, TypeError, RuntimeError : as for `rate_at`.
+    ValueError, RuntimeError : as for `rate_at`; a `tol` of a whole curve that rounding does not allow.
+    TypeError : as for `rate_at`; neither distortions nor `least`, or both.
 
     References
     ----------
@@ -191,11 +203,25 @@ def curve(
     >>> points = curve(sources.uniform(-1.0, 1.0), np.array([0.03, 0.1, 0.3]))
     >>> print(points.upper.round(4), (points.masses > 0).sum(axis=1))
     [1.5597 0.7574 0.0744] [5 3 2]
+    >>> points = curve(sources.uniform(-1.0, 1.0), least=0.03, tol=0.01)
+    >>> between = band(points, np.linspace(0.03, 0.4, 1000))
+    >>> print(f"{len(points.upper)} points, within {jnp.max(between.upper - between.lower):.3f} bits")
+    16 points, within 0.010 bits
     """
-    if isinstance(distortions, Tracer):
+    if (distortions is None) == (least is None):
+        raise TypeError("curve takes distortions or least, the distortion that a whole curve begins at: one of the two")
+    if any(isinstance(value, Tracer) for value in (distortions, least)):
         raise TypeError("continuous.curve chooses its points on the host: call it with numbers, outside jit and vmap")
-    at, _ = _checks.nonnegative("distortions", distortions, 1)
-    found = [rate_at(source, D, tol=tol, max_steps=max_steps, difference=difference) for D in np.asarray(at)]
+
+    def at(D: float, gap: float) -> ContinuousRate:
+        return rate_at(source, D, tol=gap, max_steps=max_steps, difference=difference)
+
+    if least is not None:
+        found = _whole(at, float(least), WIDTH if tol is None else float(tol))
+    else:
+        assert distortions is not None
+        D, _ = _checks.nonnegative("distortions", distortions, 1)
+        found = [at(D, TOL if tol is None else tol) for D in np.asarray(D).tolist()]
     most = max(len(point.points) for point in found)
 
     def filled(values: Array, value: float) -> Array:
@@ -203,6 +229,68 @@ def curve(
 
     alike = [point._replace(points=filled(point.points, np.nan), masses=filled(point.masses, 0.0)) for point in found]
     return jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *alike))
+
+
+def _whole(at: Callable[[float, float], ContinuousRate], least: float, tol: float) -> list[ContinuousRate]:
+    if not (least > 0 and tol > 0):
+        raise ValueError(f"least and tol must be > 0, got {least} and {tol}")
+    found = [at(least, SHARE * tol)]
+    while float(found[-1].upper) > tol / 4:
+        found.append(at(2 * float(found[-1].distortion), SHARE * tol))
+    while wide := [D for pair in itertools.pairwise(found) if (D := _widest(*pair, tol)) is not None]:
+        known = {float(point.distortion) for point in found}
+        if len(found) > MOST or not known.isdisjoint(wide):
+            raise ValueError(f"tol of {tol:.3g} is not met by {len(found):,} points: raise it, or `least`")
+        found = sorted(found + [at(D, SHARE * tol) for D in wide], key=lambda point: float(point.distortion))
+    return found
+
+
+def _widest(left: ContinuousRate, right: ContinuousRate, tol: float) -> float | None:
+    """Where between neighbors chord and lines differ most; None where that is not too much."""
+    (a, low_a, high_a, s_a), (b, low_b, high_b, s_b) = (
+        (float(x.distortion), float(x.lower), float(x.upper), float(x.slope) if x.lower > 0 else 0.0)
+        for x in (left, right)
+    )
+    # From either end a line: the higher of the two is lowest where they meet.
+    meet = a + (low_a - low_b - s_b * (b - a)) / (s_a - s_b) if s_a > s_b else (a + b) / 2
+    x = min(max(meet, a), b)
+    share = (x - a) / (b - a)
+    width = (1 - share) * high_a + share * high_b - max(low_a - s_a * (x - a), low_b + s_b * (b - x), 0.0)
+    return x if width > tol else None
+
+
+def band(points: ContinuousRate, distortions: Float[ArrayLike, "..."]) -> Band:
+    """Bounds of R(D) at any distortions, from any points of it; see `discrete.band`.
+
+    Parameters
+    ----------
+    points : one, or many with a leading axis, of one source and difference.
+    distortions : where, in any shape; >= 0.
+
+    Returns
+    -------
+    Band
+        ``lower`` and ``upper`` in the shape of `distortions`, in bits per symbol. Below all points ``upper`` is
+        infinite.
+
+    Raises
+    ------
+    ValueError, RuntimeError : as for `discrete.band`.
+
+    References
+    ----------
+    As for `discrete.band`.
+
+    Examples
+    --------
+    >>> from rdtheory import sources
+    >>> between = band(curve(sources.gaussian(1.0), np.array([0.1, 0.3])), 0.2)  # R(0.2) = 1.160964
+    >>> print(f"[{between.lower:.4f}, {between.upper:.4f}]")
+    [1.1089, 1.2647]
+    """
+    nothing = jnp.zeros(())
+    known = (points.upper, points.distortion, points.upper - points.lower, points.slope)
+    return discrete.band(RateDistortion(*known, *[nothing] * 5), distortions)
 
 
 def _worth(difference: float | Callable, length: float, D: float) -> tuple[np.float64, np.float64]:

@@ -29,6 +29,7 @@ __all__ = ["ContinuousTransitions", "transitions"]
 TOL = 1e-5  # of a bracket, relative to its slope
 OCTAVE = 8  # slopes in a doubling
 FIRST, LAST = 1 / 16, 16.0  # of 1 / (2 variance) nats
+ROUNDS = 30  # of splitting and adding points
 COMB = 0.15  # widths between the places first tried
 LIKELY, HEAVY = 0.99, 1e-6  # least c and least mass of a maximum of c that is taken for a point
 SHARES = (1.0, 0.6, 1.6, 0.3)  # of the way that two points are apart by a rule of thumb, to begin from
@@ -71,9 +72,10 @@ def transitions(
     symmetric, a point in the middle may be proved to be two, so that brackets are narrow where a point splits as well.
 
     A transition is proved where the numbers on both sides cannot be equal. Two of them between neighbors among `slopes`
-    that leave the number as it was go unseen. How narrow a bracket is, rounding decides. A source without ends may hide
-    points that carry less than the gap: of it only that its rate is above zero is proved, and its first transition may
-    lie anywhere below. Of samples, whose optimum need not be unique, the numbers are those of one as symmetric as they.
+    that leave the number as it was go unseen. How narrow a bracket is, rounding decides. A source without ends, or with
+    ends of next to no mass, may hide points that carry less than the gap: of it only that its rate is above zero is
+    proved, and its first transition may lie anywhere below. Of samples, whose optimum need not be unique, the numbers
+    are those of one as symmetric as they.
 
     It is a driver on the host: it does not work under `jit`, `vmap` or `grad`, and says so.
 
@@ -125,7 +127,7 @@ def transitions(
         states = [_zero(law)]
         for slope in at:
             states.append(_at(law, slope))
-            if not _is_bounded(law) and states[-1].fewest > 1:
+            if not np.isfinite(law.source.support).all() and states[-1].fewest > 1:
                 break  # no more will be proved
         found = [pair for start in _pairs(states) for pair in _narrowed(law, start, tol, at[0])]
     return _result(found, units.center, units.length)
@@ -161,7 +163,7 @@ def _zero(law: Law) -> _State:
 def _at(law: Law, slope: float) -> _State:
     nodes, width = law.nodes(slope), width_of(slope)
     density = None if law.panels is None else law.density
-    y, q = _optimum(nodes, slope, few=_is_bounded(law))
+    y, q = _optimum(nodes, slope, few=_is_closed(law, nodes))
     best = places.law_of(density, nodes, slope, y, q)
     fewest, most = _count(law, best)
     channel, _ = line.channel(nodes, short_range.blocks(nodes.x, y, REACH * width), y, q, slope)
@@ -169,8 +171,9 @@ def _at(law: Law, slope: float) -> _State:
     return _State(slope, fewest, most, channel.distortion, rate, gap, y, q)
 
 
-def _is_bounded(law: Law) -> bool:
-    return bool(np.isfinite(law.source.support).all())
+def _is_closed(law: Law, nodes: Nodes) -> bool:
+    """Whether the nodes are all there is of the source."""
+    return bool(np.isfinite(law.source.support).all()) and nodes.tail is None and not len(nodes.outside_x)
 
 
 def _optimum(nodes: Nodes, slope: float, *, few: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -189,12 +192,12 @@ def _optimum(nodes: Nodes, slope: float, *, few: bool) -> tuple[np.ndarray, np.n
     while found is None and len(y):
         found = polished(nodes, y, q, slope, None)
         y, q = _fewer(y, q, width)
-    while found is not None:
+    for _ in range(ROUNDS):
+        if found is None:  # nothing is left to be done, or Newton's method fails
+            break
         first = found[:2]
-        # None of them where nothing is left to be done, and no other is found where Newton's method fails.
-        found = next(
-            filter(None, (polished(nodes, *start, slope, None) for start in _more(nodes, *first, width))), None
-        )
+        starts = _more(nodes, *first, width)
+        found = next(filter(None, (polished(nodes, *start, slope, None) for start in starts)), None)
     return first
 
 
@@ -232,7 +235,7 @@ def _count(law: Law, best: places.Law) -> tuple[int, float]:
     x, p, width = best.nodes.x, best.nodes.p, width_of(best.slope)
     alone = float(p @ (x - law.mean) ** 2) / (2 * width**2)  # the Lagrangian of one point
     several = best.free + 2 * best.error < alone
-    if not _is_bounded(law):
+    if not _is_closed(law, best.nodes):
         return 1 + int(several and best.nodes.tail is None), math.inf
     intervals = places.possible(best)
     fewest = max(_fewest(best, intervals, _middle(law, best)), 1 + several)
@@ -256,18 +259,25 @@ def _is_worse(best: places.Law, intervals: list[Cells], fixed: list[float]) -> b
     nodes, slope, width = best.nodes, best.slope, width_of(best.slope)
     own = [_tried(best, cells) for cells in intervals]
     ends = [cells.middle[[0, -1]] for cells in intervals]
-    y = width * np.unique(np.concatenate([*own, *ends, np.array(fixed)]))
-    _, _, q, _ = line.masses(nodes, y, np.full(len(y), 1 / len(y)), width, 1e-14)
-    first = places.law_of(best.density, nodes, slope, y, q)
-    if places.lower_bound(first, intervals, fixed) > best.free + best.error:
-        return True
-    y = width * np.unique(np.concatenate([*own, np.array(fixed)]))
-    _, _, q, _ = line.masses(nodes, y, np.full(len(y), 1 / len(y)), width, 1e-14)
-    found = polished(nodes, y[q > LIGHT], q[q > LIGHT], slope, None)
-    if found is None:
-        return False
-    other = places.law_of(best.density, nodes, slope, *found[:2])
-    return places.lower_bound(other, intervals, fixed) > best.free + best.error
+
+    def is_above(y: np.ndarray, q: np.ndarray) -> bool:
+        law = places.law_of(best.density, nodes, slope, y, q)
+        return bool(places.lower_bound(law, intervals, fixed) > best.free + best.error)
+
+    with np.errstate(all="ignore"):  # a node that is out of reach of all points proves nothing
+        several = _weighed(nodes, width * np.unique(np.concatenate([*own, *ends, np.array(fixed)])), width)
+        if is_above(*several):
+            return True
+        y, q = _weighed(nodes, width * np.unique(np.concatenate([*own, np.array(fixed)])), width)
+        found = polished(nodes, y[q > LIGHT], q[q > LIGHT], slope, None)
+        return found is not None and is_above(*found[:2])
+
+
+def _weighed(nodes: Nodes, y: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """The points with their best masses, however far from nodes."""
+    b = short_range.blocks(nodes.x, y, places.FAR * width)
+    q, _ = short_range.minimize(line.kernel(b, width), b, nodes.p, np.full(len(y), 1 / len(y)), 1e-14)
+    return y, np.nan_to_num(q / q.sum(), nan=1 / len(y))
 
 
 def _tried(best: places.Law, cells: Cells) -> np.ndarray:
@@ -284,7 +294,8 @@ def _middle(law: Law, best: places.Law) -> float:
     if best.density is None:
         alike = np.allclose(mirrored[::-1], x, rtol=0, atol=ALIKE * np.ptp(x)) and np.array_equal(p[::-1], p)
     else:
-        alike = np.max(np.abs(law.log_density(x) - law.log_density(mirrored))) <= ALIKE
+        with np.errstate(all="ignore"):  # it may be asked about places outside of its support
+            alike = np.max(np.abs(law.log_density(x) - law.log_density(mirrored))) <= ALIKE
     return law.mean / width_of(best.slope) if alike else math.nan
 
 

@@ -234,17 +234,17 @@ def _states(problem: _Problem, slopes: np.ndarray) -> np.ndarray:
 
 def _alone(problem: _Problem, letters: np.ndarray, slopes: np.ndarray) -> np.ndarray:
     """What the optimum without a letter says of it, for each letter and slope."""
-    states = np.full(len(letters), UNDECIDED, np.int8)
-    if len(problem.d.T) == 1:
-        return np.full(len(letters), USED, np.int8)
-    for start in range(0, len(letters), TOGETHER):
-        some = slice(start, start + TOGETHER)
-        fill = (0, TOGETHER - len(letters[some]))
-        padded = np.pad(letters[some], fill), np.pad(slopes[some], fill, mode="edge")
+    allowed = np.isfinite(problem.d)
+    needed = np.any(allowed & (allowed.sum(axis=1, keepdims=True) == 1), axis=0)  # nothing else for some source letter
+    states = np.where(needed[letters], USED, UNDECIDED).astype(np.int8)
+    asked = np.flatnonzero(states == UNDECIDED)
+    for start in range(0, len(asked), TOGETHER):
+        some = asked[start : start + TOGETHER]
+        padded = (np.pad(values[some], (0, TOGETHER - len(some)), mode="edge") for values in (letters, slopes))
         laws = _without(*jax.device_put((problem.p, problem.d, *padded)))
-        for k, (letter, s, q) in enumerate(zip(letters[some], slopes[some], np.asarray(laws), strict=False), start):
-            low, high = _enclosed(problem, s, q, np.arange(len(q)) != letter)
-            states[k] = USED if low[letter] > 1 else UNUSED if high[letter] < 1 else UNDECIDED
+        for k, q in zip(some, np.asarray(laws), strict=False):
+            low, high = _enclosed(problem, slopes[k], q, np.arange(len(q)) != letters[k])
+            states[k] = USED if low[letters[k]] > 1 else UNUSED if high[letters[k]] < 1 else UNDECIDED
     return states
 
 
