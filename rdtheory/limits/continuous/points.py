@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jax import Array
 from jax.core import Tracer
@@ -147,11 +147,13 @@ def rate_at(
     found = _unitless(law, rho, difference, share, float(tol), int(max_steps))
     if law.panels is not None and float(found.upper) > 0:
         lower = max(float(found.lower), shannon.best(law, difference, rho, share))
-        found = found._replace(lower=jnp.asarray(lower), converged=jnp.asarray(float(found.upper) - lower <= tol))
+        met = np.asarray(float(found.upper) - lower <= tol)
+        found = found._replace(lower=jax.device_put(np.asarray(lower)), converged=jax.device_put(met))
     with np.errstate(over="ignore", divide="ignore"):
         slope = np.asarray(found.slope) / one / other
     points = units.center + units.length * np.asarray(found.points)
-    return found._replace(distortion=jnp.asarray(D), slope=jnp.asarray(slope), points=jnp.asarray(points))
+    distortion, slope, points = jax.device_put((np.asarray(D), np.asarray(slope), points))
+    return found._replace(distortion=distortion, slope=slope, points=points)
 
 
 def _worth(difference: float | Callable, length: float, D: float) -> tuple[np.float64, np.float64]:
@@ -300,6 +302,8 @@ def _slope(law: Law, D: float) -> float:
 
 
 def _result(lower, upper, D, slope, tol, steps, y, q, quadrature, rounding, abandoned) -> ContinuousRate:
-    number = [jnp.asarray(value, float) for value in (lower, upper, D, slope)]
-    rest = [jnp.asarray(value, float) for value in (y, q, quadrature, rounding, abandoned)]
-    return ContinuousRate(*number, jnp.asarray(upper - lower <= tol), jnp.asarray(steps), *rest)
+    # Not `jnp.asarray`, which is compiled for each shape.
+    values = (lower, upper, D, slope, y, q, quadrature, rounding, abandoned)
+    values = jax.device_put([np.asarray(value, float) for value in values])
+    converged, made = jax.device_put((np.asarray(upper - lower <= tol), np.asarray(steps)))
+    return ContinuousRate(*values[:4], converged, made, *values[4:])
