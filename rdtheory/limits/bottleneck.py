@@ -227,16 +227,17 @@ def _joint(
 ) -> tuple[Array, Array | np.ndarray | np.generic, _checks.Flag]:
     """The joint law, its I(X;Y), and whether all is well: no relevance asked for may be above that."""
     shape = _checks.array("joint_pmf", joint_pmf, 2).shape
-    flat, ok = _checks.pmf("joint_pmf", jnp.reshape(_checks.stored(joint_pmf), -1))
-    joint = flat.reshape(shape)
-    xp, values, bits = _checks.look(joint, relevances)
+    _, given = _checks.look(joint_pmf)
+    flat, ok = _checks.pmf("joint_pmf", given.reshape(-1))
+    xp, values, bits = _checks.look(flat, relevances)
+    values = values.reshape(shape)
     product = values.sum(axis=1, keepdims=True) * values.sum(axis=0, keepdims=True)
     ratio = xp.where(values > 0, values / xp.where(values > 0, product, 1), 1)
     total = xp.where(values > 0, values * xp.log2(ratio), 0).sum()
     within = _checks.holds(
         (bits <= total + 1e-13).all(), lambda: f"{name} must be at most I(X;Y) = {total} bits, got {bits}"
     )
-    return joint, total, ok & within
+    return jax.device_put(values), total, ok & within
 
 
 @jax.jit

@@ -184,8 +184,10 @@ def assert_within(spent, allowed, excess):
     assert (over <= 0).all(), f"{over.max()} above what is allowed"
 
 
-def run(function, *arguments):
-    return jax.jit(jax.vmap(function))(*(jnp.asarray(x) for x in arguments))
+def run(function, *arguments, together=True):
+    if together:
+        return jax.jit(jax.vmap(function))(*(jnp.asarray(x) for x in arguments))
+    return jax.jit(lambda *batch: jax.lax.map(lambda item: function(*item), batch))(*map(jnp.asarray, arguments))
 
 
 # Checks --------------------------------------------------------------------------------------------------------------
@@ -353,13 +355,13 @@ def check_wyner_ziv(seed, count=300):
     assert_certified(found, upper=rate, lower=lower, sound=sound(potential, s) & sound(v))
 
 
-def check_bottleneck(seed, count=100):
-    rng = np.random.default_rng([seed, 7])
-    joint = laws(rng, count, N * 2).reshape(count, N, 2)
+def check_bottleneck(seed, count=100, letters=2):
+    rng = np.random.default_rng([seed, 7, letters] if letters > 2 else [seed, 7])
+    joint = laws(rng, count, N * letters).reshape(count, N, letters)
     p, rows = joint.sum(axis=2), law(joint + NOTHING)
     whole = information(p, rows)
     wanted = (rng.choice([0.0, 1e-9, 0.3, 0.9, 1.0], size=count) * whole).astype(float)
-    r = laws(rng, count, 4, 2)
+    r = laws(rng, count, 4, letters)
     slope = rng.choice([0.0, 1.0, 3.0, 50.0], size=count)
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(
@@ -368,10 +370,15 @@ def check_bottleneck(seed, count=100):
         kernel = np.exp2(-times(slope[:, None, None], terms.sum(axis=3)))
         potential = -np.log2(np.sum(kernel * laws(rng, count, 4)[:, None, :], axis=2)).astype(float)
     channel, potential = mangled(rng, kernel.astype(float) + 1e-6), mangled(rng, potential)
-    found = run(certify.bottleneck, joint, wanted, channel, potential, slope)
+    # Of a batch together every one would take as long as the slowest.
+    found = run(certify.bottleneck, joint, wanted, channel, potential, slope, together=letters == 2)
     # On a grid of laws of Y no c is above what was said of all.
     at = np.concatenate([np.linspace(1e-6, 1 - 1e-6, 501), 10.0 ** np.arange(-200, -6, 10.0)])
     grid = np.stack([1 - at, at], axis=1).astype(extended)
+    if letters > 2:
+        inside = [rng.dirichlet(np.full(letters, size), size=600) for size in (0.2, 1.0)]
+        grid = np.concatenate([*inside, rows.reshape(-1, letters) + 1e-12]).astype(extended)
+        grid /= grid.sum(axis=1, keepdims=True)
     terms = np.where(
         rows[:, :, None, :] > 0, rows[:, :, None, :] * (log2(rows)[:, :, None, :] - np.log2(grid)[None, None]), 0
     )
@@ -382,6 +389,14 @@ def check_bottleneck(seed, count=100):
     assert (np.asarray(found.lower) <= np.asarray(found.upper) * (1 + 1e-13)).all()
 
 
+def check_bottleneck_of_three(seed):
+    check_bottleneck(seed, count=8, letters=3)
+
+
+def check_bottleneck_of_four(seed):
+    check_bottleneck(seed, count=8, letters=4)
+
+
 CHECKS = [
     check_capacity,
     check_conditional,
@@ -390,6 +405,8 @@ CHECKS = [
     check_classification,
     check_wyner_ziv,
     check_bottleneck,
+    check_bottleneck_of_three,
+    check_bottleneck_of_four,
 ]
 
 
@@ -408,6 +425,7 @@ CORRUPTED = {
     "a cheaper distortion": ("_priced", lambda original: lambda *a: (original(*a)[0], 0.999 * original(*a)[1])),
     "potentials for nothing": ("_dual", lambda original: lambda *a: original(*a) + 1e-9),
     "less than the greatest c": ("_greatest", lambda original: lambda *a: original(*a) - 1e-2),
+    "less than it on the simplex": ("_greatest_on_simplex", lambda original: lambda *a: original(*a) - 1e-2),
 }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 import scipy
+from jax import Array
 from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Float
@@ -97,10 +98,11 @@ def shannon_lower_bound(
     noises = [noise(difference, rho, float(one)) for one in D.ravel()]
     slope, phi, phi_error = np.reshape(noises, (*D.shape, 3)).transpose(-1, *range(D.ndim))
     error = h_error + phi_error + ROUNDINGS * EPS * (abs(h) + np.abs(phi) + abs(log_length))
-    return ShannonBound(*map(jax.device_put, (h - phi - error, D, slope, np.full(D.shape, h), phi, error)))
+    values = (h - phi - error, D, slope, np.full(D.shape, h), phi, error)
+    return ShannonBound(*jax.device_put([np.asarray(value) for value in values]))
 
 
-def shannon_gap(fisher_information: Float[ArrayLike, ""], distortion: Float[ArrayLike, ""]) -> Float[ArrayLike, ""]:
+def shannon_gap(fisher_information: Float[ArrayLike, ""], distortion: Float[ArrayLike, ""]) -> Float[Array, ""]:
     r"""How far R(D) can be above Shannon's lower bound under squared error, from the Fisher information J = E (f'/f)².
 
     .. math:: R(D) - R_{SLB}(D) \le h(X + N) - h(X) \le \tfrac12\log(1 + D J), \qquad N \sim \mathcal N(0, D),

@@ -79,11 +79,9 @@ def tail(weights: Numbers, copies: int, at: Numbers) -> tuple[Numbers, Numbers]:
     total, block = np.zeros(len(at)), max(CHUNK // len(w), 1)
     for start in range(0, terms, block):
         k = np.arange(start, min(start + block, terms)) + 0.5
-        u = k * step
+        u: Numbers = np.multiply(k, step, dtype=np.float64)
         phase = copies * np.sum(0.5 * np.arctan(2 * u[:, None] * w) - u[:, None] * w, axis=1)
-        total += np.sum(
-            (np.exp(log_size(u)) / (math.pi * k))[:, None] * np.sin(phase[:, None] - np.outer(u, at)), axis=0
-        )
+        total += np.exp(log_size(u)) / (math.pi * k) @ np.sin(phase[:, None] - np.outer(u, at))
     last = np.array([(terms + 0.5) * step])
     square = (2 * last[0] * w) ** 2
     power = copies / 2 * float(np.sum(square / (1 + square)))
