@@ -283,6 +283,7 @@ def test_layers_of_equinox_store_outputs_first():
         (lambda w, x: x @ jnp.exp(w), "exp"),
         (lambda w, x: lax.while_loop(lambda c: c[1] < 2, lambda c: (c[0] @ w, c[1] + 1), (x, 0))[0], "while"),
         (lambda w, x: x @ w[jnp.array([0, 0, 1]), jnp.array([0, 1, 2])][:, None], "gather"),
+        (lambda w, x: x @ w[jnp.array([2, 0, 1])], "gather"),
         (lambda w, x: x @ jnp.broadcast_to(w[:, :1], (3, 2)), "dot_general"),
         (lambda w, x: x @ w[:, :2] @ w[:2], "different shapes"),
         (lambda w, x: x @ w[:, :2] + x @ w[:, 1:], "overlap"),
