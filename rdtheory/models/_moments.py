@@ -84,13 +84,13 @@ def one_of(inputs: PyTree) -> PyTree:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), inputs)
 
 
-def held(uses: Sequence[_uses.Use], directions: int) -> int:
-    """Numbers that one example takes."""
+def fitting(uses: Sequence[_uses.Use], directions: int) -> int:
+    """How many examples may be held at a time, each with so many numbers for directions."""
     count = directions
     for use in uses:
         rows = math.prod(use.made.shape) // math.prod(use.layout.shape[::2])
         count += 2 * math.prod(use.made.shape) + (0 if use.kind == "embedding" else rows * use.layout.shape[1])
-    return count
+    return max(1, HELD // max(count, 1))
 
 
 @partial(_compile.jit, static_argnames=("apply", "kind", "samples"))
@@ -175,8 +175,13 @@ def collect(
         count = len(labels)
         if not n:
             uses, others, shape = _found(apply, params, inputs, kind)
-            directions = samples or math.prod(shape)
-            most = size or max(1, HELD // held(uses, directions * math.prod(shape)))
+            directions = (samples or math.prod(shape)) * math.prod(shape)
+            if directions > HELD:
+                raise ValueError(
+                    f"apply makes {math.prod(shape):,} outputs of each input, too many to take one after another: "
+                    "samples=1, with a key, draws random directions instead"
+                )
+            most = size or fitting(uses, directions)
         if kind == "gradient" and not ((labels >= 0) & (labels < shape[-1])).all():
             raise ValueError(f"labels must be class numbers from 0 to {shape[-1] - 1}")
         width = min(most, count)
@@ -222,6 +227,7 @@ def _added(total: Sums, more: Sums) -> Sums:
 class _Part(NamedTuple):
     """One matrix at one use, in the order (inputs, outputs) of that use."""
 
+    kind: str
     layout: np.ndarray
     inputs: Side
     outputs: Side
@@ -241,7 +247,7 @@ def of_leaves(
             if isinstance(inputs, tuple):  # of one matrix, A = channels ⊗ taps, with the trace that both have
                 trace = np.trace(inputs[0])
                 inputs = inputs[0], inputs[1] / trace if trace > 0 else inputs[1]
-            parts[use.leaf].append(_Part(layout, inputs, total.outputs[i] / n, total.traces[:, i], rows))
+            parts[use.leaf].append(_Part(use.kind, layout, inputs, total.outputs[i] / n, total.traces[:, i], rows))
     return [_of_leaf(mine, others.get(number), n) for number, mine in enumerate(parts)]
 
 
@@ -250,6 +256,7 @@ def _of_leaf(parts: list[_Part], other: str | None, n: int) -> WeightMoments:
         return _missing(f"it is used by {other}, not only as a dense layer, a convolution or an embedding")
     if not parts:
         return _missing("the outputs do not depend on it")
+    kinds = ", ".join(dict.fromkeys(part.kind for part in parts))
     matrices: dict[bytes, list[_Part]] = {}
     for part in parts:
         turned = part._replace(layout=part.layout.T, inputs=part.outputs, outputs=part.inputs)
@@ -259,24 +266,24 @@ def _of_leaf(parts: list[_Part], other: str | None, n: int) -> WeightMoments:
             matrices[other_way].append(turned)
         else:
             matrices.setdefault(name, []).append(part)
-    if any(len(same) > 1 and any(isinstance(x, tuple) for one in same for x in one[1:3]) for same in matrices.values()):
+    if any(len(same) > 1 and any(isinstance(x, tuple) for one in same for x in one[2:4]) for same in matrices.values()):
         return _missing(f"it is used more than once, as a convolution of a fan-in beyond {LIMIT:,}")
     products = [_sum(same) for same in matrices.values()]
     first = products[0]
-    if any(jax.tree.map(np.shape, part[:3]) != jax.tree.map(np.shape, first[:3]) for part in products):
+    if any(jax.tree.map(np.shape, part[1:4]) != jax.tree.map(np.shape, first[1:4]) for part in products):
         return _missing("it is used as matrices of different shapes")
     layout = np.stack([part.layout for part in products])
     if np.bincount(layout.ravel()).max() > 1:
         return _missing("it is used as matrices that overlap")
-    inputs, outputs = jax.tree.map(lambda *x: np.stack(x), *[part[1:3] for part in products])
+    inputs, outputs = jax.tree.map(lambda *x: np.stack(x), *[part[2:4] for part in products])
     traces = np.stack([part.traces for part in products])
     error = np.std(traces, axis=1, ddof=1) / math.sqrt(n) if n > 1 else np.full(len(traces), np.inf)
-    return WeightMoments(inputs, outputs, np.array([part.rows for part in products]), layout, error, "")
+    return WeightMoments(inputs, outputs, np.array([part.rows for part in products]), layout, error, kinds, "")
 
 
 def _missing(reason: str) -> WeightMoments:
     none = np.zeros((0, 0, 0))
-    return WeightMoments(none, none, np.zeros(0, int), none.astype(np.int32), np.zeros(0), reason)
+    return WeightMoments(none, none, np.zeros(0, int), none.astype(np.int32), np.zeros(0), "", reason)
 
 
 def _sum(same: list[_Part]) -> _Part:
@@ -298,7 +305,7 @@ def _sum(same: list[_Part]) -> _Part:
     a, b = (np.tensordot(weights, np.stack(side), 1) for weights, side in ((alpha, inputs), (gram_x @ alpha, outputs)))
     a *= (_trace(inputs[0]) or 1.0) / _trace(a)
     b *= powers.sum() / (_trace(a) * _trace(b))
-    return _Part(same[0].layout, a, b, traces, rows)
+    return _Part(same[0].kind, same[0].layout, a, b, traces, rows)
 
 
 def _alike(side: list) -> list[np.ndarray]:

@@ -39,6 +39,7 @@ class Held(NamedTuple):
     value: Array
     leaf: int = -1
     positions: np.ndarray | None = None
+    varies: bool = False  #: with the inputs of the model
 
 
 class Trail(NamedTuple):
@@ -70,7 +71,7 @@ def run(program: ClosedJaxpr, params: PyTree, inputs: PyTree, trail: Trail) -> l
         Held(leaf, number, np.arange(leaf.size, dtype=np.int32).reshape(leaf.shape))
         for number, leaf in enumerate(jax.tree.leaves(params))
     ]
-    held = [*weights, *map(Held, jax.tree.leaves(inputs))]
+    held = [*weights, *(Held(leaf, varies=True) for leaf in jax.tree.leaves(inputs))]
     return [out.value for out in _walk(program.jaxpr, list(map(Held, program.consts)), held, trail)]
 
 
@@ -89,8 +90,9 @@ def _walk(jaxpr, consts: Sequence[Held], arguments: Sequence[Held], trail: Trail
 def _step(equation, held: list[Held], trail: Trail) -> list[Held]:
     """The results of one equation."""
     name, params = equation.primitive.name, equation.params
+    varies = any(one.varies for one in held)
     if all(one.positions is None for one in held):
-        return list(map(Held, _evaluate(equation, held)))
+        return [Held(value, varies=varies) for value in _evaluate(equation, held)]
     if name in CALLS:
         inner = params[CALLS[name]]
         return _walk(getattr(inner, "jaxpr", inner), list(map(Held, getattr(inner, "consts", ()))), held, trail)
@@ -114,7 +116,7 @@ def _step(equation, held: list[Held], trail: Trail) -> list[Held]:
         trail.activations.append(next(one.value for one in held if one.positions is None))
         if trail.probes is not None:
             results = [results[0] + trail.probes[len(trail.uses) - 1]]
-    return list(map(Held, results))
+    return [Held(value, varies=varies) for value in results]
 
 
 def _evaluate(equation, held: Sequence[Held]) -> list[Array]:
@@ -132,13 +134,17 @@ def _scan(params: dict, held: list[Held], trail: Trail) -> list[Held]:
     made = []
     for step in range(length)[:: -1 if params["reverse"] else 1]:
         here = [
-            Held(one.value[step], one.leaf, None if one.positions is None else one.positions[step]) for one in stacks
+            one._replace(value=one.value[step], positions=None if one.positions is None else one.positions[step])
+            for one in stacks
         ]
         results = _walk(body.jaxpr, list(map(Held, body.consts)), [*held[:fixed], *carry, *here], trail)
         carry = results[:carried]
-        made.append([result.value for result in results[carried:]])
-    in_order = made[:: -1 if params["reverse"] else 1]
-    return [*carry, *(Held(jnp.stack(rows)) for rows in zip(*in_order, strict=True))]
+        made.append(results[carried:])
+    in_order = zip(*made[:: -1 if params["reverse"] else 1], strict=True)
+    stacked = [
+        Held(jnp.stack([one.value for one in rows]), varies=any(one.varies for one in rows)) for rows in in_order
+    ]
+    return [*carry, *stacked]
 
 
 # What rearranges weights ---------------------------------------------------------------------------------------------
@@ -207,7 +213,7 @@ def _in_order(x, contracted: Sequence[int], shared: Sequence[int]):
 
 
 def _convolution(held: list[Held], params: dict, made: jax.ShapeDtypeStruct) -> Use | None:
-    unmet, (_, leaf, positions) = held[0].positions, held[1]
+    unmet, (_, leaf, positions, _) = held[0].positions, held[1]
     if unmet is not None or positions is None or params["batch_group_count"] != 1:
         return None
     numbers, groups = params["dimension_numbers"], params["feature_group_count"]
@@ -239,10 +245,11 @@ def _by_group(features_last: Array, groups: int) -> Array:
 
 
 def _embedding(held: list[Held], params: dict, made: jax.ShapeDtypeStruct) -> Use | None:
-    (_, leaf, positions), unmet = held[0], held[1].positions
+    (_, leaf, positions, _), tokens = held
     numbers, sizes = params["dimension_numbers"], params["slice_sizes"]
     axes = numbers.collapsed_slice_dims
-    if unmet is not None or positions is None or len(axes) != 1 or axes != numbers.start_index_map:
+    # What always takes the same rows only puts weights in another order.
+    if not tokens.varies or positions is None or len(axes) != 1 or axes != numbers.start_index_map:
         return None
     rows = np.moveaxis(positions, axes[0], 0)
     if tuple(np.delete(sizes, axes[0])) != rows.shape[1:] or numbers.operand_batching_dims:

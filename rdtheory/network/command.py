@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 EXIT_USAGE, EXIT_INTERRUPTED = 2, 130
+ENOUGH = 10  # calibration rows for each input
+FAR = 0.1  # bits from the prior
 
 
 def report(
@@ -75,6 +77,11 @@ def report(
         numbers += [f"{found.measured[i]:.3g} ± {found.measured_error[i]:.1g}", f"{found.predicted[i]:.3g}"]
         table.add_row(name, *numbers, f"{found.agreement[i]:.2%}")
     console.print(table)
+    for name, rows, divergence in zip(found.layers, found.rows_per_input, found.divergence, strict=True):
+        if rows < ENOUGH:
+            console.print(f"{name}: {rows:.1f} calibration rows for each input, of {ENOUGH} that are needed")
+        if divergence > FAR:
+            console.print(f"{name}: {divergence:.2f} bit from the Gaussian prior, so that R(D) may be less by that")
     console.print(f"{int(found.shapes.prod(axis=1).sum()):,} weights in {len(found.layers)} layers. Report: {page}")
 
 

@@ -53,7 +53,7 @@ def report(
     held_out: float = 0.2,
     samples: int | None = None,
     key: PRNGKeyArray | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> NetworkReport:
     r"""What the formats in use and our code take and lose on each layer of a network and in all, beside R(D).
 
@@ -74,7 +74,7 @@ def report(
     bits : per weight, about what our code is to take.
     states : of our code, as for `feedback.quantize`.
     held_out : share of the inputs that all losses are measured on, at regular places among them.
-    batch_size : examples at a time.
+    batch_size : examples at a time; as many as fit in 128 MiB.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def report(
         raise ValueError(f"kind must be 'jacobian', 'fisher' or 'ggn' here, got {kind!r}")
     if not (math.isfinite(bits) and 0 < bits <= 16):
         raise ValueError(f"bits must be a number in (0, 16], got {bits!r}")
-    size = _checks.count("batch_size", batch_size, 1)
+    size = None if batch_size is None else _checks.count("batch_size", batch_size, 1)
     weights, _ = _tree_checks.tree("params", params)
     weights = jax.tree.map(np.asarray, weights)
     learned, tested = _split(_moments.checked(inputs), held_out)
@@ -112,6 +112,7 @@ def report(
         raise ValueError(f"params have no layers to compress: {reasons}")
     theta, variances = level(layers, max(bits - CODE_LOSS, 0.01))
     n = [len(jax.tree.leaves(part)[0]) for part in (learned, tested)]
+    size = size or measure.fitting(apply, weights, tested)
     original = measure.outputs(apply, weights, tested, size)
     power = measure.powers(apply, weights, weights, tested, size)
 
@@ -233,7 +234,8 @@ def _outcome(kind: str, original: np.ndarray, changed: np.ndarray) -> dict:
         each = (original - changed) ** 2
     else:
         p, q = (special.log_softmax(f, axis=-1) for f in (original, changed))
-        each = np.exp(p) * (p - q) / math.log(2)
+        with np.errstate(invalid="ignore"):
+            each = np.where(np.isneginf(p), 0.0, np.exp(p) * (p - q)) / math.log(2)
     measured, error = measure.mean_and_error(np.sum(each.reshape(len(each), -1), axis=1))
     agreement, off = math.nan, math.nan
     if original.ndim > 1 and original.shape[-1] > 1:

@@ -63,9 +63,8 @@ def _unfit(moments: WeightMoments) -> str:
 
 
 def _is_table(moments: WeightMoments) -> bool:
-    """Rows that are looked up have frequencies that add up to one, and no other moments."""
-    x = moments.inputs
-    return not isinstance(x, tuple) and x.ndim == 2 and np.allclose(x.sum(axis=1), 1.0) and x.shape[0] == 1
+    """Whether rows are looked up: how often, and with what else the array is used for, another text would say."""
+    return "embedding" in moments.kinds and moments.layout.shape[0] == 1
 
 
 def _layer(name: str, number: int, leaf: np.ndarray, moments: WeightMoments) -> Layer:

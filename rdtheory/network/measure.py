@@ -12,7 +12,13 @@ from jaxtyping import PyTree
 from rdtheory import _compile
 from rdtheory.models import _moments, _uses
 
-__all__ = ["mean_and_error", "outputs", "powers", "ratio"]
+__all__ = ["fitting", "mean_and_error", "outputs", "powers", "ratio"]
+
+
+def fitting(apply: Callable, params: PyTree, inputs: PyTree) -> int:
+    """How many examples may be looked at together."""
+    one = _moments.one_of(inputs)
+    return _moments.fitting(_uses.find(_uses.trace(apply, params, one), params, one)[0], 0)
 
 
 def powers(apply: Callable, params: PyTree, deltas: PyTree, inputs: PyTree, batch_size: int) -> list[np.ndarray]:

@@ -74,6 +74,7 @@ class WeightMoments(NamedTuple):
     rows: Int[np.ndarray, " parts"]  #: how many x the mean is over, all uses together
     layout: Int[np.ndarray, "parts m k"]  #: where in the raveled array each entry of the matrices is
     standard_error: Float[np.ndarray, " parts"]  #: of the trace of `outputs`, over examples and directions drawn
+    kinds: str  #: "dense", "convolution", "embedding", or several of them
     reason: str  #: why there are no parts; empty where there are
 
 

@@ -35,6 +35,8 @@ def test_a_report_is_written_and_what_is_wrong_is_one_line(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "2,480 weights in 2 layers" in done.stdout
     assert "our code" in done.stdout
+    assert "a: 5.0 calibration rows for each input" in done.stdout
+    assert "from the Gaussian prior" not in done.stdout
     assert len(json.loads((out / "network.json").read_text())["layers"]) == 2
     for said, each in zip(wrong, failed, strict=True):
         assert each.returncode == 2

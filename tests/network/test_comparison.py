@@ -148,6 +148,20 @@ def test_what_is_wrong_is_named(as_user, options, message):
         network.report(**arguments)
 
 
+def test_a_table_that_is_used_again_is_a_table():
+    """Also where its rows are few, and the logits that are ruled out are infinite."""
+
+    def tied(table, tokens):
+        logits = table[tokens].sum(axis=1) @ table.T
+        return jnp.where(jnp.arange(TOKENS)[None] < 2, -jnp.inf, logits)
+
+    found = network.report(tied, PARAMS["table"], INPUTS[:60], kind="fisher", samples=3, key=jax.random.key(0))
+    assert found.layers == ("weights",)
+    assert found.kinds == ("table",)
+    assert np.all(found.relative_error == 0)
+    assert np.all(np.isfinite(found.measured))
+
+
 def test_a_network_of_zeros_has_nothing_to_describe():
     found = network.report(lambda w, x: x @ w, jnp.zeros((32, 40)), rng.normal(size=(50, 32)))
     assert np.all(found.total_limit.bound == 0)
