@@ -46,6 +46,9 @@ Models, from a network to its weights:
     evaluation          accuracy, cross-entropy, divergence
     datasets            real data, and files of your own
 
+Networks, as a whole:
+    codec               a model to bytes and back
+
 Tools:
     distortion          what an error costs: matrices, and those never stored
     sources             densities and samples
@@ -60,8 +63,8 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for editors and type checkers; whoever uses a topic imports it, by `__getattr__`
-    from rdtheory import distortion, exercises, information, plotting, rigor, sources
-    from rdtheory.codec.network import compress, decompress
+    from rdtheory import codec, distortion, exercises, information, plotting, rigor, sources
+    from rdtheory.codec import compress, decompress
     from rdtheory.limits import (
         algorithms,
         bottleneck,
@@ -118,6 +121,7 @@ __all__ = [
     "channel",
     "channel_simulation",
     "closed_form",
+    "codec",
     "compress",
     "continuous",
     "curve",
@@ -155,13 +159,13 @@ __all__ = [
     "trellis",
 ]
 
-_HOMES = ("rdtheory", "rdtheory.codec", "rdtheory.limits", "rdtheory.models", "rdtheory.schemes")
+_HOMES = ("rdtheory", "rdtheory.limits", "rdtheory.models", "rdtheory.schemes")
 _VERBS = {
     "blahut_arimoto": "algorithms",
     "capacity": "channel",
-    "compress": "network",
+    "compress": "codec",
     "curve": "discrete",
-    "decompress": "network",
+    "decompress": "codec",
     "distortion_at": "discrete",
     "interior_point": "algorithms",
     "rate_at": "discrete",

@@ -18,7 +18,7 @@ from rdtheory import (
     training,
     trellis,
 )
-from rdtheory.codec import network
+from rdtheory.codec import model
 from rdtheory.schemes import bitstream, scalar
 from tests import oracles
 
@@ -108,8 +108,8 @@ def scaled(w):
 
 
 def compressed(w):
-    found = network.compress({"a": w}, {"a": rng.normal(size=(60, R))}, relative=0.02)
-    np.testing.assert_array_equal(exact(network.decompress(found.data)["a"]), exact(found.weights_hat["a"]))
+    found = model.compress({"a": w}, {"a": rng.normal(size=(60, R))}, relative=0.02)
+    np.testing.assert_array_equal(exact(model.decompress(found.data)["a"]), exact(found.weights_hat["a"]))
     return found.weights_hat["a"], 0.0, 0.0
 
 
@@ -141,7 +141,7 @@ CALLS = {
     "low_rank.weighted": lambda w: factored(w, low_rank.weighted(w, np.eye(R), METRIC, 2), METRIC),
     "trellis.quantize": trellised,
     "scalar.quantize": scaled,
-    "network.compress": compressed,
+    "model.compress": compressed,
     "gaussian_channel.sample": lambda w: (gaussian_channel.sample(jax.random.key(0), CHANNEL, w), 0.0, 0.0),
     "golden_rules.project": alone(golden_rules.project, WHOLE, BASIS),
     "candidates.pruned": lambda w: (candidates.pruned(w[0], 2), 0.0, 0.0),
@@ -198,10 +198,10 @@ def test_what_is_computed_is_rounded_once(name):
 def test_other_byte_orders_and_long_numbers_are_read_as_the_kind_they_are(as_user, dtype):
     w = WEIGHTS.astype(dtype)
     kind = np.dtype(np.float32 if w.itemsize == 4 else np.float64)
-    for name in ("prune.magnitude", "quantize.kmeans", "trellis.quantize", "network.compress"):
+    for name in ("prune.magnitude", "quantize.kmeans", "trellis.quantize", "model.compress"):
         found, wanted = (CALLS[name](given)[0] for given in (w, w.astype(kind)))
         assert found.dtype == kind
-        if name != "network.compress":  # random inputs
+        if name != "model.compress":  # random inputs
             np.testing.assert_array_equal(found, wanted)
 
 

@@ -87,7 +87,7 @@ def compress(
         import jax
 
         jax.config.update("jax_enable_x64", True)
-        from rdtheory.codec import files, network
+        from rdtheory.codec import files, model
 
         (arrays, metadata), (given, _) = files.read(weights), files.read(inputs)
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
@@ -95,7 +95,7 @@ def compress(
             warnings.simplefilter("always", UserWarning)
             with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
                 task = bar.add_task("reading", total=None)
-                found = network.compress(
+                found = model.compress(
                     arrays,
                     given,
                     relative=relative,
