@@ -53,6 +53,7 @@ Models, from a network to its weights:
 
 Networks, as a whole:
     network             the formats in use and our code beside the limits, layer by layer and in all
+    codec               a model to bytes and back
 
 Tools:
     distortion          what an error costs: matrices, and those never stored
@@ -69,8 +70,8 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for editors and type checkers; whoever uses a topic imports it, by `__getattr__`
-    from rdtheory import distortion, exercises, information, network, plotting, rigor, sources, theorems
-    from rdtheory.codec.model import compress, decompress
+    from rdtheory import codec, distortion, exercises, information, network, plotting, rigor, sources, theorems
+    from rdtheory.codec import compress, decompress
     from rdtheory.limits import (
         algorithms,
         bottleneck,
@@ -133,6 +134,7 @@ __all__ = [
     "channel",
     "channel_simulation",
     "closed_form",
+    "codec",
     "compress",
     "continuous",
     "curve",
@@ -177,14 +179,14 @@ __all__ = [
     "trellis",
 ]
 
-_HOMES = ("rdtheory", "rdtheory.codec", "rdtheory.limits", "rdtheory.models", "rdtheory.schemes")
+_HOMES = ("rdtheory", "rdtheory.limits", "rdtheory.models", "rdtheory.schemes")
 _VERBS = {
     "blahut_arimoto": "algorithms",
     "capacity": "channel",
     "capacity_at": "channel",
-    "compress": "model",
+    "compress": "codec",
     "curve": "discrete",
-    "decompress": "model",
+    "decompress": "codec",
     "distortion_at": "discrete",
     "interior_point": "algorithms",
     "rate_at": "discrete",

@@ -100,12 +100,12 @@ def obs(
     *,
     rounds: int = 1,
     recompute: Callable[[PyTree], ArrayLike] | None = None,
-    damping: Float[ArrayLike, ""] | float = 0.0,
+    damping: Float[ArrayLike, ""] | float = 0.1,
 ) -> Pruned:
     r"""Optimal brain surgeon: remove weights one at a time, and let the others make up for it.
 
     Each step removes the weight of least cost w_q²/[I⁻¹]_qq and moves the rest to their best values. At the end the
-    kept support S holds the projection, which satisfies both golden rules,
+    kept support S holds the projection, which without damping satisfies both golden rules,
 
     .. math:: \hat w_S = I_{SS}^{-1} I_{S:}\, w .
 
@@ -120,9 +120,9 @@ def obs(
         the one before left. I_w is a second-order term at w, and far from w it is another matrix.
     recompute : from weights_hat, a pytree, to the importance there, (k, k). Needed for more than one round.
     damping : >= 0; the metric is I_w + damping · diag(I_w). A network's importance has directions that it does not see
-        to second order, along which the weights are moved far: 0 suits a layer that is linear in its weights, and
-        about 0.1 a network (digits, 64-32-10, a tenth kept in one round: of held-out training data 11 % correct with
-        0, 88 % with 0.1). Choose it on such data.
+        to second order, along which the weights are moved far without it (digits, 64-32-10, a tenth kept in one round:
+        of held-out data 11 % correct with 0, 83 and 86 % with 0.1, two seeds). A layer that is linear in its weights
+        needs none: with inputs of correlations 0.9^|i-j| 0.1 loses 8 % more than 0.
 
     Returns
     -------
@@ -142,7 +142,7 @@ def obs(
 
     Examples
     --------
-    >>> result = obs(jnp.array([1.0, 1.0]), jnp.array([[1.0, 0.5], [0.5, 2.0]]), 0.5)
+    >>> result = obs(jnp.array([1.0, 1.0]), jnp.array([[1.0, 0.5], [0.5, 2.0]]), 0.5, damping=0.0)
     >>> print(result.weights_hat, result.objective)
     [0.   1.25] 0.875
     """

@@ -27,7 +27,7 @@ def compressed_rules(key: Array, quick: bool) -> list[Row]:
         return agree("golden rule 1, digits network", name, 0.0, _cosine(w, _flat(weights_hat), metric), tolerance)
 
     pruned = prune.weighted(network, each, 0.3)
-    removed = prune.obs(network, full, 0.3)
+    removed = prune.obs(network, full, 0.3, damping=0.0)
     codebook = host(quantize.kmeans(w, 8, diagonal))
     even = np.linspace(w.min(), w.max(), 8)
     to_even = np.sum(diagonal * np.min((w[:, None] - even[None, :]) ** 2, axis=1))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from rdtheory import bitstream, quantize
+from rdtheory import bitstream, networks, prune, quantize, scalar
 from rdtheory.results import CodedLayer, Quantized
 from rdtheory.schemes.bitstream import entropy, models
 from rdtheory.schemes.trellis import state_machine
@@ -118,6 +118,18 @@ def test_trees_of_arrays_come_back_as_they_were():
     tree = {"z": [EXAMPLES["scalar"], None, ()], "a": ({"ω": EXAMPLES["codebook"]}, EXAMPLES["rows"]), "": []}
     assert_same(bitstream.decode(bitstream.encode(tree)), tree)
     assert_same(bitstream.decode(bitstream.encode(None)), None)
+
+
+def test_named_tuples_come_back_as_tuples_of_the_same_leaves():
+    params = networks.mlp([4, 6, 3]).init(jax.random.key(0))
+    coded = jax.tree.map(lambda w: scalar.quantize(w, 0.25), params)
+    decoded = bitstream.decode(bitstream.encode(coded))
+    assert [type(layer) for layer in decoded] == [tuple, tuple]
+    leaves = [jax.tree.leaves(tree, is_leaf=lambda leaf: isinstance(leaf, Quantized)) for tree in (decoded, coded)]
+    back = jax.tree.unflatten(jax.tree.structure(params), map(bitstream.dequantize, leaves[0]))
+    jax.tree.map(np.testing.assert_array_equal, back[1].weights, bitstream.dequantize(coded[1].weights))
+    with pytest.raises(TypeError, match=r"tree\['a'\] must be Quantized.*got Pruned"):
+        bitstream.encode({"a": prune.magnitude(params, 0.5)})
 
 
 def test_arrays_of_jax_are_taken_too():

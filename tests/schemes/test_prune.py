@@ -121,7 +121,7 @@ def least_lost(w, matrix, support):
 @pytest.mark.parametrize("kept", range(1, K))
 def test_greedy_removal_by_the_book_and_its_projection(item, kept):
     w, matrix = WEIGHTS[item], FULL[item]
-    result = prune.obs(w, matrix, kept / K)
+    result = prune.obs(w, matrix, kept / K, damping=0.0)
     left, wanted = surgeon(w, matrix, kept)
     np.testing.assert_array_equal(result.mask, left)
     np.testing.assert_allclose(result.weights_hat, wanted, rtol=0, atol=1e-9)
@@ -141,7 +141,7 @@ def test_many_steps_are_those_of_the_book(keep):
     k = 200  # several blocks of steps, and a part of one
     factor = rng.normal(size=(300, k)) * np.exp(rng.normal(size=k))
     matrix, w = factor.T @ factor / 300, rng.normal(size=k)
-    result = prune.obs(w, matrix, keep)
+    result = prune.obs(w, matrix, keep, damping=0.0)
     left, wanted = surgeon(w, matrix, int(k * keep))
     np.testing.assert_array_equal(result.mask, left)
     np.testing.assert_allclose(result.weights_hat, wanted, rtol=0, atol=1e-9 * np.abs(wanted).max())
@@ -152,12 +152,12 @@ def test_a_singular_importance_is_projected_as_least_squares_does():
     factor = rng.normal(size=(10, k))
     factor[:, 3] = 0  # a weight that does nothing
     w, matrix = rng.normal(size=k), factor.T @ factor
-    result = prune.obs(w, matrix, kept / k)
+    result = prune.obs(w, matrix, kept / k, damping=0.0)
     assert result.kept == kept
     assert not result.mask[3]
     # Ten numbers are seen, and twelve weights can keep all of them.
     assert result.objective < 1e-9 * np.sum((factor @ w) ** 2)
-    few = prune.obs(w, matrix, 6 / k)
+    few = prune.obs(w, matrix, 6 / k, damping=0.0)
     support = np.asarray(few.mask)
     best = np.linalg.lstsq(factor[:, support], factor @ w)[1][0]
     np.testing.assert_allclose(few.objective, best, rtol=1e-8)
@@ -172,7 +172,7 @@ def test_everything_kept_is_the_model_itself():
 
 
 def test_a_diagonal_importance_is_a_mask():
-    result, masked = prune.obs(TREE, np.diag(flat(DIAGONAL)), 0.4), prune.weighted(TREE, DIAGONAL, 0.4)
+    result, masked = prune.obs(TREE, np.diag(flat(DIAGONAL)), 0.4, damping=0.0), prune.weighted(TREE, DIAGONAL, 0.4)
     np.testing.assert_array_equal(flat(result.mask), flat(masked.mask))
     np.testing.assert_allclose(flat(result.weights_hat), flat(masked.weights_hat), rtol=1e-12)
     np.testing.assert_allclose(result.objective, masked.objective, rtol=1e-12)
@@ -181,21 +181,21 @@ def test_a_diagonal_importance_is_a_mask():
 def test_damping_is_another_metric():
     w, matrix = WEIGHTS[0], FULL[0]
     damped = prune.obs(w, matrix, 0.5, damping=0.3)
-    other = prune.obs(w, matrix + 0.3 * np.diag(np.diag(matrix)), 0.5)
+    other = prune.obs(w, matrix + 0.3 * np.diag(np.diag(matrix)), 0.5, damping=0.0)
     np.testing.assert_allclose(damped.weights_hat, other.weights_hat, rtol=0, atol=1e-12)
     assert damped.objective < other.objective
     assert abs(damped.cosine) > 1e-3
 
 
 def test_rounds_with_an_importance_that_does_not_change_change_nothing():
-    one = prune.obs(WEIGHTS[0], FULL[0], 2 / K)
+    one = prune.obs(WEIGHTS[0], FULL[0], 2 / K, damping=0.0)
     seen = []
 
     def recompute(weights_hat):
         seen.append(int(np.sum(np.asarray(weights_hat) != 0)))
         return FULL[0]
 
-    three = prune.obs(WEIGHTS[0], FULL[0], 2 / K, rounds=3, recompute=recompute)
+    three = prune.obs(WEIGHTS[0], FULL[0], 2 / K, rounds=3, recompute=recompute, damping=0.0)
     np.testing.assert_array_equal(three.mask, one.mask)
     np.testing.assert_allclose(three.weights_hat, one.weights_hat, rtol=0, atol=1e-10)
     assert seen == [5, 3]  # 8 (1/4)^(1/3), 8 (1/4)^(2/3)
@@ -203,10 +203,10 @@ def test_rounds_with_an_importance_that_does_not_change_change_nothing():
 
 def test_rounds_follow_an_importance_that_changes():
     # After the first round the importance is another; the second round must select and project in it.
-    first = prune.obs(WEIGHTS[0], FULL[0], 0.5)
+    first = prune.obs(WEIGHTS[0], FULL[0], 0.5, damping=0.0)
     support = np.flatnonzero(first.mask)
     wanted_left, wanted = surgeon(np.asarray(first.weights_hat)[support], FULL[1][np.ix_(support, support)], 2)
-    two = prune.obs(WEIGHTS[0], FULL[0], 0.25, rounds=2, recompute=lambda w: FULL[1])
+    two = prune.obs(WEIGHTS[0], FULL[0], 0.25, rounds=2, recompute=lambda w: FULL[1], damping=0.0)
     np.testing.assert_array_equal(np.flatnonzero(two.mask), support[wanted_left])
     np.testing.assert_allclose(np.asarray(two.weights_hat)[support], wanted, rtol=0, atol=1e-10)
 
@@ -234,6 +234,8 @@ def test_digits_at_thirty_percent():
     network, inputs, accuracy = digits_network(0)
     weighted = prune.weighted(network, importance.diagonal(apply, network, inputs), 0.3)
     assert accuracy(weighted) >= accuracy(prune.magnitude(network, 0.3, scope="layer")) + 5
+    full = importance.full(apply, network, inputs)
+    assert accuracy(prune.obs(network, full, 0.3)) >= accuracy(prune.obs(network, full, 0.3, damping=0.0)) + 30
 
 
 @pytest.mark.long

@@ -12,6 +12,7 @@ from jaxtyping import Float, Integer, PyTree
 
 from rdtheory import _checks
 from rdtheory.results import CodedLayer, Quantized
+from rdtheory.results import schemes as results
 from rdtheory.schemes.bitstream import entropy, layer
 from rdtheory.schemes.bitstream.leaf import concrete, parts, put_leaf, take_leaf, validate, weights
 from rdtheory.schemes.bitstream.numbers import (
@@ -46,7 +47,8 @@ def encode(tree: PyTree, *, send_classes: bool = True) -> bytes:
 
     Parameters
     ----------
-    tree : `Quantized` arrays, `CodedLayer`, or dict with string keys, list, tuple and None of them, nested at will.
+    tree : `Quantized` arrays, `CodedLayer`, or dict with string keys, list, tuple and None of them, nested at will. A
+        NamedTuple, as the layers of `networks`, comes back as a tuple of the same leaves.
     send_classes : False if whoever decodes knows the classes, as of a linear model with given covariances. They then
         are an argument of `decode`; the checksum covers them.
 
@@ -184,7 +186,7 @@ def _put(sink: Sink, tree: PyTree, where: str, depth: int, send_classes: bool) -
     elif isinstance(tree, CodedLayer):
         put_number(sink, LAYER)
         layer.put_layer(sink, layer.concrete(where, tree))
-    elif type(tree) in (list, tuple):
+    elif type(tree) in (list, tuple) or _is_named(tree):
         put_number(sink, LIST if type(tree) is list else TUPLE)
         put_number(sink, len(tree))
         for place, item in enumerate(tree):
@@ -202,6 +204,11 @@ def _put(sink: Sink, tree: PyTree, where: str, depth: int, send_classes: bool) -
             f"{where} must be Quantized, CodedLayer, None, or a list, tuple or dict with string keys, "
             f"got {type(tree).__name__}"
         )
+
+
+def _is_named(tree: PyTree) -> bool:
+    """A NamedTuple that holds leaves; one that `schemes` returns is no leaf, and is refused by its name."""
+    return isinstance(tree, tuple) and hasattr(tree, "_fields") and type(tree).__module__ != results.__name__
 
 
 def _take(source: Source, where: str, depth: int) -> PyTree:
