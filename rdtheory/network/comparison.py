@@ -12,7 +12,7 @@ from scipy import special
 from rdtheory import _checks, _tree_checks
 from rdtheory.models import _moments, importance
 from rdtheory.network import measure
-from rdtheory.network.gaussian_prior import compared, components
+from rdtheory.network.gaussian_prior import compared
 from rdtheory.network.layers import Layer, found, level, replaced, second_order
 from rdtheory.results import CodedLayer, NetworkReport
 from rdtheory.schemes import bitstream, feedback, formats
@@ -210,8 +210,8 @@ def _column(
         else:
             share, off = measure.ratio(lost[layer.leaf], power[layer.leaf])
             D = float(np.mean(lost[layer.leaf])) * examples / float(layer.moments.rows[0])
-        own = [components(seen, fit) for seen, fit in zip(layer.seen, layer.fits, strict=True)]
-        limits.append(compared(np.concatenate(own), np.array(D), np.array(bits / error.size), error.size))
+        own = np.concatenate(layer.variances)
+        limits.append(compared(own, np.array(D), np.array(bits / error.size), error.size))
         relative.append(share)
         errors.append(off)
         cost += D * float(np.average(layer.scales, weights=expected if expected.any() else None))

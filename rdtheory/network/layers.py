@@ -33,6 +33,7 @@ class Layer(NamedTuple):
     seen: np.ndarray  #: (parts, m, m), Σ as it was found, whose log-determinant and so R(D) are on average too small
     scales: np.ndarray  #: (parts,), β, output units per squared unit of the layer's results
     fits: list[LayerPrior]  #: of each part
+    variances: list[np.ndarray]  #: of each part the components that its prior has in `seen`
     rows_per_input: float
 
 
@@ -80,7 +81,8 @@ def _layer(name: str, number: int, leaf: np.ndarray, moments: WeightMoments) -> 
         scales = np.array([_trace(y) / y.shape[0] for y in moments.outputs])
     fits = [prior(part) for part in weights]
     turned = _is_table(moments)
-    return Layer(name, number, moments, turned, weights, metric, seen, scales, fits, rows / weights.shape[1])
+    variances = [components(*both) for both in zip(seen, fits, strict=True)]
+    return Layer(name, number, moments, turned, weights, metric, seen, scales, fits, variances, rows / weights.shape[1])
 
 
 def _trace(x: np.ndarray) -> float:
@@ -106,13 +108,8 @@ def level(layers: Sequence[Layer], bits: float) -> tuple[float, np.ndarray]:
 
     A network whose layers have no effect has level 1.
     """
-    variances = np.concatenate(
-        [
-            scale * components(seen, fit)
-            for layer in layers
-            for scale, seen, fit in zip(layer.scales, layer.seen, layer.fits, strict=True)
-        ]
-    )
+    pairs = ((scale, own) for layer in layers for scale, own in zip(layer.scales, layer.variances, strict=True))
+    variances = np.concatenate([scale * own for scale, own in pairs])
     seen = variances[variances > 0]
     if not seen.size:
         return 1.0, variances
