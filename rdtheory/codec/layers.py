@@ -106,7 +106,7 @@ def _inputs(name: str, given: Any) -> np.ndarray:
         raise ValueError(
             f"inputs of {name!r} must be of shape (examples, inputs), or moments (m, m), got {found.shape}"
         )
-    return np.asarray(_checks.finite(f"inputs of {name!r}", found)[0], float)
+    return found
 
 
 def _are_moments(given: np.ndarray) -> bool:
@@ -143,6 +143,7 @@ def _ways(
 def _layer(name: str, array: np.ndarray, given: np.ndarray, outputs_first: bool, wanted: Wanted) -> Layer:
     weights = np.asarray(_checks.weights(f"weights {name!r}", array)[0]).astype(float)
     weights = np.ascontiguousarray(matrix(weights, outputs_first))
+    _checks.finite(f"inputs of {name!r}", given)
     held_out = None
     if _are_moments(given):
         moments = whole = np.asarray(_checks.covariance(f"moments of {name!r}", given)[0], float)

@@ -20,6 +20,8 @@ from rdtheory.codec.layers import Layer, Wanted, layers, measured
 from rdtheory.results import CodedLayer, Compressed, CompressedLayer, ShrunkMoments
 from rdtheory.schemes import bitstream, feedback, trellis
 from rdtheory.schemes.bitstream.layer_values import NOT_SENT
+from rdtheory.schemes.feedback.quantizer import LARGEST
+from rdtheory.schemes.trellis import code
 
 __all__ = ["compress", "decompress"]
 
@@ -28,7 +30,7 @@ CLOSE = 0.03  # octaves of the distortion below what was asked for, hundredths o
 FURTHEST = 6.0  # octaves of the level in one step
 NARROW = 0.01  # octaves of the level
 WASTE = 0.12  # bits above R(D), about
-NEAR = 0.1  # octaves of the level from where labels end
+NEAR = 1.0  # octaves of the level from where labels end
 LOGARITHMS = 1000.0  # of levels
 
 
@@ -194,7 +196,8 @@ def _at_distortion(known: list[Layer], target: float, states: int, progress: Cal
         parts = [(np.minimum(layer.components.spectrum, 2.0**log_level), layer.components.columns) for layer in known]
         return sum(len(columns) * float(spectrum.sum()) for spectrum, columns in parts) - target
 
-    best, least = _largest(attempt, _root(ideal))
+    finest = max(_finest(layer, states) for layer in known)
+    best, least = _largest(attempt, max(_root(ideal), finest + NEAR / 2), finest)
     if best is None:
         raise ValueError(
             f"a distortion of {target:.6g} is out of reach of {_listed(known)}: the least that labels and the "
@@ -222,7 +225,9 @@ def _at_rate(known: list[Layer], target: float, states: int, progress: Callable[
             bits += 0.5 * float(over.sum()) * len(layer.components.columns)
         return bits / count - max(target - WASTE, target / 2)
 
-    best, least = _largest(attempt, _root(ideal)) if powers.any() else ([_silent(layer) for layer in known], 0.0)
+    best, least = (
+        _largest(attempt, _root(ideal), -math.inf) if powers.any() else ([_silent(layer) for layer in known], 0.0)
+    )
     if best is None:
         raise ValueError(
             f"{target:g} bits per weight are out of reach of {_listed(known)}: the fewest that were reached are "
@@ -232,13 +237,13 @@ def _at_rate(known: list[Layer], target: float, states: int, progress: Callable[
 
 
 def _largest(
-    attempt: Callable[[float], tuple[float, list[Attempt]] | None], x: float
+    attempt: Callable[[float], tuple[float, list[Attempt]] | None], x: float, floor: float
 ) -> tuple[list[Attempt] | None, float]:
     """The largest x found at which what is attempted, which grows, is at most 0; and the least above 0 that it was.
 
-    Beyond 0 by the secant, for it grows about as x does. None: such an x is too small for anything.
+    By the secant, for it grows about as x does. None: such an x is too small for anything, as those below the floor.
     """
-    best, low, high, floor, last = None, None, None, -math.inf, None
+    best, low, high, last = None, None, None, None
     for turn in range(TRIES):
         found = attempt(x)
         if found is None:
@@ -280,6 +285,17 @@ def _root(increasing: Callable[[float], float]) -> float:
         middle = (low + high) / 2
         low, high = (low, middle) if increasing(middle) > 0 else (middle, high)
     return low
+
+
+def _finest(layer: Layer, states: int) -> float:
+    """About the logarithm of the level at which a weight is as many steps from zero as a label can say."""
+    noise = 1 / 12 if states == 1 else code.noise(states)
+    charged = layer.moments + 1e-12 * np.mean(np.diagonal(layer.moments)) * np.eye(len(layer.moments))
+    if not layer.power or not np.any(charged):
+        return -math.inf
+    pivots = np.diagonal(np.linalg.cholesky(charged + np.diag(np.where(np.diagonal(charged) > 0, 0.0, 1.0)))) ** 2
+    furthest = float(np.max(np.abs(layer.weights).max(axis=1) ** 2 * pivots))
+    return math.log2(furthest * noise / LARGEST**2) if furthest else -math.inf
 
 
 def _attempts(
