@@ -288,7 +288,7 @@ def band(points: ContinuousRate, distortions: Float[ArrayLike, "..."]) -> Band:
     >>> print(f"[{between.lower:.4f}, {between.upper:.4f}]")
     [1.1089, 1.2647]
     """
-    nothing = np.zeros(())
+    nothing = jax.device_put(np.zeros(()))
     known = (points.upper, points.distortion, points.upper - points.lower, points.slope)
     return discrete.band(RateDistortion(*known, *[nothing] * 5), distortions)
 
