@@ -142,7 +142,7 @@ def bottlenecks(key: Array, quick: bool) -> list[Row]:
     point = host(bottleneck.rate_at(joint / joint.sum(), wanted))
     grid = f"X in 6 cells, Y in {letters}"
     rows.append(
-        at_most("the Gaussian bound holds of a grid", f"certified from below, {grid}", exact, point.rate - point.gap)
+        at_most("a grid of a Gaussian is no better", f"certified from below, {grid}", exact, point.rate - point.gap)
     )
     rows.append(at_most(f"{letters} letters are certified", f"gap, {grid}", point.gap, 1e-4))
     iterated = _iterated(joint / joint.sum(), float(point.slope), float(point.relevance), rows=8)

@@ -15,6 +15,8 @@ a stated error, a bound of the supremum over all y and not only over points look
 That is squared error. For other ρ(x - y) K may have a kink, so `difference` works on equal cells instead, with the
 reproductions on their edges: λ is constant on cells, and that K falls on either side of zero bounds the supremum.
 
+Shannon's lower bound, in `shannon`, needs neither points nor a slope: where it is the better one it is the lower bound.
+
 All of it runs on the host in NumPy: the kernel reaches a few widths only, so all is banded, and nothing compiles.
 """
 

@@ -88,7 +88,8 @@ def rate_at(
     -------
     ContinuousRate
         ``lower`` and ``upper`` in bits per symbol, with ``lower <= R(D) <= upper`` for the density itself; where they
-        come from, and the errors that they include. For samples they hold for the empirical law. Where ``converged`` is
+        come from, and the errors that they include. Of a density ``lower`` is `shannon_lower_bound` where that is more.
+        For samples they hold for the empirical law. Where ``converged`` is
         False, the interval holds all the same. It is wider than `tol` because ``steps`` came to `max_steps` (allow
         more), because ``quadrature_error``, ``rounding_error`` or ``abandoned`` is not small beside `tol`, or because
         rounds no longer made it much narrower (it is then what this method gives: a larger D gives less).
