@@ -163,6 +163,8 @@ def as_markup(app, what, name, thing, options, lines):
     What stands behind the colon of ``name : text`` is text and not a type: it goes below the name. Bars are absolute
     values and conditions, not substitutions.
     """
+    if what == "attribute" and lines and ": " in lines[0]:
+        lines[:1] = lines[0].split(" ", 1)  # or what is before the colon would be taken for a type
     section, math, found = "", False, []
     for place, line in enumerate(lines):
         if place + 1 < len(lines) and re.fullmatch(r"-{3,}", lines[place + 1]):
