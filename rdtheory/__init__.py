@@ -6,7 +6,7 @@
 0.412295306 bits, certified to within 1e-9: True
 
 At the top: `rate_at`, `distortion_at` and `curve` for R(D), `capacity`, `blahut_arimoto` and `interior_point`; for a
-model `compress` and `decompress`. The rest is in topics, each with a `help(rd.TOPIC)`.
+whole network `report`, `compress` and `decompress`. The rest is in topics, each with a `help(rd.TOPIC)`.
 
 Limits, what no compressor can beat:
     discrete            R(D) of a discrete source: at a distortion, at a rate, along the curve; test channels
@@ -27,6 +27,7 @@ Schemes, what compressors achieve:
     trellis             trellis-coded quantization, near R(D) at every rate
     feedback            a whole layer, each error made up for by the inputs that follow
     bitstream           quantized arrays as bytes, and back
+    formats             what networks are stored in today: integers, NF4, GPTQ
     quantize            codebooks, error feedback (GPTQ), water-filled steps
     prune               by magnitude, by importance, by the brain surgeon
     low_rank            plain, and in the metric of the importance
@@ -48,6 +49,7 @@ Models, from a network to its weights:
 
 Networks, as a whole:
     codec               a model to bytes and back
+    network             the formats in use and our code beside the limits, layer by layer and in all
 
 Tools:
     distortion          what an error costs: matrices, and those never stored
@@ -63,7 +65,7 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for editors and type checkers; whoever uses a topic imports it, by `__getattr__`
-    from rdtheory import codec, distortion, exercises, information, plotting, rigor, sources
+    from rdtheory import codec, distortion, exercises, information, network, plotting, rigor, sources
     from rdtheory.codec import compress, decompress
     from rdtheory.limits import (
         algorithms,
@@ -93,10 +95,12 @@ if TYPE_CHECKING:  # for editors and type checkers; whoever uses a topic imports
         relu,
         training,
     )
+    from rdtheory.network import report
     from rdtheory.schemes import (
         bitstream,
         channel_simulation,
         feedback,
+        formats,
         gaussian_channel,
         low_rank,
         prune,
@@ -134,6 +138,7 @@ __all__ = [
     "exercises",
     "feedback",
     "finite_blocklength",
+    "formats",
     "gaussian",
     "gaussian_channel",
     "golden_rules",
@@ -142,6 +147,7 @@ __all__ = [
     "interior_point",
     "linear",
     "low_rank",
+    "network",
     "networks",
     "perception",
     "plotting",
@@ -150,6 +156,7 @@ __all__ = [
     "random_codebook",
     "rate_at",
     "relu",
+    "report",
     "rigor",
     "scalar",
     "side_information",
@@ -169,6 +176,7 @@ _VERBS = {
     "distortion_at": "discrete",
     "interior_point": "algorithms",
     "rate_at": "discrete",
+    "report": "network",
 }
 
 

@@ -19,6 +19,7 @@ from rdtheory import _cache
 from rdtheory.codec.command import compress, decompress
 from rdtheory.doctor import doctor
 from rdtheory.experiment.command import experiment
+from rdtheory.network.command import report
 from rdtheory.prove import prove
 
 app = typer.Typer(
@@ -34,6 +35,7 @@ EXAMPLES = {
     "Check every theorem numerically": "rdtheory verify --quick",
     "Prove digits of a rate-distortion function": "rdtheory prove 0.7,0.3 --at 0.1",
     "Compress the layers of a model": "rdtheory compress model.npz --inputs x.npz --relative 0.01 --out model.rd",
+    "See how far a network's formats are from the limit": "rdtheory report model.py --inputs x.npz",
     "Compare objectives on trained networks": "rdtheory experiment pruning --data digits --quick",
     "Say what is installed, and what is missing": "rdtheory doctor",
 }
@@ -54,7 +56,7 @@ def _clear_cache(clear: bool) -> None:
         raise typer.Exit
 
 
-for command in (experiment, compress, decompress, prove, doctor):
+for command in (report, experiment, compress, decompress, prove, doctor):
     app.command()(command)
 
 

@@ -119,12 +119,12 @@ def test_help_teaches_and_version_is_the_package_s(answers):
     assert rdtheory.__version__ in answers["version"].stdout
 
 
-def test_without_arguments_it_shows_five_commands_that_there_are(answers):
+def test_without_arguments_it_shows_six_commands_that_there_are(answers):
     done = answers["nothing"]
     assert done.returncode == 0
     examples = [line.split() for line in done.stdout.splitlines() if line.startswith("    rdtheory ")]
     names = [example[1] for example in examples]
-    assert len(set(names)) == 5
+    assert len(set(names)) == 6
     helped = one_after_another(*((name, "--help") for name in names), COLUMNS="120")
     for example, answer in zip(examples, helped, strict=True):
         assert answer.returncode == 0

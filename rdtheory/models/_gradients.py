@@ -26,15 +26,7 @@ HALF_IN_BITS = 0.5 / math.log(2)
 
 def arguments(apply, params, inputs, kind, labels, temperature, batch_size):
     """(w, inputs, labels, temperature), the batch size, and validity."""
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(map(repr, KINDS))}, got {kind!r}")
-    try:
-        hash(apply)
-    except TypeError as error:
-        raise TypeError(
-            f"apply must be a function that can be hashed, got {type(apply).__name__}; wrap it: "
-            "def apply(params, x): return model(params, x)"
-        ) from error
+    choice(apply, kind)
     w, ok = _tree_checks.tree("params", params, _checks.finite)
     x = _checks.native(inputs if hasattr(inputs, "dtype") else np.asarray(inputs))
     if x.ndim < 1 or len(x) == 0:
@@ -67,9 +59,28 @@ def arguments(apply, params, inputs, kind, labels, temperature, batch_size):
         )
     size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(w))
     if batch_size is None:
-        batch_size = max(1, min(len(x), HELD // size))
+        batch_size = 1 if _convolves(apply, w, x) else max(1, min(len(x), HELD // size))
     batch_size = min(_checks.count("batch_size", batch_size, 1), len(x))
     return (w, x, y, T), batch_size, ok
+
+
+def _convolves(apply: Callable, w: PyTree, x: Array) -> bool:
+    """Whether gradients of several examples would be a grouped convolution, which takes a CPU ten times as long."""
+    one = jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)
+    return jax.default_backend() == "cpu" and "conv_general_dilated" in str(jax.make_jaxpr(apply)(w, one))
+
+
+def choice(apply: Callable, kind: str) -> None:
+    """That the kind is known, and that the model can be hashed."""
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(map(repr, KINDS))}, got {kind!r}")
+    try:
+        hash(apply)
+    except TypeError as error:
+        raise TypeError(
+            f"apply must be a function that can be hashed, got {type(apply).__name__}; wrap it: "
+            "def apply(params, x): return model(params, x)"
+        ) from error
 
 
 def directions(kind: str, f: Array, label: Array, temperature: Array) -> Array:
@@ -94,22 +105,38 @@ def directions(kind: str, f: Array, label: Array, temperature: Array) -> Array:
     return scale * jnp.sqrt(pivot)[:, None] * (jnp.eye(len(f), dtype=f.dtype)[:-1] - given)
 
 
+def drawn(kind: str, f: Array, label: Array, temperature: Array, samples: int, key: Array) -> Array:
+    """Random c (samples, ...) in the shape of f with E Σ c cᵀ that of all `directions`, which 0 samples are.
+
+    Outputs f (1, ..., k) are classes along the last axis, each row of them on its own. With random signs s the
+    direction Σ_r s_r c_r will do, in O(k); of a given label there is one direction, and nothing to draw.
+    """
+    rows = f.reshape((1, -1) if kind == "jacobian" else (-1, f.shape[-1]))
+    if samples and kind != "gradient":
+        signs = jax.random.rademacher(key, (samples, *rows.shape), f.dtype) / math.sqrt(samples)
+        if kind == "jacobian":
+            return signs.reshape(samples, *f.shape)
+        p = jax.nn.softmax(rows / temperature)[None]
+        turned = jnp.sqrt(p) * signs
+        centered = turned - p * jnp.sum(turned, axis=2, keepdims=True)
+        return (math.sqrt(HALF_IN_BITS) / temperature * centered).reshape(samples, *f.shape).astype(f.dtype)
+    each = jax.vmap(directions, (None, 0, None, None))(kind, rows, label, temperature)
+    apart = jnp.eye(len(rows), dtype=f.dtype)[:, None, :, None] * each[:, :, None, :]
+    return apart.reshape(-1, *f.shape).astype(f.dtype)
+
+
 def stream(
     add: Callable, total: PyTree, apply: Callable, kind: str, batch_size: int, data: tuple[PyTree, Array, Array, Array]
 ) -> PyTree:
     """`add(total, gradients, shares)` over batches and directions, the gradients with a leading axis of examples."""
     params, inputs, labels, temperature = data
-    n = len(inputs)
-    index = jnp.arange(-(-n // batch_size) * batch_size).reshape(-1, batch_size)
 
     def example(x: Array, label: Array):
         f, pull = jax.vjp(lambda w: apply(w, x[None]).reshape(-1), params)
         return directions(kind, f, label, temperature), pull
 
-    def batch(total: PyTree, index: Array):
-        # The last batch is filled up with the last example, which then counts for nothing: any other filling might be
-        # an input at which the model is not finite.
-        rows, shares = jnp.minimum(index, n - 1), jnp.where(index < n, 1 / n, 0.0)
+    def batch(total: PyTree, place: tuple[Array, Array]):
+        rows, shares = place
         each, pulls = jax.vmap(example)(inputs[rows], labels[rows])
 
         def direction(total: PyTree, c: Array):
@@ -118,7 +145,17 @@ def stream(
 
         return lax.scan(direction, total, jnp.moveaxis(each, 1, 0))
 
-    return lax.scan(lambda total, index: (batch(total, index)[0], None), total, index)[0]
+    return lax.scan(lambda total, place: (batch(total, place)[0], None), total, places(len(inputs), batch_size))[0]
+
+
+def places(n: int, batch_size: int) -> tuple[Array, Array]:
+    """The examples of each batch, and the share of each in the mean.
+
+    The last batch is filled up with the last example, which then counts for nothing: any other filling might be an
+    input at which the model is not finite.
+    """
+    index = jnp.arange(-(-n // batch_size) * batch_size).reshape(-1, batch_size)
+    return jnp.minimum(index, n - 1), jnp.where(index < n, 1 / n, 0.0)
 
 
 compiled = functools.partial(_compile.jit, static_argnames=("apply", "kind", "batch_size"))
@@ -149,3 +186,38 @@ def full(apply: Callable, kind: str, batch_size: int, data) -> Array:
     size = sum(leaf.size for leaf in jax.tree.leaves(data[0]))
     total = stream(add, jnp.zeros((size, size)), apply, kind, batch_size, data)
     return (total + total.T) / 2
+
+
+@functools.partial(_compile.jit, static_argnames=("apply", "kind", "batch_size", "samples"))
+def sampled(apply: Callable, kind: str, batch_size: int, samples: int, key: Array, data) -> tuple[PyTree, PyTree]:
+    """The mean over examples of Σ g² over directions drawn, and its standard error."""
+    params, inputs, labels, temperature = data
+    n = len(inputs)
+
+    def example(x: Array, label: Array, key: Array):
+        f, pull = jax.vjp(lambda w: apply(w, x[None]), params)
+        return drawn(kind, f, label, temperature, samples, key), pull
+
+    def batch(totals: tuple[PyTree, PyTree], place: tuple[Array, Array]):
+        rows, shares = place
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
+        each, pulls = jax.vmap(example)(inputs[rows], labels[rows], keys)
+
+        def direction(squares: PyTree, c: Array):
+            gradients = jax.vmap(lambda pull, c: pull(c)[0])(pulls, c)
+            return jax.tree.map(lambda total, g: total + g * g, squares, gradients), None
+
+        none = jax.tree.map(lambda w: jnp.zeros((batch_size, *w.shape), w.dtype), params)
+        squares, _ = lax.scan(direction, none, jnp.moveaxis(each, 1, 0))
+        found = [jax.tree.map(lambda v, p=p: jnp.tensordot(shares.astype(v.dtype), v**p, 1), squares) for p in (1, 2)]
+        return jax.tree.map(jnp.add, totals, tuple(found)), None
+
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    (mean, second), _ = lax.scan(batch, (zeros, zeros), places(n, batch_size))
+
+    def error(mean: Array, second: Array) -> Array:
+        if n == 1:
+            return jnp.full_like(mean, jnp.inf)
+        return jnp.sqrt(jnp.maximum(second - mean**2, 0.0) / (n - 1))
+
+    return mean, jax.tree.map(error, mean, second)

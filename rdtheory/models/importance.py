@@ -9,19 +9,20 @@ Half the Fisher information, in bits: it is the second-order term of the diverge
 Gradients are those of single examples; the square of a batch's mean gradient is another number (see `as_published`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, PRNGKeyArray, PyTree, Shaped
 
-from rdtheory import _checks
-from rdtheory.models import _batch_means, _gradients, _kronecker
-from rdtheory.results import KroneckerFactors
+from rdtheory import _checks, _compile, _tree_checks
+from rdtheory.models import _batch_means, _gradients, _kronecker, _moments
+from rdtheory.results import KroneckerFactors, SampledImportance, WeightMoments
 
-__all__ = ["as_published", "diagonal", "full", "kronecker"]
+__all__ = ["as_published", "diagonal", "from_matrices", "full", "kronecker", "moments", "sampled", "to_matrices"]
 
 LIMIT = 8192  # rows of a matrix that is stored: 512 MiB in float64
 
@@ -57,8 +58,8 @@ def diagonal(
     inputs : (n, ...), what the expectation is over.
     labels : (n,), class numbers from 0; for ``"gradient"`` alone.
     temperature : > 0; softens the probabilities of all kinds but ``"jacobian"``, and divides ∂ log p too.
-    batch_size : examples whose gradients are held at a time; without it as many as fit in 64 MiB. Changes nothing but
-        memory and time, up to rounding.
+    batch_size : examples whose gradients are held at a time; without it as many as fit in 64 MiB, and of a network with
+        convolutions one, which is what a CPU is fast at. Changes nothing but memory and time, up to rounding.
 
     Returns
     -------
@@ -85,6 +86,57 @@ def diagonal(
     """
     data, batch, ok = _gradients.arguments(apply, params, inputs, kind, labels, temperature, batch_size)
     return _checks.poison(_gradients.diagonal(apply, kind, batch, data), ok)
+
+
+def sampled(
+    apply: Callable,
+    params: PyTree,
+    inputs: Shaped[ArrayLike, "n *axes"],
+    key: PRNGKeyArray,
+    *,
+    samples: int = 1,
+    kind: str = "jacobian",
+    labels: Int[ArrayLike, " n"] | None = None,
+    temperature: Float[ArrayLike, ""] | float = 1.0,
+    batch_size: int | None = None,
+) -> SampledImportance:
+    r"""Diagonal of the weight importance by random directions: a few backward passes, however many the outputs.
+
+    .. math:: I_i \approx \frac1n\sum_X \frac1S\sum_s \Big(\partial_i\, \sum_r s_r c_r^\top f_w(X)\Big)^2
+
+    with the directions of `diagonal` and random signs, other ones for each example, E s sᵀ = 1: right on average.
+
+    Parameters
+    ----------
+    apply, params, inputs, kind, labels, temperature, batch_size : as for `diagonal`.
+    key : JAX random key.
+    samples : S, directions for each example.
+
+    Returns
+    -------
+    SampledImportance : ``importance`` like `params`, and the ``standard_error`` of each entry as an estimate of the
+        mean over all X, of which the inputs are a sample; its part that comes from the signs falls with n S.
+
+    Raises
+    ------
+    ValueError, TypeError : as for `diagonal`.
+
+    References
+    ----------
+    Hutchinson (1990).
+
+    Examples
+    --------
+    >>> x = jax.random.normal(jax.random.key(0), (500, 2)) * jnp.array([1.0, 3.0])[None]
+    >>> apply = lambda w, x: x @ w @ jnp.array([[3.0, 0.0], [0.0, 4.0]])
+    >>> found = sampled(apply, jnp.ones((2, 2)), x, jax.random.key(1))
+    >>> exact = jnp.outer(jnp.array([1.0, 9.0]), jnp.array([9.0, 16.0]))
+    >>> print(jnp.max(jnp.abs(found.importance - exact) / found.standard_error) < 3)
+    True
+    """
+    data, batch, ok = _gradients.arguments(apply, params, inputs, kind, labels, temperature, batch_size)
+    samples = _checks.count("samples", samples, 1)
+    return _checks.poison(SampledImportance(*_gradients.sampled(apply, kind, batch, samples, key, data)), ok)
 
 
 def full(
@@ -191,6 +243,145 @@ def kronecker(
         residuals = _kronecker.residuals(apply, kind, batch, key, factors, data)
     leaves = [KroneckerFactors(*pair, residual) for pair, residual in zip(factors, residuals, strict=True)]
     return _checks.poison(jax.tree.unflatten(jax.tree.structure(data[0]), leaves), ok)
+
+
+def moments(
+    apply: Callable,
+    params: PyTree,
+    inputs: PyTree | Iterator,
+    *,
+    kind: str = "jacobian",
+    labels: Int[ArrayLike, " n"] | None = None,
+    temperature: Float[ArrayLike, ""] | float = 1.0,
+    samples: int | None = None,
+    key: PRNGKeyArray | None = None,
+    batch_size: int | None = None,
+) -> PyTree:
+    r"""Second moments where weights meet activations, and of the gradients there, found in the traced program.
+
+    A matrix W (m, k) that makes results :math:`W^\top x_t` of the rows :math:`x_t` of an example has the importance
+
+    .. math:: E\sum_c \operatorname{vec}\Big(\sum_t x_t g_t^\top\Big) \operatorname{vec}(\cdot)^\top \approx A\otimes B,
+              \quad A = \overline{x x^\top}, \quad B = E\sum_c\sum_t g_t g_t^\top,
+
+    with g the gradients of the directions c of `diagonal`. It is exact where x and g are independent and different
+    rows uncorrelated. One passage forward and one back for each direction give all leaves; no gradient of a weight is
+    formed. Dense layers, convolutions and lookups in a table are found behind reshapes, transposes, slices and casts,
+    inside `jax.jit`, `jax.checkpoint` and `lax.scan` of at most 64 steps. The rows of a convolution are its patches,
+    those of a table are unit vectors. A leaf that is used more than once has the Kronecker product nearest to the sum
+    of its uses, with the trace of that.
+
+    Parameters
+    ----------
+    apply : the model, ``apply(params, inputs)``, an array of one row of outputs for each example; of any further shape,
+        for classification with the logits along the last axis. Examples are looked at one by one.
+    params : w, any pytree of floating arrays. The model runs in the precision that they and the inputs have.
+    inputs : a pytree of arrays (n, ...), or an iterator of such batches, which are added up.
+    kind, labels, temperature : as for `diagonal`; no labels with an iterator.
+    samples : number of random directions for each example in place of all, signs s with E s sᵀ = 1: for many outputs.
+    key : JAX random key, with `samples`.
+    batch_size : examples at a time; as many as fit in 128 MiB.
+
+    Returns
+    -------
+    moments : a pytree like `params` with a `WeightMoments` for each leaf; leaves that are used in another way have no
+        parts, and the ``reason``. `to_matrices` gives the matrices, `from_matrices` puts them back. The sums are made
+        on the host, so that this is not for `jax.jit` or `jax.vmap`.
+
+    Raises
+    ------
+    ValueError : inputs or activations that are not finite, arrays of different lengths, an unknown kind, labels or a
+        key missing, outputs of a wrong shape.
+    TypeError : a leaf of `params` that is not a floating array, a model that cannot be hashed.
+
+    References
+    ----------
+    Martens & Grosse (2015), Grosse & Martens (2016) for the approximations in dense layers and in convolutions.
+
+    Examples
+    --------
+    >>> def apply(params, tokens):
+    ...     return params["table"][tokens].sum(axis=1) @ params["out"].T
+    >>> params = {"out": jnp.ones((3, 2)), "table": jnp.eye(4, 2), "scale": jnp.ones(())}
+    >>> found = moments(apply, params, np.array([[0, 1], [0, 3]]))
+    >>> print(found["out"].inputs[0], found["out"].layout[0], found["table"].inputs[0], found["scale"].reason, sep="\n")
+    [[1.  0.5]
+     [0.5 0.5]]
+    [[0 2 4]
+     [1 3 5]]
+    [0.5  0.25 0.   0.25]
+    the outputs do not depend on it
+    """
+    if _compile.is_traced(params, inputs if not isinstance(inputs, Iterator) else ()):
+        raise TypeError("moments are added up on the host: call this outside jax.jit and jax.vmap")
+    _gradients.choice(apply, kind)
+    w, _ = _tree_checks.tree("params", params)
+    draws = 0 if samples is None else _checks.count("samples", samples, 1)
+    if draws and key is None:
+        raise ValueError("samples are drawn with a key: key=jax.random.key(0)")
+    size = None if batch_size is None else _checks.count("batch_size", batch_size, 1)
+    T, _ = _checks.finite("temperature", temperature, 0)
+    _checks.holds(_checks.look(T)[1] > 0, lambda: f"temperature must be > 0, got {T}")
+    data = _moments.batches(inputs, kind, labels)
+    found = _moments.collect(apply, kind, draws, jax.random.key(0) if key is None else key, w, data, T, size)
+    leaves = jax.tree_util.tree_flatten_with_path(w)[0]
+    result = _moments.of_leaves(len(leaves), *found)
+    for (path, _), one in zip(leaves, result, strict=True):
+        if not all(np.isfinite(x).all() for x in jax.tree.leaves(one[:2])):
+            where = jax.tree_util.keystr(path)
+            raise ValueError(f"inputs make activations or gradients at params{where} that are not finite")
+    return jax.tree.unflatten(jax.tree.structure(w), result)
+
+
+def to_matrices(weights: Shaped[ArrayLike, "*axes"], moments: WeightMoments) -> Shaped[np.ndarray, "parts m k"]:
+    """The matrices (m inputs, k outputs) that an array of weights is used as.
+
+    Parameters
+    ----------
+    weights : a leaf of the `params` of `moments`.
+    moments : what `moments` found for it.
+
+    Raises
+    ------
+    ValueError : an array that is too small.
+
+    Examples
+    --------
+    >>> w = jnp.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    >>> print(to_matrices(w, moments(lambda w, x: x @ w.T, w, jnp.ones((1, 2)))))
+    [[[1. 3. 5.]
+      [2. 4. 6.]]]
+    """
+    flat = np.asarray(weights).ravel()
+    if moments.layout.size and moments.layout.max() >= flat.size:
+        raise ValueError(f"weights must be the array that the moments are of, got {flat.size} of them")
+    return flat[moments.layout]
+
+
+def from_matrices(
+    matrices: Shaped[ArrayLike, "parts m k"], weights: Shaped[ArrayLike, "*axes"], moments: WeightMoments
+) -> Shaped[np.ndarray, "*axes"]:
+    """An array of weights with the entries of its matrices replaced, in its own shape and dtype.
+
+    Parameters
+    ----------
+    matrices : in the shape of `to_matrices`.
+    weights, moments : as for `to_matrices`.
+
+    Examples
+    --------
+    >>> w = jnp.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    >>> found = moments(lambda w, x: x @ w.T, w, jnp.ones((1, 2)))
+    >>> print(from_matrices(2 * to_matrices(w, found), w, found))
+    [[ 2.  4.]
+     [ 6.  8.]
+     [10. 12.]]
+    """
+    replaced = np.array(weights).ravel()
+    if np.shape(matrices) != moments.layout.shape:
+        raise ValueError(f"matrices must have shape {moments.layout.shape}, got {np.shape(matrices)}")
+    replaced[moments.layout] = np.asarray(matrices, replaced.dtype)
+    return replaced.reshape(np.shape(weights))
 
 
 def as_published(

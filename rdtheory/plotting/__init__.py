@@ -4,7 +4,7 @@ The only package that imports matplotlib. Colors are from the Okabe-Ito palette,
 too, so that they survive color blindness and gray print.
 """
 
-from rdtheory.plotting._codes import block_lengths, distance_to_limit
+from rdtheory.plotting._codes import block_lengths, distance_to_limit, formats
 from rdtheory.plotting._curves import linear_bound, rate_distortion, test_channel, water_filling
 from rdtheory.plotting._networks import compression, compression_grid, importance, optimality, relu_theorem
 from rdtheory.plotting._report import evidence, svg
@@ -15,6 +15,7 @@ __all__ = [
     "compression_grid",
     "distance_to_limit",
     "evidence",
+    "formats",
     "importance",
     "linear_bound",
     "optimality",

@@ -9,9 +9,9 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 
 from rdtheory.plotting._style import BLUE, GRAY, GREEN, LINES, MARKERS, ORANGE, RED, axes
-from rdtheory.results import FiniteBlocklength
+from rdtheory.results import FiniteBlocklength, NetworkReport
 
-__all__ = ["block_lengths", "distance_to_limit"]
+__all__ = ["block_lengths", "distance_to_limit", "formats"]
 
 DECIBELS = 20 * np.log10(2)  # for each bit
 GAPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -77,6 +77,38 @@ def block_lengths(
         bars, label = np.stack([found - low, high - found]), "measured: random codebooks"
         ax.errorbar(measured_lengths, found, bars, color=GREEN, marker="D", linestyle="none", label=label)
     ax.set(xscale="log", xlabel="block length n (symbols)", ylabel="rate (bits per symbol)")
+    ax.grid(alpha=0.25)
+    ax.legend(frameon=False, fontsize=8)
+    return ax
+
+
+def formats(found: NetworkReport, ax: Axes | None = None) -> Axes:
+    """Formats of a whole network: what each takes and does to the outputs, and R(D) of the prior below it.
+
+    Parameters
+    ----------
+    found : from `network.report`.
+    ax : where to draw.
+    """
+    ax = axes(ax)
+    bound = found.total_limit.bound
+    for name, x, bits, least, color, marker in zip(
+        found.formats,
+        found.measured,
+        found.total_bits,
+        bound,
+        itertools.cycle(LINES),
+        itertools.cycle(MARKERS),
+        strict=False,
+    ):
+        ax.plot(x, bits, color=color, marker=marker, linestyle="none", markersize=7, label=name)
+        ax.vlines(x, least, bits, color=color, linewidth=0.8)
+    ax.plot(
+        found.measured, bound, color="black", marker="_", linestyle="none", markersize=12, label="R(D) of the prior"
+    )
+    unit = "squared error" if found.kind == "jacobian" else "divergence, bits"
+    ax.set(xscale="log", xlabel=f"change of the outputs on held-out inputs ({unit})", ylabel="rate (bits per weight)")
+    ax.set_ylim(bottom=0)
     ax.grid(alpha=0.25)
     ax.legend(frameon=False, fontsize=8)
     return ax

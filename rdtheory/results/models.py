@@ -105,3 +105,28 @@ class Compressed(NamedTuple):
     layers: tuple[CompressedLayer, ...]
     kept: tuple[str, ...]  #: names of the arrays that are kept, bit for bit
     before: int  #: bytes of all arrays as they were given
+
+
+class SampledImportance(NamedTuple):
+    """An estimate of the diagonal of the importance, from directions that were drawn at random."""
+
+    importance: PyTree  #: like the weights, >= 0
+    standard_error: PyTree  #: of each entry, over the examples and what was drawn for them; infinite for one example
+
+
+class WeightMoments(NamedTuple):
+    """What meets an array of weights as matrices W (m inputs, k outputs), one or more, and what their outputs do.
+
+    A change Δ of one of them costs about tr Δᵀ A Δ B of the model's output.
+    """
+
+    #: A, mean of x xᵀ over all rows; the diagonal (parts, m) where it is diagonal or m > 8192; of a convolution with
+    #: m > 8192 a pair, channels (parts, c, c) and taps (parts, t, t), whose Kronecker product stands for it
+    inputs: Float[np.ndarray, "parts m m"] | Float[np.ndarray, "parts m"] | tuple[np.ndarray, np.ndarray]
+    #: B, mean over the examples of what their rows add up to, in the units of the importance; diagonal if k > 8192
+    outputs: Float[np.ndarray, "parts k k"] | Float[np.ndarray, "parts k"]
+    rows: Int[np.ndarray, " parts"]  #: how many x the mean is over, all uses together
+    layout: Int[np.ndarray, "parts m k"]  #: where in the raveled array each entry of the matrices is
+    standard_error: Float[np.ndarray, " parts"]  #: of the trace of `outputs`, over examples and directions drawn
+    kinds: str  #: "dense", "convolution", "embedding", or several of them
+    reason: str  #: why there are no parts; empty where there are

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jax import Array
-from jaxtyping import Bool, Float, Int, PyTree
+from jaxtyping import Bool, Float, Int, PyTree, Shaped
 
 
 class GaussianChannel(NamedTuple):
@@ -231,3 +231,10 @@ class LayerQuantized(NamedTuple):
     rate: Float[Array, ""]  #: bits per weight: Gaussian code lengths, and about what the steps and spreads take
     distortion: Float[Array, ""]  #: tr (W - Ŵ)ᵀ Σ (W - Ŵ), under the moments that were given
     coded: CodedLayer  #: what `bitstream.encode` takes
+
+
+class Stored(NamedTuple):
+    """A layer in one of today's formats."""
+
+    weights_hat: Shaped[np.ndarray, "m k"]  #: ŵ
+    bits: Int[np.ndarray, ""]  #: of labels and scales

@@ -100,6 +100,16 @@ def test_fisher_and_ggn_are_half_the_hessian_of_the_divergence_in_bits(name, kin
     assert_relative(flat(importance.diagonal(*MODELS[name], **options)), np.diagonal(wanted), 1e-10)
 
 
+@pytest.mark.parametrize("kind", ["jacobian", "fisher", "ggn", "gradient"])
+def test_random_directions_are_within_their_errors(kind):
+    apply, params, x = MODELS["smooth"]
+    labels = LABELS if kind == "gradient" else None
+    exact = flat(importance.diagonal(apply, params, x, kind=kind, labels=labels))
+    found = importance.sampled(apply, params, x, jax.random.key(2), samples=40, kind=kind, labels=labels, batch_size=5)
+    assert np.all(np.abs(flat(found.importance) - exact) <= 3 * flat(found.standard_error) + 1e-14)
+    assert np.all(flat(found.standard_error) < exact)
+
+
 def test_the_quadratic_form_is_the_distortion_of_a_small_change():
     apply, params, x = MODELS["smooth"]
     w, unravel = ravel_pytree(params)

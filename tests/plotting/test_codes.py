@@ -4,7 +4,7 @@ import pytest
 
 import rdtheory as rd
 from rdtheory import plotting
-from rdtheory.results import FiniteBlocklength
+from rdtheory.results import FiniteBlocklength, LayerLimit, NetworkReport
 
 pytestmark = pytest.mark.fast
 
@@ -72,3 +72,18 @@ def test_picture_of_block_lengths():
     plotting.block_lengths(n, bounds, np.array([2, 8]), measured, np.stack([measured - 0.1, measured + 0.3]), ax)
     ax.set_ylim(0.9, 4.0)
     return figure
+
+
+def test_formats_show_the_limit_below_each(ax):
+    bound, nothing = np.array([3.0, 1.5]), np.zeros(2)
+    limit = LayerLimit(bound, np.array([5.0, np.nan]), np.array([0.0, 0.1]))
+    fields = dict.fromkeys(NetworkReport._fields, nothing)
+    found = NetworkReport(
+        **{**fields, "formats": ("8-bit", "ours"), "measured": np.array([1e-4, 1e-2]), "kind": "fisher",
+           "total_bits": np.array([8.0, 1.4]), "total_limit": limit}
+    )  # fmt: skip
+    assert plotting.formats(found, ax) is ax
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["8-bit", "ours", "R(D) of the prior"]
+    np.testing.assert_array_equal(ax.lines[-1].get_xydata(), [[1e-4, 3.0], [1e-2, 1.5]])
+    assert "divergence" in ax.get_xlabel() and "bits" in ax.get_ylabel()
