@@ -118,7 +118,7 @@ def report(
 
     columns = []
     for name in (*FORMATS, OURS):
-        made = _at_rate(layers, theta, states, bits) if name == OURS else _in_format(layers, FORMATS[name])
+        made = _ours(layers, theta, states, bits) if name == OURS else _in_format(layers, FORMATS[name])
         network = replaced(weights, layers, made.weights_hat)
         deltas = jax.tree.map(lambda w, w_hat: np.subtract(w, w_hat, dtype=w.dtype), weights, network)
         lost = measure.powers(apply, weights, deltas, tested, size)
@@ -164,31 +164,28 @@ def _in_format(layers: Sequence[Layer], make: Callable) -> _Made:
     return _Made(weights_hat, bits, sum(bits))
 
 
-def _at_rate(layers: Sequence[Layer], theta: float, states: int, bits: float) -> _Made:
-    """Our code at a level near θ, moved where it misses the rate: layers that are small have more to say beside."""
+def _ours(layers: Sequence[Layer], theta: float, states: int, bits: float) -> _Made:
+    """What a decoder makes of the bytes, at a level near θ that takes about so many bits for each weight.
+
+    Layers that are small have more to say beside, so that the level is moved where it misses the rate.
+    """
     count = sum(layer.weights.size for layer in layers)
-    for _ in range(TURNS):
-        made = _ours(layers, theta, states)
-        over = made.total / count - bits
-        if abs(over) <= NEAR:
+    for turn in range(TURNS):
+        coded = [_coded(layer, theta, states) for layer in layers]
+        own = [8.0 * len(bitstream.encode(parts)) for parts in coded]
+        over = sum(own) / count - bits
+        if abs(over) <= NEAR or turn == TURNS - 1:
             break
         theta *= 4.0**over
-    return made
+    weights_hat = [np.stack([np.asarray(bitstream.dequantize(part), float) for part in parts]) for parts in coded]
+    names = [layer.name for layer in layers]
+    return _Made(weights_hat, own, 8.0 * len(bitstream.encode(dict(zip(names, coded, strict=True)))))
 
 
-def _ours(layers: Sequence[Layer], theta: float, states: int) -> _Made:
-    """What a decoder makes of the bytes."""
-    weights_hat, bits = [], []
-    tree: dict[str, list[CodedLayer]] = {}
-    for layer in layers:
-        parts = [
-            feedback.quantize(w, max(scale, np.finfo(float).tiny) * metric, theta, states=states).coded
-            for w, scale, metric in zip(layer.weights, layer.scales, layer.metric, strict=True)
-        ]
-        tree[layer.name] = parts
-        bits.append(8.0 * len(bitstream.encode(parts)))
-        weights_hat.append(np.stack([np.asarray(bitstream.dequantize(part), float) for part in parts]))
-    return _Made(weights_hat, bits, 8.0 * len(bitstream.encode(tree)))
+def _coded(layer: Layer, theta: float, states: int) -> list[CodedLayer]:
+    parts = zip(layer.weights, layer.scales, layer.metric, strict=True)
+    least = np.finfo(float).tiny  # a layer without an effect is nothing but zeros
+    return [feedback.quantize(w, max(scale, least) * sigma, theta, states=states).coded for w, scale, sigma in parts]
 
 
 def _column(

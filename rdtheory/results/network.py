@@ -34,7 +34,7 @@ class NetworkReport(NamedTuple):
     kinds: tuple[str, ...]  #: "inputs", or "table" where rows are looked up: turned, each row as often as any other
     shapes: Int[np.ndarray, "layers 3"]  #: matrices, inputs, outputs
     rows_per_input: Float[np.ndarray, " layers"]  #: calibration rows over m; below 10 the moments are poor
-    kurtosis: Float[np.ndarray, " layers"]  #: as in `LayerPrior`
+    kurtosis: Float[np.ndarray, " layers"]  #: as in `LayerPrior`, of the first matrix
     divergence: Float[np.ndarray, " layers"]  #: bits per weight, likewise
     bits: Float[np.ndarray, "formats layers"]  #: per weight, scales and headers included
     relative: Float[np.ndarray, "formats layers"]  #: E‖Δᵀx‖²/E‖Wᵀx‖² on held-out inputs
