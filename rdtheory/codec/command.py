@@ -172,7 +172,11 @@ def _print(found: "Compressed", arrays: "dict[str, np.ndarray]", out: Path | Non
     below = found.rate < found.bound
     size, wide = len(found.data), sum(4 * a.size if a.dtype.kind not in "iub" else a.nbytes for a in arrays.values())
     total = Table(box=None, show_header=False, pad_edge=False)
-    total.add_row("rate", f"{found.rate:.4f} bits per weight", f"{count:,} weights in {len(found.layers)} layers")
+    total.add_row(
+        "rate",
+        f"{found.rate:.4f} bits per weight",
+        f"{count:,} weights in {len(found.layers)} layer{'s' * (len(found.layers) > 1)}",
+    )
     total.add_row("distortion", _with_error(found.distortion, found.standard_error), measured)
     total.add_row("bound R(D)", f"{found.bound:.4f} bits per weight", "Gaussian weights of row x column variances")
     total.add_row(

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rdtheory import _checks
-from rdtheory.codec import prior
 from rdtheory.codec.container import FLOATS, matrix
 from rdtheory.models import calibration
-from rdtheory.results import ShrunkMoments
+from rdtheory.network.gaussian_prior import components, prior
+from rdtheory.results import LayerPrior, ShrunkMoments, WeightMoments
 
 ENOUGH = 10  # inputs for each dimension
 ALONE = 0.1  # of the power of all weights: what has more is an outlier
+MANY = 256  # weights that tell a law
 UNLIKE = 0.2  # bits of divergence from a Gaussian that are told
 
 
@@ -29,9 +30,18 @@ class Layer(NamedTuple):
     outputs_first: bool
     moments: np.ndarray  #: Σ (m, m), of calibration, shrunk
     held_out: np.ndarray | None  #: rows (h, m); None if moments were given, or nothing was to be held out
-    prior: prior.Prior
-    components: prior.Components  #: of the prior, under the moments of all inputs
+    prior: LayerPrior
+    variances: np.ndarray  #: (k · m,), of the components that the prior has under the moments of all inputs
     power: float  #: E ‖Wᵀx‖², measured as distortions are
+
+
+class Given(NamedTuple):
+    """What is known of a layer's inputs."""
+
+    values: np.ndarray  #: rows (n, m), or second moments (m, m)
+    are_moments: bool
+    count: float  #: of rows; NaN if moments do not say it
+    outputs_first: bool | None  #: how the weights stand, if it is known
 
 
 class Wanted(NamedTuple):
@@ -59,9 +69,14 @@ def layers(arrays: Mapping[str, np.ndarray], inputs: Mapping[str, Any], wanted: 
     w 6.0
     """
     paired = _paired(arrays, inputs)
-    given = {name: _inputs(name, inputs[source]) for name, source in paired.items()}
-    ways = _ways({name: arrays[name].shape for name in paired}, given, wanted.outputs_first)
-    return [_layer(name, arrays[name], given[name], ways[name], wanted) for name in paired]
+    given = {name: _given(name, arrays[name], inputs[source]) for name, source in paired.items()}
+    known = {name: one for name, one in given.items() if one is not None}
+    if not known:
+        raise ValueError(
+            "no array is a layer that can be coded: of tables and of sums of uses moments do not say enough"
+        )
+    ways = _ways({name: arrays[name].shape for name in known}, known, wanted.outputs_first)
+    return [_layer(name, arrays[name], known[name], ways[name], wanted) for name in known]
 
 
 def measured(layer: Layer, weights_hat: np.ndarray) -> tuple[float, float]:
@@ -97,38 +112,52 @@ def _paired(arrays: Mapping[str, np.ndarray], inputs: Mapping[str, Any]) -> dict
     return {name: name for name in arrays if name in inputs}
 
 
-def _inputs(name: str, given: Any) -> np.ndarray:
-    """Rows (n, m), or moments (m, m): a matrix that is its own transpose."""
-    if isinstance(given, ShrunkMoments):
-        given = given.moments
-    found = np.asarray(given)
-    if found.ndim != 2 or not found.size:
+def _given(name: str, array: np.ndarray, found: Any) -> Given | None:
+    """Rows, or a matrix that is its own transpose: moments. None of what is not one matrix."""
+    if isinstance(found, WeightMoments):
+        return _met(array, found)
+    if isinstance(found, ShrunkMoments):
+        return Given(np.asarray(found.moments), True, math.nan, None)
+    values = np.asarray(found)
+    if values.ndim != 2 or not values.size:
         raise ValueError(
-            f"inputs of {name!r} must be of shape (examples, inputs), or moments (m, m), got {found.shape}"
+            f"inputs of {name!r} must be of shape (examples, inputs), or moments (m, m), got {values.shape}"
         )
-    return found
+    square = values.shape[0] == values.shape[1]
+    if square and np.allclose(values, values.T, rtol=1e-6, atol=0):
+        return Given(values, True, math.nan, None)
+    return Given(values, False, len(values), None)
 
 
-def _are_moments(given: np.ndarray) -> bool:
-    return given.shape[0] == given.shape[1] and bool(np.allclose(given, given.T, rtol=1e-6, atol=0))
+def _met(array: np.ndarray, found: WeightMoments) -> Given | None:
+    """The moments of an array that is one matrix, whose axes of inputs stand together; in the order of the array."""
+    if len(found.layout) != 1 or isinstance(found.inputs, tuple) or np.ndim(found.inputs) != 3:
+        return None
+    _, m, k = found.layout.shape
+    places = np.arange(array.size)
+    for outputs_first, whole in ((False, places.reshape(m, k)), (True, places.reshape(k, m).T)):
+        order = np.argsort(found.layout[0][:, 0])
+        if np.array_equal(found.layout[0][order], whole):
+            return Given(found.inputs[0][np.ix_(order, order)], True, float(found.rows[0]), outputs_first)
+    return None
 
 
 def _ways(
-    shapes: Mapping[str, tuple[int, ...]], given: Mapping[str, np.ndarray], outputs_first: bool | None
+    shapes: Mapping[str, tuple[int, ...]], given: Mapping[str, Given], outputs_first: bool | None
 ) -> dict[str, bool]:
     """Whether outputs stand first in each array: as told, as the width of its inputs says, or as in other arrays."""
     possible = {}
     for name, shape in shapes.items():
-        m = given[name].shape[1]
+        m, told = given[name].values.shape[1], given[name].outputs_first
         either = [False] * (math.prod(shape[:-1] or shape) == m) + [True] * (
             len(shape) > 1 and math.prod(shape[1:]) == m
         )
-        possible[name] = [way for way in either if outputs_first in (None, way)]
+        possible[name] = [way for way in either if (outputs_first if told is None else told) in (None, way)]
         if not possible[name]:
             order = {None: "", True: " with outputs first", False: " with inputs first"}[outputs_first]
             raise ValueError(
                 f"inputs of {name!r} must be of as many columns as its weights of shape {shape} have inputs{order}, "
-                f"got {given[name].shape}"
+                f"got {given[name].values.shape}"
             )
     seen = {ways[0] for name, ways in possible.items() if len(ways) == 1 and len(shapes[name]) > 1}
     for name, ways in possible.items():
@@ -140,20 +169,22 @@ def _ways(
     return {name: ways[0] if len(ways) == 1 else next(iter(seen)) for name, ways in possible.items()}
 
 
-def _layer(name: str, array: np.ndarray, given: np.ndarray, outputs_first: bool, wanted: Wanted) -> Layer:
+def _layer(name: str, array: np.ndarray, given: Given, outputs_first: bool, wanted: Wanted) -> Layer:
     weights = np.asarray(_checks.weights(f"weights {name!r}", array)[0]).astype(float)
     weights = np.ascontiguousarray(matrix(weights, outputs_first))
-    _checks.finite(f"inputs of {name!r}", given)
-    held_out = None
-    if _are_moments(given):
-        moments = whole = np.asarray(_checks.covariance(f"moments of {name!r}", given)[0], float)
+    values, held_out = given.values, None
+    _checks.finite(f"inputs of {name!r}", values)
+    _enough(name, given, wanted.few)
+    if given.are_moments:
+        moments = whole = np.asarray(_checks.covariance(f"moments of {name!r}", values)[0], float)
+        if given.count > 0:
+            moments = calibration.shrunk(whole, given.count).moments
     else:
-        _enough(name, given, wanted.few)
-        known, unseen = calibration.split(len(given), wanted.held_out)
-        moments = calibration.moments(given[known], shrinkage=wanted.shrinkage).moments
-        whole = calibration.moments(given, shrinkage=0.0).moments
-        held_out = given[unseen] if len(unseen) else None
-    fitted = prior.fit(weights)
+        known, unseen = calibration.split(len(values), wanted.held_out)
+        moments = calibration.moments(values[known], shrinkage=wanted.shrinkage).moments
+        whole = calibration.moments(values, shrinkage=0.0).moments
+        held_out = values[unseen] if len(unseen) else None
+    fitted = prior(weights)
     _told(name, weights, fitted)
     found = Layer(
         name=name,
@@ -164,15 +195,17 @@ def _layer(name: str, array: np.ndarray, given: np.ndarray, outputs_first: bool,
         moments=moments,
         held_out=held_out,
         prior=fitted,
-        components=prior.components(fitted, whole),
+        variances=components(whole, fitted),
         power=0.0,
     )
     return found._replace(power=measured(found, np.zeros_like(weights))[0])
 
 
-def _enough(name: str, given: np.ndarray, few: bool) -> None:
+def _enough(name: str, given: Given, few: bool) -> None:
     """Whether that many inputs say anything of others."""
-    n, m = len(given), int(np.count_nonzero(given.any(axis=0)))
+    if math.isnan(given.count):
+        return
+    n, m = int(given.count), int(np.count_nonzero(given.values.any(axis=0)))
     told = f"inputs of {name!r} are {n:,} for {m:,} dimensions"
     if n < m and not few:
         raise ValueError(
@@ -186,7 +219,7 @@ def _enough(name: str, given: np.ndarray, few: bool) -> None:
         )
 
 
-def _told(name: str, weights: np.ndarray, fitted: prior.Prior) -> None:
+def _told(name: str, weights: np.ndarray, fitted: LayerPrior) -> None:
     """What of the weights does not go with the prior."""
     powers = np.sum(weights**2)
     largest = np.abs(weights).max(initial=0.0)
@@ -197,7 +230,7 @@ def _told(name: str, weights: np.ndarray, fitted: prior.Prior) -> None:
             "weights says little about them",
             stacklevel=2,
         )
-    elif fitted.divergence > UNLIKE:
+    elif weights.size >= MANY and fitted.divergence > UNLIKE + fitted.divergence_error:
         warnings.warn(
             f"weights {name!r} are not Gaussian, even row by row and column by column (kurtosis {fitted.kurtosis:.3g}, "
             f"{fitted.divergence:.2g} bit of divergence): they may take less than R(D) of Gaussian ones",

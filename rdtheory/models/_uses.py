@@ -167,7 +167,7 @@ def _cast(positions: np.ndarray, params: dict) -> list[np.ndarray] | None:
 
 
 REARRANGED = {
-    "reshape": lambda p, params: [p.transpose(params["dimensions"]).reshape(params["new_sizes"])],
+    "reshape": lambda p, params: [p.transpose(params["dimensions"] or range(p.ndim)).reshape(params["new_sizes"])],
     "transpose": lambda p, params: [p.transpose(params["permutation"])],
     "squeeze": lambda p, params: [np.squeeze(p, tuple(params["dimensions"]))],
     "rev": lambda p, params: [np.flip(p, params["dimensions"])],

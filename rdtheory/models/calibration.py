@@ -16,7 +16,7 @@ from scipy import stats
 from rdtheory import _checks
 from rdtheory.results import HeldOut, ShrunkMoments, Split
 
-__all__ = ["distortion", "moments", "split"]
+__all__ = ["distortion", "moments", "shrunk", "split"]
 
 BLOCK = 2**22  # numbers that are looked at together
 
@@ -65,9 +65,42 @@ def moments(inputs: Float[ArrayLike, "n m"], *, shrinkage: float | None = None) 
         share = float(shrinkage)
     else:
         raise ValueError(f"shrinkage must lie in [0, 1], got {shrinkage}")
-    shrunk = (1 - share) * plain
-    np.fill_diagonal(shrunk, np.diagonal(plain))
-    return ShrunkMoments(shrunk, np.array(share), np.array(len(x)))
+    return _drawn(plain, share, len(x))
+
+
+def shrunk(moments: Float[ArrayLike, "m m"], count: float | int) -> ShrunkMoments:
+    r"""Second moments shrunk as `moments` does, where no more is known of the inputs than how many there were.
+
+    .. math:: \alpha = \min\Big(1, \frac{(1-2/m)\,\|C\|^2 + m^2}{(n+1-2/m)\,(\|C\|^2 - m)}\Big)
+
+    is the share for Gaussian inputs, C as there. Heavy tails ask for more than that.
+
+    Parameters
+    ----------
+    moments : S (m, m), the mean of xxᵀ, symmetric positive semidefinite.
+    count : n > 0, inputs that they are of.
+
+    Raises
+    ------
+    ValueError : an indefinite matrix, a count that is not positive.
+
+    References
+    ----------
+    Chen, Wiesel, Eldar & Hero (2010), oracle approximating shrinkage.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).normal(size=(20, 30))
+    >>> print(f"{shrunk(x.T @ x / 20, 20).shrinkage:.2f}")
+    1.00
+    """
+    plain = np.asarray(_checks.covariance("moments", moments)[0], float)
+    if not count > 0:
+        raise ValueError(f"count must be > 0, got {count}")
+    correlations, m = _correlated(plain)
+    apart = (count + 1 - 2 / max(m, 1)) * (correlations - m)
+    share = min(((1 - 2 / m) * correlations + m**2) / apart, 1.0) if apart > 0 else 1.0
+    return _drawn(plain, share, count)
 
 
 def split(count: int, held_out: float = 0.2, *, seed: int = 0) -> Split:
@@ -148,6 +181,19 @@ def distortion(
     return HeldOut(np.array(each.mean()), np.array(error), each)
 
 
+def _drawn(plain: np.ndarray, share: float, count: float | int) -> ShrunkMoments:
+    drawn = (1 - share) * plain
+    np.fill_diagonal(drawn, np.diagonal(plain))
+    return ShrunkMoments(drawn, np.array(share), np.array(count))
+
+
+def _correlated(plain: np.ndarray) -> tuple[float, int]:
+    """‖C‖², and the number of inputs that are not always zero."""
+    power = np.diagonal(plain)
+    inverse = np.where(power > 0, 1 / np.where(power > 0, power, 1.0), 0.0)
+    return float(np.sum(inverse[:, None] * plain**2 * inverse)), int(np.count_nonzero(power))
+
+
 def _rows(inputs: ArrayLike) -> np.ndarray:
     return np.asarray(_checks.finite("inputs", inputs, 2)[0])
 
@@ -163,7 +209,7 @@ def _ledoit_wolf(x: np.ndarray, plain: np.ndarray) -> float:
     sizes = np.sqrt(np.diagonal(plain))
     heard = sizes > 0
     inverse = np.where(heard, 1 / np.where(heard, sizes, 1.0), 0.0)
-    correlations = float(np.sum((inverse[:, None] * plain * inverse) ** 2))
+    correlations, m = _correlated(plain)
     fourth = sum(float(np.sum(np.sum((block * inverse) ** 2, axis=1) ** 2)) for block in _blocks(x)) / len(x)
-    apart, noise = correlations - np.count_nonzero(heard), max(fourth - correlations, 0.0) / len(x)
+    apart, noise = correlations - m, max(fourth - correlations, 0.0) / len(x)
     return min(noise, apart) / apart if apart > 0 else 0.0

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import PyTree
 from scipy import optimize
 
-from rdtheory.models import importance
+from rdtheory.models import calibration, importance
 from rdtheory.network.gaussian_prior import components, prior
 from rdtheory.results import LayerPrior, WeightMoments
 
@@ -77,7 +77,7 @@ def _layer(name: str, number: int, leaf: np.ndarray, moments: WeightMoments) -> 
         metric = seen
     else:
         rows, seen = float(moments.rows.min()), np.asarray(moments.inputs)
-        metric = np.stack([_shrunk(x, rows) for x in seen])
+        metric = np.stack([calibration.shrunk(x, rows).moments for x in seen])
         scales = np.array([_trace(y) / y.shape[0] for y in moments.outputs])
     fits = [prior(part) for part in weights]
     turned = _is_table(moments)
@@ -87,20 +87,6 @@ def _layer(name: str, number: int, leaf: np.ndarray, moments: WeightMoments) -> 
 
 def _trace(x: np.ndarray) -> float:
     return float(np.trace(x) if x.ndim == 2 else np.sum(x))
-
-
-def _shrunk(moments: np.ndarray, rows: float) -> np.ndarray:
-    """Second moments drawn toward their diagonal, as far as so few rows ask for.
-
-    Inputs are first measured in their own deviations, for their scales may differ by much; then the share is that of
-    Chen, Wiesel, Eldar & Hero (2010), OAS.
-    """
-    deviations = np.sqrt(np.diagonal(moments))
-    m, units = max(np.count_nonzero(deviations), 1), np.outer(deviations, deviations)
-    power = float(np.sum((moments / np.where(units > 0, units, 1.0)) ** 2))
-    apart = (rows + 1 - 2 / m) * (power - m)
-    share = min(((1 - 2 / m) * power + m**2) / apart, 1.0) if apart > 0 else 1.0
-    return (1 - share) * moments + share * np.diag(np.diagonal(moments))
 
 
 def level(layers: Sequence[Layer], bits: float) -> tuple[float, np.ndarray]:

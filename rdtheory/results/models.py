@@ -83,7 +83,7 @@ class ShrunkMoments(NamedTuple):
 
     moments: Float[np.ndarray, "m m"]  #: symmetric positive semidefinite
     shrinkage: Float[np.ndarray, ""]  #: α in [0, 1], the share of the moments' own diagonal
-    count: Int[np.ndarray, ""]  #: n, inputs that they are of
+    count: Int[np.ndarray, ""] | Float[np.ndarray, ""]  #: n, inputs that they are of
 
 
 class Split(NamedTuple):

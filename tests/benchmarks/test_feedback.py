@@ -25,10 +25,16 @@ def test_a_line_says_what_was_found():
     assert "missed by 1.000" in feedback.line(point._replace(gap=1.02 + point.price + point.loss))
 
 
+def test_a_model_is_compressed_to_three_bits():
+    said = feedback.model(((24, 300), (16, 400)))
+    assert said.startswith("a model of 24 x 300, 16 x 400: 2.9") and "s of processor" in said
+
+
 def test_the_command_prints_every_point(monkeypatch, capsys):
     point = feedback.Point("diagonal", 8, 1.0, 1.1, 0.1, 0.05, 0.07, (0.1, 0.2, 0.3))
     monkeypatch.setattr(feedback, "points", lambda *arguments: iter([point, point]))
     monkeypatch.setattr(feedback, "large", lambda: "512 x 2048")
+    monkeypatch.setattr(feedback, "model", lambda: "a model")
     feedback.main(["--quick"])
     printed = capsys.readouterr().out
-    assert printed.count(feedback.line(point)) == 2 and printed.endswith("512 x 2048\n")
+    assert printed.count(feedback.line(point)) == 2 and printed.endswith("512 x 2048\na model\n")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.covariance import ledoit_wolf
+from sklearn.covariance import OAS, ledoit_wolf
 
 from rdtheory import calibration, feedback
 
@@ -29,6 +29,18 @@ def test_shrinkage_is_that_of_scikit_learn_for_inputs_of_unit_size(n):
     np.testing.assert_allclose(found.shrinkage, shrinkage, rtol=1e-10)
     np.testing.assert_allclose(found.moments, wanted, rtol=1e-10, atol=1e-12)
     assert found.count == n and 0 < shrinkage < 1
+
+
+def test_shrinkage_of_moments_is_that_of_scikit_learn():
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(30, 3)) @ rng.normal(size=(3, 12)) + rng.normal(size=(30, 12)) * np.linspace(1, 3, 12)
+    units = np.sqrt(np.mean(x**2, axis=0))
+    wanted = OAS(assume_centered=True).fit(x / units).covariance_ * np.outer(units, units)
+    found = calibration.shrunk(x.T @ x / 30, 30.0)
+    np.testing.assert_allclose(found.moments, wanted, rtol=0.03)  # what it leaves out, 2/m, is kept here
+    np.testing.assert_array_equal(calibration.shrunk(np.diag([1.0, 0.0]), 5).moments, np.diag([1.0, 0.0]))
+    with pytest.raises(ValueError, match="count must be > 0"):
+        calibration.shrunk(np.eye(2), 0)
 
 
 def test_units_make_no_difference_and_silence_stays(monkeypatch):

@@ -329,3 +329,10 @@ def dense(w, x):
 def test_what_is_wrong_is_named(as_user, call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_matrix_behind_a_reshape_is_the_one_that_is_used():
+    kernel, x = np.random.default_rng(0).normal(size=(2, 3, 4)), np.random.default_rng(1).normal(size=(20, 6))
+    found = importance.moments(lambda w, x: x @ w.reshape(-1, 4), kernel, x)
+    np.testing.assert_array_equal(importance.to_matrices(kernel, found)[0], kernel.reshape(6, 4))
+    np.testing.assert_allclose(found.inputs[0], x.T @ x / 20)

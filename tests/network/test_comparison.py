@@ -103,17 +103,6 @@ def test_the_water_level_has_the_rate_that_was_asked_for():
     np.testing.assert_allclose(made.second_order(layers[0], error), np.trace(error[0].T @ a @ error[0] @ b), rtol=1e-9)
 
 
-def test_shrinkage_is_that_of_scikit_learn():
-    covariance = pytest.importorskip("sklearn.covariance")
-    x = rng.normal(size=(30, 3)) @ rng.normal(size=(3, 12)) + rng.normal(size=(30, 12)) * np.linspace(1, 3, 12)
-    units = np.sqrt(np.mean(x**2, axis=0))
-    wanted = covariance.OAS(assume_centered=True).fit(x / units).covariance_ * np.outer(units, units)
-    found = made._shrunk(x.T @ x / 30, 30.0)
-    # What it leaves out, 2/m, is kept here.
-    np.testing.assert_allclose(found, wanted, rtol=0.03)
-    np.testing.assert_array_equal(made._shrunk(np.diag([1.0, 0.0]), 5.0), np.diag([1.0, 0.0]))
-
-
 def test_files_hold_what_was_found(found, tmp_path):
     page, values, table = network.write(tmp_path / "new", found)
     read = json.loads(values.read_text())
