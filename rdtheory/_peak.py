@@ -9,8 +9,13 @@ FLAT = 1e-9  # nats
 
 
 @np.errstate(over="ignore", invalid="ignore")  # far out
-def find(log_density: Callable[[np.ndarray], np.ndarray], low: float, high: float) -> tuple[float, float]:
-    """Where the density is highest, by zooming in, and the length over which it falls by a factor e there."""
+def find(
+    log_density: Callable[[np.ndarray], np.ndarray], low: float, high: float, likely: np.ndarray
+) -> tuple[float, float]:
+    """Where the density is highest, by zooming in, and the length over which it falls by a factor e there.
+
+    It is looked at everywhere, and at the `likely` places.
+    """
     reach = 2.0 ** np.linspace(-30, 40, 2001)
     if np.isfinite(low) and np.isfinite(high):
         x = low + (high - low) * (np.arange(4001) + 0.5) / 4001
@@ -20,6 +25,7 @@ def find(log_density: Callable[[np.ndarray], np.ndarray], low: float, high: floa
         x = high - reach[::-1]
     else:
         x = np.concatenate([-reach[::-1], reach])
+    x = np.union1d(x, likely)
     for _ in range(ROUNDS):
         values = log_density(x)
         values = np.where(np.isnan(values), -np.inf, values)

@@ -289,7 +289,7 @@ def from_log_density(log_density: Callable, support: tuple[float, float], breaks
             raise ValueError(f"log_density must act elementwise, but turned shape {padded.shape} into {values.shape}")
         return values[: flat.size].reshape(np.shape(x))
 
-    peak, width = _peak.find(on_host, low, high)
+    peak, width = _peak.find(on_host, low, high, points)
     return _density(on_host, np.append(points, peak), width, (low, high))
 
 

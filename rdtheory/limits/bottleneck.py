@@ -203,10 +203,13 @@ def gaussian(
 @_compile.jit
 def _gaussian(x: Array, y: Array, cross: Array, relevance: Array) -> tuple[GaussianBottleneck, Array, Array]:
     def whitening(cov: Array) -> Array:
-        values, vectors = jnp.linalg.eigh(cov)
-        least = len(cov) * jnp.finfo(cov.dtype).eps * jnp.max(jnp.abs(values))
-        kept = values > least
-        return vectors * jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, values, 1.0)), 0.0)[None, :]
+        # In units of each deviation, so that components of very different scales are all seen.
+        variances = jnp.diagonal(cov)
+        inverse = jnp.where(variances > 0, 1 / jnp.sqrt(jnp.where(variances > 0, variances, 1.0)), 0.0)
+        values, vectors = jnp.linalg.eigh(inverse[:, None] * cov * inverse[None, :])
+        kept = values > len(cov) * jnp.finfo(cov.dtype).eps * jnp.max(values)
+        root = jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, values, 1.0)), 0.0)
+        return inverse[:, None] * vectors * root[None, :]
 
     rho = jnp.linalg.svd(whitening(x).T @ cross @ whitening(y), compute_uv=False)
     c = jnp.where(rho > 0, -jnp.log2(jnp.maximum((1 - rho) * (1 + rho), jnp.finfo(rho.dtype).eps / 2)), 0.0)

@@ -362,10 +362,10 @@ def _gaussian(variance: Array, D: Array, P: Array) -> GaussianDemands:
 def _gaussian_classification(variance: Array, rho: Array, D: Array, bits: Array) -> GaussianDemands:
     kept = jnp.where(D < variance, D / jnp.where(D < variance, variance, 1.0), 1.0)  # 1 - κ² that D allows
     told = -jnp.expm1(-2 * LN2 * bits)
-    square = jnp.where(rho == 0, 1.0, rho**2)
-    possible = jnp.where(rho == 0, bits == 0, told <= square)
-    allowed = jnp.where(possible & (rho != 0), 1 - told / square, jnp.where(possible, 1.0, 0.0))
-    lost = jnp.minimum(kept, jnp.maximum(allowed, 0.0))
+    square = rho**2
+    possible = told <= square
+    allowed = jnp.where(possible, 1 - told / jnp.where(square > 0, square, 1.0), 0.0)
+    lost = jnp.minimum(kept, allowed)
     rate = jnp.where(possible, 0.5 * jnp.log2(1 / lost), jnp.inf)
     correlation = jnp.sqrt(1 - lost)
     return GaussianDemands(rate, jnp.sqrt(variance) * correlation, correlation)

@@ -315,6 +315,14 @@ def test_a_grid_of_a_gaussian_is_no_better_and_comes_near():
     assert exact <= point.rate - point.gap  # Y in four cells tells less, so that more of X is needed
 
 
+def test_units_of_a_gaussian_do_not_matter():
+    x, y, cross = gaussian_pair(0, 3, 2)
+    a, b = np.diag([1e-10, 1.0, 1e6]), np.diag([1e9, 1e-8])
+    wanted, found = gaussian(x, y, cross, 0.4), gaussian(a @ x @ a, b @ y @ b, a @ cross @ b, 0.4)
+    np.testing.assert_allclose(found.correlations, wanted.correlations, atol=1e-10)
+    np.testing.assert_allclose(found.rate, wanted.rate, rtol=1e-10)
+
+
 def test_gaussian_ends_and_bad_input():
     one = np.eye(1)
     assert gaussian(one, one, one, 0.7).rate == pytest.approx(0.7, abs=1e-12)  # X determines Y

@@ -421,6 +421,23 @@ def test_a_whole_curve_leaves_nowhere_more_than_was_asked_for(source, exact, dif
     assert len(points.upper) < 40
 
 
+@pytest.mark.parametrize(
+    ("source", "exact", "difference"),
+    [
+        (sources.gaussian(1.0), lambda D: -0.5 * np.log2(D), 2.0),
+        (sources.laplace(1.0), lambda D: -np.log2(D), 1.0),
+    ],
+    ids=["gaussian", "laplace"],
+)
+def test_where_shannons_bound_is_the_higher_one_the_slope_is_its_own(source, exact, difference):
+    """One round is too few for the slope: through that bound its line would cross R(D)."""
+    point = rd.continuous.rate_at(source, 0.7, max_steps=1, difference=difference)
+    D = np.linspace(0.5, 0.95, 200)
+    between = rd.continuous.band(point, D)
+    assert np.all(between.lower <= exact(D) + 1e-12)
+    assert point.lower > exact(0.7) - 1e-10
+
+
 def test_a_whole_curve_needs_to_know_where_it_begins(as_user):
     source = rd.sources.uniform(0.0, 1.0)
     for given in ({}, {"distortions": np.ones(1), "least": 0.1}):

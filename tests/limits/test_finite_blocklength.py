@@ -673,6 +673,8 @@ def test_ends_and_bad_input_of_components():
     assert finite_blocklength.parallel_gaussians(0 * v, 0.0, 0.1).achievability == 0
     enough = finite_blocklength.parallel_gaussians(v, 3.0, 0.01, copies=100)
     assert enough.converse == enough.achievability == enough.rate == 0
+    # Of one weight the Fourier series has no more than a digit, but this is twenty deviations away.
+    assert finite_blocklength.parallel_gaussians(np.ones(1), 400.0, 0.01).achievability == 0
     with pytest.raises(ValueError, match="copies must be a whole number, at least 1"):
         finite_blocklength.parallel_gaussians(v, 1.0, 0.1, copies=0)
     with pytest.raises(ValueError, match="excess_probability must be strictly between 0 and 1"):

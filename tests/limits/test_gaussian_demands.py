@@ -89,6 +89,7 @@ def test_gaussian_ends():
     assert perception.gaussian_classification(1.0, 0.5, 1.0, 0.3).rate == np.inf  # I(S;X) is .2075 bit
     assert perception.gaussian_classification(1.0, 0.0, 1.0, 0.0).rate == 0
     assert perception.gaussian_classification(1.0, 0.0, 1.0, 0.1).rate == np.inf
+    assert perception.gaussian_classification(1.0, 1e-200, 0.5, 0.0).rate == 0.5  # whose square is no number
     np.testing.assert_allclose(perception.gaussian_classification(1.0, 1.0, 1.0, 0.3).rate, 0.3, rtol=1e-14)
 
 

@@ -129,6 +129,27 @@ def test_the_gap_of_generalized_gaussians_is_within_that_of_fisher_information()
     np.testing.assert_allclose(continuous.shannon_gap(1 / 4.0, 1.0), 0.5 * math.log2(5 / 4), rtol=1e-15)
 
 
+@pytest.mark.parametrize(("width", "breaks"), [(1e-4, ()), (1e-5, (0.3137,)), (1e-7, (0.3137,))])
+def test_a_narrow_peak_does_not_fall_between_nodes(width, breaks):
+    """On [-1, 1] a flat part and a peak of about as much mass: a flag, and a code for the flat part alone, do it."""
+    source = sources.from_log_density(
+        lambda x: np.logaddexp(0.0, -math.log(width) - 0.5 * ((x - 0.3137) / width) ** 2), (-1.0, 1.0), breaks
+    )
+    total = 2 + math.sqrt(2 * math.pi)
+
+    def integrand(u):
+        density = 1 + math.exp(-0.5 * u * u) / width
+        return width * density * math.log(density)
+
+    nats = math.log(total) - 2 * integrate.quad(integrand, 0, 9, epsabs=1e-12, epsrel=1e-13)[0] / total
+    bound = continuous.shannon_lower_bound(source, 1e-3)
+    np.testing.assert_allclose(bound.entropy, nats / math.log(2), atol=1e-9)
+    share = 2 / total
+    flag = -share * math.log2(share) - (1 - share) * math.log2(1 - share)
+    flat = continuous.rate_at(sources.uniform(-1.0, 1.0), 0.999e-3 / share).upper
+    assert continuous.rate_at(source, 1e-3).lower <= flag + share * flat
+
+
 def test_bad_input_for_densities():
     with pytest.raises(ValueError, match="distortion must be > 0"):
         continuous.shannon_lower_bound(sources.gaussian(1.0), 0.0)

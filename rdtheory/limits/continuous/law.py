@@ -1,5 +1,6 @@
 """A source on the line as its solvers see it: resolved panels of a density, or atoms."""
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from rdtheory.limits.continuous.panels import Panels, resolve, rule
 from rdtheory.sources import LogDensity, Source
 
 FAR = 110.0  # nats by which f(x) |x|³ has fallen where the panels end
+WIDE = 64.0  # scales: the nodes of a panel resolve what is at its end if it is no wider
 AWAY = 1024.0  # scales from zero beyond which places lose digits that are worth having
 EPS = np.finfo(float).eps
 
@@ -115,7 +117,10 @@ def law_of(source: Source, units: Units = AS_GIVEN) -> Law:
 
 
 def _edges(source: Source) -> np.ndarray:
-    """Ends of the support, breaks, and beyond the outermost breaks steps that double, until nothing is left."""
+    """Ends of the support, breaks, and beyond the outermost breaks steps that double, until nothing is left.
+
+    About a break from which the next edge is far there are such steps too: the nodes of one panel would miss a peak.
+    """
     assert source.log_density is not None
     edges = list(source.breaks)
     peak = float(np.max(source.log_density(source.breaks)))
@@ -133,4 +138,10 @@ def _edges(source: Source) -> np.ndarray:
             raise ValueError("log_density must fall faster than -log|x| towards an infinite end of its support")
         last = int(np.argmax(fallen)) if fallen.any() else len(x) - 1
         edges.extend(x[: last + 1])
+    edges = np.unique(edges)
+    for left, right in itertools.pairwise(edges):
+        if right - left > WIDE * source.scale:
+            near = steps[steps < (right - left) / 2]
+            parts = [start + sign * near for start, sign in ((left, 1), (right, -1)) if start in source.breaks]
+            edges = np.concatenate([edges, *parts])
     return np.unique(edges)

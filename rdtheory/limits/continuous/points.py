@@ -152,8 +152,10 @@ def rate_at(
     law = law_of(in_units(source, units), units)
     found = _unitless(law, rho, difference, share, float(tol), int(max_steps))
     if law.panels is not None and float(found.upper) > 0:
-        lower = max(float(found.lower), shannon.best(law, difference, rho, share))
-        found = found._replace(lower=_put(lower), converged=jax.device_put(np.bool_(float(found.upper) - lower <= tol)))
+        # With the slope of its own, for `band` draws the line on which it is.
+        lower, slope = max((float(found.lower), float(found.slope)), shannon.best(law, difference, rho, share))
+        converged = jax.device_put(np.bool_(float(found.upper) - lower <= tol))
+        found = found._replace(lower=_put(lower), slope=_put(slope), converged=converged)
     with np.errstate(over="ignore", divide="ignore"):
         slope = np.asarray(found.slope) / one / other
     points = units.center + units.length * np.asarray(found.points)

@@ -139,20 +139,20 @@ def shannon_gap(fisher_information: Float[ArrayLike, ""], distortion: Float[Arra
     return _checks.poison(jax.device_put(xp.log1p(allowed * information) / (2 * LN2)), J_ok & D_ok)
 
 
-def best(law: Law, difference: float | Callable, rho: refine.Measure | None, D: float) -> float:
-    """The bound in bits, all errors subtracted, in the units of a law; -inf where there is none.
+def best(law: Law, difference: float | Callable, rho: refine.Measure | None, D: float) -> tuple[float, float]:
+    """The bound in bits, all errors subtracted, in the units of a law, and its slope; -inf where there is none.
 
     Examples
     --------
     >>> from rdtheory import sources
-    >>> print(f"{best(law_of(sources.gaussian(1.0)), 2.0, None, 0.25):.9f}")
-    1.000000000
+    >>> print("{:.9f} {:.6f}".format(*best(law_of(sources.gaussian(1.0)), 2.0, None, 0.25)))
+    1.000000000 2.885390
     """
     try:
-        (h, h_error), (_, phi, phi_error) = entropy(law), noise(difference, rho, D)
+        (h, h_error), (slope, phi, phi_error) = entropy(law), noise(difference, rho, D)
     except ValueError:  # of a bounded ρ every noise has more entropy than any
-        return -math.inf
-    return h - phi - h_error - phi_error - ROUNDINGS * EPS * (abs(h) + abs(phi))
+        return -math.inf, math.inf
+    return h - phi - h_error - phi_error - ROUNDINGS * EPS * (abs(h) + abs(phi)), slope
 
 
 def entropy(law: Law) -> tuple[float, float]:

@@ -133,8 +133,9 @@ def _volume(copies: int, v: Numbers, allowed: float) -> float:
 def _achievability(copies: int, v: Numbers, allowed: float) -> float:
     """Log of a number of codewords that is enough."""
     if np.sum(v) < 1:
-        _, probability = tail(v, copies, np.array([copies * (1 - float(np.sum(v)))]))
-        if probability[0] <= allowed:
+        spare = copies * (1 - float(np.sum(v)))
+        _, probability = tail(v, copies, np.array([spare]))
+        if min(probability[0], chernoff_probability(v, copies, spare)) <= allowed:
             return 0.0  # one codeword, at zero
     return min(_for_margin(copies, v, allowed, kappa) for kappa in MARGINS)
 
