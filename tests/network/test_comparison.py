@@ -156,3 +156,12 @@ def test_a_network_of_zeros_has_nothing_to_describe():
     assert np.all(found.total_limit.bound == 0)
     assert np.all(found.limit.gap[:, 0] == found.bits[:, 0])
     assert np.all(found.measured == 0)
+
+
+def test_few_rows_in_single_precision_are_no_indefinite_moments():
+    """Of 12 rows in float32 the moments of 64 inputs have eigenvalues of -1e-6 of the largest."""
+    rng = np.random.default_rng(3)
+    params = {"w": rng.normal(size=(64, 32)).astype(np.float32)}
+    inputs = (100 * rng.normal(size=(15, 64))).astype(np.float32)
+    found = rd.report(lambda w, x: x @ w["w"], params, inputs)
+    assert np.all(found.limit.bound >= 0) and np.isfinite(found.measured).all()
