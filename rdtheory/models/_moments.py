@@ -275,10 +275,33 @@ def _of_leaf(parts: list[_Part], other: str | None, n: int) -> WeightMoments:
     layout = np.stack([part.layout for part in products])
     if np.bincount(layout.ravel()).max() > 1:
         return _missing("it is used as matrices that overlap")
-    inputs, outputs = jax.tree.map(lambda *x: np.stack(x), *[part[2:4] for part in products])
+    inputs, outputs = jax.tree.map(lambda *x: np.stack([*map(_semidefinite, x)]), *[part[2:4] for part in products])
     traces = np.stack([part.traces for part in products])
     error = np.std(traces, axis=1, ddof=1) / math.sqrt(n) if n > 1 else np.full(len(traces), np.inf)
     return WeightMoments(inputs, outputs, np.array([part.rows for part in products]), layout, error, kinds, "")
+
+
+def _semidefinite(moments: np.ndarray) -> np.ndarray:
+    """Moments without what rounding in float32 adds: of few rows their eigenvalues are a millionth below zero."""
+    if moments.ndim < 2:
+        return moments
+    symmetric = (moments + moments.T) / 2
+    if _has_root(symmetric):
+        return symmetric
+    values, vectors = np.linalg.eigh(symmetric)
+    if values[0] >= -len(values) * np.finfo(float).eps * values[-1]:
+        return symmetric
+    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    return root @ root.T
+
+
+def _has_root(matrix: np.ndarray) -> bool:
+    """Whether there is a Cholesky factor, found out in a twentieth of the time of eigenvalues."""
+    try:
+        np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def _missing(reason: str) -> WeightMoments:

@@ -76,23 +76,13 @@ def _layer(name: str, number: int, leaf: np.ndarray, moments: WeightMoments) -> 
         seen, scales, rows = moments.outputs / weights.shape[2], np.ones(1), math.inf
         metric = seen
     else:
-        rows, seen = float(moments.rows.min()), np.stack([_semidefinite(x) for x in moments.inputs])
+        rows, seen = float(moments.rows.min()), np.asarray(moments.inputs)
         metric = np.stack([calibration.shrunk(x, rows).moments for x in seen])
         scales = np.array([_trace(y) / y.shape[0] for y in moments.outputs])
     fits = [prior(part) for part in weights]
     turned = _is_table(moments)
     variances = [components(*both) for both in zip(seen, fits, strict=True)]
     return Layer(name, number, moments, turned, weights, metric, seen, scales, fits, variances, rows / weights.shape[1])
-
-
-def _semidefinite(x: np.ndarray) -> np.ndarray:
-    """Moments without what rounding has put below zero: of few rows, in float32, that is more than float64 forgives."""
-    try:
-        np.linalg.cholesky(x)
-    except np.linalg.LinAlgError:
-        values, vectors = np.linalg.eigh(x)
-        return (vectors * np.maximum(values, 0.0)) @ vectors.T
-    return x
 
 
 def _trace(x: np.ndarray) -> float:
