@@ -36,7 +36,7 @@ MATRICES = {
     "up": "intermediate.dense",
     "down": "output.dense",
 }
-BITS = (4.0, 3.0, 2.0)
+BITS = (4.0, 3.0)
 
 
 def main() -> None:
