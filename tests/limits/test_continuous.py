@@ -373,6 +373,18 @@ def test_a_density_may_have_a_pole_at_any_end():
     assert entropy - 0.5 * np.log2(2 * np.pi * np.e / 8) <= both.upper <= 1
 
 
+def test_a_steep_pole():
+    """The twentieth power of a uniform number: of its quantiles, an atom for most, R(D) is within a thousandth."""
+    D = 0.1 * (1 / 41 - 1 / 441)
+    found = continuous.rate_at(sources.from_log_density(lambda x: -0.95 * np.log(x), (0.0, 1.0)), D)
+    quantiles = ((np.arange(2000) + 0.5) / 2000) ** 20
+    wanted = continuous.rate_at(sources.from_samples(np.where(quantiles < 1e-3, 0.0, quantiles)), D, tol=1e-4)
+    np.testing.assert_allclose([found.lower, found.upper], wanted.upper, atol=1e-3)
+    assert found.converged
+    with pytest.raises(ValueError, match="cannot be integrated"):
+        continuous.rate_at(sources.from_log_density(lambda x: -0.999 * np.log(x), (0.0, 1.0)), D)
+
+
 def test_a_supremum_from_the_points_alone_would_have_been_wrong():
     """At the points found by the interior point c is one; between them it is not, and the certificate knows."""
     result = continuous.rate_at(sources.uniform(0.0, 1.0), 0.01, max_steps=1)

@@ -53,7 +53,7 @@ def test_a_kink_inside_a_panel_costs_panels_and_no_digits(kink):
     assert 20 < len(found.mass) < 50
 
 
-@pytest.mark.parametrize(("pole", "panels"), [(0.0, 70), (1.0, 1500), (-3.0, 1500)])
+@pytest.mark.parametrize(("pole", "panels"), [(0.0, 110), (1.0, 1500), (-3.0, 1500)])
 def test_a_pole_is_approached_as_far_as_numbers_go(pole, panels):
     edges = np.unique([0.0, 1.0, pole])
     with np.errstate(divide="ignore"):
@@ -63,6 +63,13 @@ def test_a_pole_is_approached_as_far_as_numbers_go(pole, panels):
     missed = abs(math.exp(found.log_scale) / exact - 1)
     assert missed <= found.error < 1e-6
     assert len(found.mass) < panels
+
+
+@pytest.mark.parametrize("power", [-0.9, -0.98, -0.99])
+def test_of_a_steep_pole_no_more_is_missed_than_is_said(power):
+    with np.errstate(divide="ignore"):
+        found = resolve(lambda x: power * np.log(x), np.array([0.0, 1.0]))
+    assert abs(1 - math.exp(found.log_scale) * (1 + power)) <= found.error < 0.01
 
 
 def test_what_changes_by_less_than_the_noise_is_not_divided(monkeypatch):

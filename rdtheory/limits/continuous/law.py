@@ -11,6 +11,7 @@ from rdtheory.limits.continuous.panels import Panels, resolve, rule
 from rdtheory.sources import LogDensity, Source
 
 FAR = 110.0  # nats by which f(x) |x|³ has fallen where the panels end
+LEFT = 0.1  # of the mass: more would be no correction
 WIDE = 64.0  # scales: the nodes of a panel resolve what is at its end if it is no wider
 AWAY = 1024.0  # scales from zero beyond which places lose digits that are worth having
 EPS = np.finfo(float).eps
@@ -107,6 +108,8 @@ def law_of(source: Source, units: Units = AS_GIVEN) -> Law:
         mean = float(p @ x)
         return Law(source, None, mean, float(p @ (x - mean) ** 2), float(-p @ np.log2(p)), 0.0)
     panels = resolve(source.log_density, _edges(source), _jitter(source.log_density, away))
+    if not panels.error < LEFT:
+        raise ValueError(f"the density cannot be integrated: a share of {panels.error:.2g} of it may be missing")
     x, w = rule(panels.left, panels.right)
     p = w * np.exp(source.log_density(x) - panels.log_scale)
     start = float(np.median(source.breaks))

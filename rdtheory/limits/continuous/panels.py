@@ -11,7 +11,7 @@ import numpy as np
 
 ORDER = 16
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(ORDER)
-FINEST = 60  # halvings
+FINEST = 1000  # halvings: towards a pole at zero as far as numbers go
 NARROWEST = 2.0**-44  # relative to its place: the outermost nodes of half of it are not rounded to its ends
 MOST = 200_000  # panels
 

@@ -351,7 +351,7 @@ def _among_samples(law: Law, D: float, power: float, tol: float, max_steps: int)
     found = discrete.rate_at(p, absolute_error(x, x) ** power, D, tol=tol, max_steps=100 * max_steps)
     q = np.asarray(found.reproduction_pmf)
     lower, steps = float(found.rate - found.gap), int(found.steps)
-    return _result(lower, float(found.rate), D, found.slope, tol, steps, x[q > 0], q[q > 0], 0.0, 0.0, 0.0)
+    return _result(lower, float(found.rate), D, float(found.slope), tol, steps, x[q > 0], q[q > 0], 0.0, 0.0, 0.0)
 
 
 def _solve(law: Law, D: float, tol: float, max_steps: int, *, short: bool) -> ContinuousRate:
