@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 from rdtheory import _checks
 from rdtheory.codec import files as arrays
 
-__all__ = ["apply", "features", "files", "inputs", "labels", "load"]
+__all__ = ["apply", "features", "files", "inputs", "labels", "layer_inputs", "load", "patches"]
 
 MODEL = ("models", "standard_v3_3")
 BLOCK, SEEN, NOTHING = 4096, 1024, 256  # bytes read from either end, bytes seen of these, the token of no byte
@@ -93,16 +93,28 @@ def apply(params: dict[str, ArrayLike], content: Int[ArrayLike, "n 2048"]) -> Fl
     >>> labels()[int(apply(load(), seen[None])[0].argmax())]
     'python'
     """
+    x = layer_inputs(params, content)[1]
+    return x @ jnp.asarray(params["dense/kernel"]) + jnp.asarray(params["dense/bias"])[None, :]
+
+
+def layer_inputs(
+    params: dict[str, ArrayLike], content: Int[ArrayLike, "n 2048"]
+) -> tuple[Float[Array, "n 512 256"], Float[Array, "n 512"]]:
+    """What the convolution and the dense layer see of each file.
+
+    Examples
+    --------
+    >>> convolution, dense = layer_inputs(load(), inputs(files()[:2]))
+    >>> print(convolution.shape, dense.shape)
+    (2, 512, 256) (2, 512)
+    """
     params = jax.tree.map(jnp.asarray, params)
     x = jax.nn.gelu(params["embedding/table"][content] + params["embedding/bias"][None, None, :])
-    x = x.reshape(-1, 512, 256)
-    x = _normalized(x) * params["norm/scale"][None, :, None] + params["norm/offset"][None, :, None]
-    x = lax.conv_general_dilated(
-        x, params["convolution/kernel"], (1,), "VALID", dimension_numbers=("NWC", "OIW", "NWC")
-    )
-    x = jnp.max(jax.nn.gelu(x + params["convolution/bias"][None, None, :]), axis=1)
-    x = _normalized(x) * params["last norm/scale"][None, :] + params["last norm/offset"][None, :]
-    return x @ params["dense/kernel"] + params["dense/bias"][None, :]
+    x = _normalized(x.reshape(-1, 512, 256))
+    seen = x * params["norm/scale"][None, :, None] + params["norm/offset"][None, :, None]
+    x = _convolution(seen, params["convolution/kernel"]) + params["convolution/bias"][None, None, :]
+    x = _normalized(jnp.max(jax.nn.gelu(x), axis=1))
+    return seen, x * params["last norm/scale"][None, :] + params["last norm/offset"][None, :]
 
 
 def features(content: bytes) -> Int[np.ndarray, "2048"]:
@@ -164,6 +176,25 @@ def inputs(paths: Sequence[Path], *, each: int = 1) -> Int[np.ndarray, "n 2048"]
                 last = stream.read(min(BLOCK, end - start))
                 seen.append(np.concatenate([features(first)[:SEEN], features(last)[SEEN:]]))
     return np.stack(seen)
+
+
+def patches(
+    channels: Float[ArrayLike, "n 512 256"], positions: Int[ArrayLike, "n some"]
+) -> Float[np.ndarray, "rows 1280"]:
+    """Rows that the kernel of the convolution meets at some positions of each file, channels first as it has them.
+
+    Examples
+    --------
+    >>> patches(np.ones((3, 512, 256)), np.zeros((3, 2), int)).shape
+    (6, 1280)
+    """
+    taps = np.asarray(positions)[:, :, None] + np.arange(5)
+    rows = np.asarray(channels)[np.arange(len(taps))[:, None, None], taps]
+    return np.swapaxes(rows, 2, 3).reshape(-1, 1280)
+
+
+def _convolution(x: Array, kernel: ArrayLike) -> Array:
+    return lax.conv_general_dilated(x, kernel, (1,), "VALID", dimension_numbers=("NWC", "OIW", "NWC"))
 
 
 def _normalized(x: Array) -> Array:

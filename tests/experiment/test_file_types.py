@@ -57,3 +57,11 @@ def test_another_network_is_refused(monkeypatch):
     monkeypatch.setattr(file_types.arrays, "read", lambda path: ({"Dense_0/Reshape:0": np.zeros(3)}, {}))
     with pytest.raises(ValueError, match="another network"):
         file_types.load()
+
+
+def test_patches_are_what_the_kernel_meets(content):
+    params = file_types.load()
+    seen, _ = file_types.layer_inputs(params, content[:2])
+    rows = file_types.patches(seen, np.array([[0, 507], [17, 100]]))
+    results = file_types._convolution(seen, params["convolution/kernel"])[np.array([0, 0, 1, 1]), [0, 507, 17, 100]]
+    np.testing.assert_allclose(rows @ params["convolution/kernel"].reshape(512, 1280).T, results, rtol=0, atol=1e-3)
