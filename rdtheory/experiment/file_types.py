@@ -193,7 +193,7 @@ def patches(
     return np.swapaxes(rows, 2, 3).reshape(-1, 1280)
 
 
-def _convolution(x: Array, kernel: ArrayLike) -> Array:
+def _convolution(x: Array, kernel: Array) -> Array:
     return lax.conv_general_dilated(x, kernel, (1,), "VALID", dimension_numbers=("NWC", "OIW", "NWC"))
 
 

@@ -63,5 +63,7 @@ def test_patches_are_what_the_kernel_meets(content):
     params = file_types.load()
     seen, _ = file_types.layer_inputs(params, content[:2])
     rows = file_types.patches(seen, np.array([[0, 507], [17, 100]]))
-    results = file_types._convolution(seen, params["convolution/kernel"])[np.array([0, 0, 1, 1]), [0, 507, 17, 100]]
+    results = file_types._convolution(seen, jax.numpy.asarray(params["convolution/kernel"]))[
+        np.array([0, 0, 1, 1]), [0, 507, 17, 100]
+    ]
     np.testing.assert_allclose(rows @ params["convolution/kernel"].reshape(512, 1280).T, results, rtol=0, atol=1e-3)
