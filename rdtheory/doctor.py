@@ -15,6 +15,7 @@ from rdtheory import _cache
 EXTRAS = {  # what each is for; in the order in which a user may want them
     "data": "digits, MNIST and other data; six checks of `rdtheory verify`",
     "files": "models in safetensors and ONNX, for `rdtheory compress`",
+    "filetypes": "a network that others trained, for notebook 09 and benchmarks",
     "proofs": "`rdtheory prove` and rd.rigor",
     "notebooks": "the notebooks, with their sliders",
     "docs": "building the reference",

@@ -22,6 +22,7 @@ def experiment(
         int | None,
         typer.Option(min=1, max=1000, help="Networks trained, each from its own seed.", show_default="5; 1 if quick"),
     ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="The first of these seeds.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder of the results, made if missing.", metavar="DIR")] = Path(
         "rdtheory-experiment"
     ),
@@ -60,7 +61,7 @@ def experiment(
     try:
         for name in names:
             trained.check(name)
-        wanted = [cell for name in names for cell in run.cells(kinds, name, seeds, quick=quick)]
+        wanted = [cell for name in names for cell in run.cells(kinds, name, seeds, first=seed, quick=quick)]
         found = run.run(wanted, out / "results.jsonl")
     except (ValueError, OSError, ModuleNotFoundError) as error:
         errors.print(f"[bold red]error[/bold red]: {error}", highlight=False)

@@ -61,7 +61,9 @@ class Resumed(NamedTuple):
     note: str  #: what was dropped, or empty
 
 
-def grid(data: str, methods: Sequence[tuple[str, str]], rates: Sequence[float], seeds: int) -> list[Cell]:
+def grid(
+    data: str, methods: Sequence[tuple[str, str]], rates: Sequence[float], seeds: int, first: int = 0
+) -> list[Cell]:
     """All cells of an experiment, seed by seed, so that a run cut off has every method for the seeds it got to.
 
     Parameters
@@ -69,14 +71,15 @@ def grid(data: str, methods: Sequence[tuple[str, str]], rates: Sequence[float], 
     data : name of the data set.
     methods : pairs (scheme, objective).
     rates : what is aimed at.
-    seeds : number of seeds, from 0.
+    seeds : number of seeds.
+    first : the least of them.
 
     Examples
     --------
     >>> [cell.seed for cell in grid("digits", [("prune", "magnitude")], [0.1, 0.3], 2)]
     [0, 0, 1, 1]
     """
-    every = itertools.product(range(seeds), rates, methods)
+    every = itertools.product(range(first, first + seeds), rates, methods)
     return [Cell(data, scheme, objective, float(rate), seed) for seed, rate, (scheme, objective) in every]
 
 

@@ -40,15 +40,15 @@ SETTINGS = {  # what the numbers depend on: results of others do not go on in th
 }
 
 
-def cells(kinds: Sequence[str], data: str, seeds: int, *, quick: bool = False) -> list[Cell]:
+def cells(kinds: Sequence[str], data: str, seeds: int, *, first: int = 0, quick: bool = False) -> list[Cell]:
     """What an experiment measures, the full network first; a quick one at fewer rates, without what takes longest."""
     found = []
     for kind in kinds:
         left_out = (compressors.SMALL_ONLY,) if data != "digits" else ()
         names = [name for name in compressors.OBJECTIVES[kind] if name not in (SLOW if quick else left_out)]
         rates = QUICK[kind] if quick else compressors.RATES[kind]
-        found += records.grid(data, [(kind, records.FULL_NETWORK)], [compressors.FULL_BITS], seeds)
-        found += records.grid(data, [(kind, name) for name in names], rates, seeds)
+        found += records.grid(data, [(kind, records.FULL_NETWORK)], [compressors.FULL_BITS], seeds, first)
+        found += records.grid(data, [(kind, name) for name in names], rates, seeds, first)
     return sorted(found, key=lambda cell: cell.seed)
 
 

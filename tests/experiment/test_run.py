@@ -211,6 +211,7 @@ WRONG = {
     "data must be one of digits": ["pruning", "--data", "mnist"],
     "nowhere": ["pruning", "--data", "idx:nowhere"],
     "seeds": ["pruning", "--seeds", "0"],
+    "--seed": ["pruning", "--seed", "-1"],
 }
 
 
@@ -250,6 +251,7 @@ def test_every_objective_is_measured_once_for_each_rate_and_seed(data):
             (r, s) for r in (32.0, *rates) for s in (0, 1)
         }
     assert set(run.cells(compressors.KINDS, data, 1, quick=True)) < set(cells)
+    assert [cell for cell in cells if cell.seed == 1] == run.cells(compressors.KINDS, data, 1, first=1)
 
 
 def test_help_teaches(answers):
