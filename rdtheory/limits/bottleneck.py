@@ -51,7 +51,8 @@ def rate_at(
 
     Each round solves the convex program on a finite set of laws r by an interior point, then moves every law uphill on
     c(r). **For |Y| <= 4** the answer is certified from both sides, over all r: for binary Y mostly to `tol`, for three
-    or four letters to 1e-9 to 1e-4 bit. **For |Y| > 4 only the upper bound is certified**: ``rate - gap`` is then the
+    or four letters to 1e-9 to 1e-4 bit, but for a relevance near I(X;Y), and X and Y that are nearly independent, where
+    the gap is wide. **For |Y| > 4 only the upper bound is certified**: ``rate - gap`` is then the
     relevance itself (data processing), so the gap is large and ``converged`` False unless that bound is tight.
 
     Parameters

@@ -623,11 +623,12 @@ def _greatest_on_simplex(p: Array, potential: Array, s: Array, laws: Array, seen
         ends = parts[row, i] + parts[row, j]
         middle = ends // 2
         halves = jnp.concatenate([parts.at[row, i].set(middle), parts.at[row, j].set(middle)])
-        found = jnp.minimum(bounded(halves), jnp.tile(bound, 2))
+        odd = jnp.tile(jnp.any(ends % 2 == 1, axis=1), 2)  # then the halves leave something out
+        found = jnp.where(odd, jnp.tile(bound, 2), jnp.minimum(bounded(halves), jnp.tile(bound, 2)))
         greatest = jnp.maximum(greatest, jnp.max(jnp.where(there, values(middle / WHOLE), -jnp.inf)))
         open_ = jnp.tile(there, 2) & (found > greatest + close)
         # Of one that cannot be halved exactly, or no more, its own bound is what is known.
-        final = open_ & jnp.tile((depth + 1 >= DEEPEST) | jnp.any(ends % 2 == 1, axis=1), 2)
+        final = open_ & (jnp.tile(depth + 1 >= DEEPEST, 2) | odd)
         left_out = jnp.maximum(left_out, jnp.max(jnp.where(final, jnp.tile(bound, 2), -jnp.inf)))
         open_ &= ~final
         order = jnp.argsort(~open_)

@@ -244,13 +244,21 @@ def _count(law: Law, best: places.Law) -> tuple[int, float]:
 
 def _fewest(best: places.Law, intervals: list[Cells], middle: float) -> int:
     """In how many intervals an optimum has points, where one in the middle of a symmetric source may have two."""
+    images = [
+        [
+            m
+            for m, cells in enumerate(intervals)
+            if np.any(np.abs(2 * middle - cells.middle - own.middle[0]) <= cells.half)
+        ]
+        for own in intervals
+    ]
     count = 0
-    for k, own in enumerate(intervals):
-        mirrored = [np.any(np.abs(2 * middle - cells.middle - own.middle[0]) <= cells.half) for cells in intervals]
-        # An optimum that is symmetric has points in both or in neither.
-        others = [cells for cells, gone in zip(intervals, mirrored, strict=True) if cells is not own and not gone]
+    for k in range(len(intervals)):
+        # An optimum that is symmetric has points in both or in neither, if they are each other's images and no other's.
+        own = images[k] if images.count(images[k]) == 1 and [images[m] for m in images[k]] == [[k]] else []
+        others = [cells for m, cells in enumerate(intervals) if m != k and m not in own]
         count += not others or _is_worse(best, others, [])
-        count += mirrored[k] and _is_worse(best, others, [middle])
+        count += own == [k] and _is_worse(best, others, [middle])
     return int(count)
 
 
