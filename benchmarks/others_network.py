@@ -234,8 +234,8 @@ def main() -> None:
         points.append(one)
         print("{:<12}{:<28}{:>6} bits {:>16} dB  R(D) {}, gap {}".format(*row(one)), flush=True)
     if options.csv:
-        with options.csv.open("w", newline="") as stream:
-            csv.writer(stream).writerows([HEAD, *map(row, points)])
+        with options.csv.open("w", newline="", encoding="utf-8") as stream:
+            csv.writer(stream, lineterminator="\n").writerows([HEAD, *map(row, points)])
     if options.figure:
         draw(options.figure, points, "convolution")
     for one in whole(params, all_data, content, held_out, 8 if options.quick else 256):
