@@ -7,7 +7,7 @@ inputs for each dimension: the convolution (1280 × 512) and the last layer (512
 - gap: bits above R(D) of the prior r_i c_j fitted to the layer, with the moments of all inputs.
 
 Then the whole network, its table of bytes included: how often it decides as before. Writes a CSV with --csv, a figure
-with --figure. Takes five minutes of processor time; --quick, a fifth of that, with fewer inputs than 20 for each.
+with --figure. Takes about ten minutes of one processor; --quick, two, with fewer inputs than 20 for each.
 """
 
 import argparse
