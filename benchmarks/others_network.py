@@ -7,7 +7,7 @@ inputs for each dimension: the convolution (1280 × 512) and the last layer (512
 - gap: bits above R(D) of the prior r_i c_j fitted to the layer, with the moments of all inputs.
 
 Then the whole network, its table of bytes included: how often it decides as before. Writes a CSV with --csv, a figure
-with --figure. Takes five minutes of processor time; --quick, a fifth of that, with fewer inputs than 20 for each.
+with --figure. Takes about ten minutes of one processor; --quick, two, with fewer inputs than 20 for each.
 """
 
 import argparse
@@ -234,8 +234,8 @@ def main() -> None:
         points.append(one)
         print("{:<12}{:<28}{:>6} bits {:>16} dB  R(D) {}, gap {}".format(*row(one)), flush=True)
     if options.csv:
-        with options.csv.open("w", newline="") as stream:
-            csv.writer(stream).writerows([HEAD, *map(row, points)])
+        with options.csv.open("w", newline="", encoding="utf-8") as stream:
+            csv.writer(stream, lineterminator="\n").writerows([HEAD, *map(row, points)])
     if options.figure:
         draw(options.figure, points, "convolution")
     for one in whole(params, all_data, content, held_out, 8 if options.quick else 256):
