@@ -261,7 +261,7 @@ INDEX: tuple[Theorem, ...] = (
         "scalar quantizers of a Gaussian",
         "D(R) ≤ D ≤ √3π/2 · 4^(−b) for b bits an output, which the best of them approach",
         "Lloyd (1982); Max (1960); Panter & Dite (1951)",
-        ("quantize.lloyd",),
+        ("quantize.gaussian_codebook",),
         ("scalar-quantizers",),
         "",
         "bound",

@@ -48,7 +48,7 @@ def svd(weights: Float[ArrayLike, "..."], rank: int) -> LowRank:
     """
     w, ok = _matrix(weights)
     rank = _checks.count("rank", rank, 1, min(w.reshape(-1, w.shape[-1]).shape))
-    return _checks.poison(_plain(w, rank), ok)
+    return _checks.poison(_truncated(w, None, None, rank), ok)
 
 
 def weighted(
@@ -107,27 +107,23 @@ def _matrix(weights: ArrayLike) -> tuple[Array, _checks.Flag]:
     return w, ok
 
 
-@functools.partial(_compile.jit, static_argnums=1)
-def _plain(w: Array, rank: int) -> LowRank:
-    a, b = w.reshape(-1, w.shape[-1]).shape
-    return _truncated(w, jnp.eye(a), jnp.eye(b), rank)
-
-
 @functools.partial(_compile.jit, static_argnums=3)
-def _truncated(w: Array, a: Array, b: Array, rank: int) -> LowRank:
+def _truncated(w: Array, a: Array | None, b: Array | None, rank: int) -> LowRank:
+    """In the metric a ⊗ b; None is the identity, which is not stored."""
     matrix = w.astype(float).reshape(-1, w.shape[-1])
-    root_a, root_b = _root(a), _root(b)
-    u, s, vt = jnp.linalg.svd(root_a @ matrix @ root_b, full_matrices=False)
+    root_a, root_b = (None if x is None else _root(x) for x in (a, b))
+    u, s, vt = jnp.linalg.svd(_between(root_a, matrix, root_b), full_matrices=False)
     # Y V_r = U_r S_r and U_rᵀ Y = S_r V_rᵀ, so that A^½ Ŵ B^½ = Y V_r S_r⁻¹ U_rᵀ Y is the truncation.
     seen = s[:rank] > max(matrix.shape) * jnp.finfo(s.dtype).eps * s[0]
     half = jnp.where(seen, 1 / jnp.sqrt(jnp.where(seen, s[:rank], 1.0)), 0.0)
-    left = ((matrix @ (root_b @ vt[:rank].T)) * half[None, :]).astype(w.dtype)
-    right = (half[:, None] * ((u[:, :rank].T @ root_a) @ matrix)).astype(w.dtype)
+    left = ((matrix @ _between(root_b, vt[:rank].T)) * half[None, :]).astype(w.dtype)
+    right = (half[:, None] * (_between(None, u[:, :rank].T, root_a) @ matrix)).astype(w.dtype)
     w_hat = (left.astype(float) @ right.astype(float)).astype(w.dtype)
     kept = w_hat.astype(float)
     lost = matrix - kept
-    weighted = a @ lost @ b
-    objective, orthogonality, power = jnp.sum(lost * weighted), jnp.sum(kept * weighted), jnp.sum(kept * (a @ kept @ b))
+    weighted = _between(a, lost, b)
+    objective, orthogonality = jnp.sum(lost * weighted), jnp.sum(kept * weighted)
+    power = jnp.sum(kept * _between(a, kept, b))
     both = (objective > 0) & (power > 0)
     norms = jnp.sqrt(jnp.where(both, objective, 1.0)) * jnp.sqrt(jnp.where(both, power, 1.0))
     return LowRank(
@@ -140,6 +136,11 @@ def _truncated(w: Array, a: Array, b: Array, rank: int) -> LowRank:
         jnp.asarray(rank * sum(matrix.shape)),
         s,
     )
+
+
+def _between(left: Array | None, matrix: Array, right: Array | None = None) -> Array:
+    matrix = matrix if left is None else left @ matrix
+    return matrix if right is None else matrix @ right
 
 
 def _root(matrix: Array) -> Array:

@@ -35,6 +35,13 @@ def test_plain_truncation_is_numpys(rank):
     np.testing.assert_allclose(scaled.objective, 15 * result.objective, rtol=1e-12)
 
 
+def test_a_tall_matrix_needs_no_square_of_its_rows():
+    """A table of words: 50,000 rows squared would be 20 GB."""
+    tall = rng.normal(size=(50_000, 2))
+    found = low_rank.svd(tall, 1)
+    np.testing.assert_allclose(found.objective, np.linalg.eigvalsh(tall.T @ tall)[0], rtol=1e-9)
+
+
 @RANKS
 @pytest.mark.parametrize("item", range(3))
 def test_descent_over_all_factors_finds_nothing_better(item, rank):
