@@ -175,7 +175,7 @@ INDEX: tuple[Theorem, ...] = (
         "Equitz & Cover (1991), for each component",
         ("gaussian_channel.coarser", "successive.encode_linear", "successive.decode_linear"),
         ("linear-refinement",),
-        "",
+        "08",
         "exact",
     ),
     Theorem(
@@ -193,7 +193,7 @@ INDEX: tuple[Theorem, ...] = (
         "Stam (1959); de Bruijn's identity",
         ("continuous.shannon_gap",),
         ("shannon-gap",),
-        "",
+        "08",
         "bound",
     ),
     Theorem(
@@ -263,7 +263,7 @@ INDEX: tuple[Theorem, ...] = (
         "Lloyd (1982); Max (1960); Panter & Dite (1951)",
         ("quantize.gaussian_codebook",),
         ("scalar-quantizers",),
-        "",
+        "08",
         "bound",
     ),
     Theorem(
@@ -344,7 +344,7 @@ INDEX: tuple[Theorem, ...] = (
         "Tishby, Pereira & Bialek (1999); Chechik, Globerson, Tishby & Weiss (2005)",
         ("bottleneck.rate_at", "bottleneck.curve", "bottleneck.gaussian", "certify.bottleneck"),
         ("bottlenecks",),
-        "",
+        "08",
         "bound",
     ),
     Theorem(
