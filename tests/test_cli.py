@@ -289,8 +289,9 @@ def test_what_cannot_be_compressed_is_one_line_and_exit_2_and_leaves_nothing(lay
 
 def test_ctrl_c_leaves_no_file_and_no_part_of_one(tmp_path):
     rng = np.random.default_rng(0)
-    np.savez(tmp_path / "w.npz", w=rng.normal(size=(700, 400)))
-    np.savez(tmp_path / "x.npz", w=rng.normal(size=(7500, 700)))
+    # A layer that takes half a minute, in moments that are no rows.
+    np.savez(tmp_path / "w.npz", w=rng.normal(size=(1500, 1200)))
+    np.savez(tmp_path / "x.npz", w=0.5 ** np.abs(np.subtract.outer(np.arange(1500), np.arange(1500))))
     arguments = ("compress", "w.npz", "--inputs", "x.npz", "--bits", "1.5", "--states", "256", "--out", "w.rd")
     with subprocess.Popen([*COMMAND, *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         try:
