@@ -102,8 +102,8 @@ def lenet_5(classes: int = 10) -> Architecture:
     --------
     >>> network = lenet_5()
     >>> params = network.init(jax.random.key(0), jnp.float32)
-    >>> network.apply(params, jnp.zeros((2, 784))).dtype
-    dtype('float32')
+    >>> print(network.apply(params, jnp.zeros((2, 784))).dtype)
+    float32
     """
     shapes = ((5, 5, 1, 6), (5, 5, 6, 16), (400, 120), (120, 84), (84, _checks.count("classes", classes, 1)))
     return Architecture(functools.partial(_init, shapes), _lenet_5)
