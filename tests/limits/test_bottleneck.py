@@ -114,7 +114,7 @@ def test_an_erased_coin_has_a_straight_curve():
     """Y is a fair X, erased with probability 0.4: I(T;Y) = 0.6 I(X;T), and c is one on a whole line of laws."""
     joint = np.array([[0.3, 0.0, 0.2], [0.0, 0.3, 0.2]])
     for wanted in (0.1, 0.3, 0.5):
-        result = rate_at(joint, wanted)
+        result = rate_at(joint, wanted, max_steps=4)
         np.testing.assert_allclose(result.rate, wanted / 0.6, rtol=0, atol=1e-6)
         assert wanted / 0.6 <= result.rate + 1e-13
         assert result.gap < 1e-5
@@ -299,7 +299,7 @@ def test_gaussian_against_a_general_solver_over_linear_encoders(m, k):
 
 def test_a_grid_of_a_gaussian_is_no_better_and_comes_near():
     edges = np.append(np.append(-np.inf, np.linspace(-3, 3, 23)), np.inf)
-    rho, wanted = 0.8, 0.4
+    rho, wanted = 0.8, 0.35
     sample = stats.norm.ppf(
         (np.arange(40)[:, None] + 0.5) / 40 * np.diff(stats.norm.cdf(edges)) + stats.norm.cdf(edges[:-1])
     )
@@ -310,9 +310,9 @@ def test_a_grid_of_a_gaussian_is_no_better_and_comes_near():
         float(gaussian(np.eye(1), np.eye(1), np.full((1, 1), rho), wanted).rate),
     )
     assert exact <= found.rate <= exact + 0.03
-    coarse = joint.reshape(12, 2, 24).sum(axis=1).reshape(12, 4, 6).sum(axis=2)
+    coarse = joint.reshape(6, 4, 24).sum(axis=1).reshape(6, 3, 8).sum(axis=2)
     point = rate_at(coarse / coarse.sum(), wanted)
-    assert exact <= point.rate - point.gap  # Y in four cells tells less, so that more of X is needed
+    assert exact <= point.rate - point.gap  # Y in three cells tells less, so that more of X is needed
 
 
 def test_units_of_a_gaussian_do_not_matter():
