@@ -163,10 +163,10 @@ print(dict(doctor.findings()))
     assert found["extra test"].startswith("missing") and "pytest," not in found["extra test"]
 
 
-def test_ctrl_c_leaves_no_report(tmp_path):
-    with subprocess.Popen(
-        [*COMMAND, "verify", "--out", str(tmp_path / "new")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+def interrupted(*arguments, **options) -> tuple[int, str]:
+    """Exit status and message of a command that Ctrl-C is pressed on after five seconds."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*COMMAND, *arguments], **pipes, **options) as process:
         try:
             time.sleep(5)
             for _ in range(20):  # a signal that falls into a callback of the interpreter is lost: pressed again
@@ -177,7 +177,12 @@ def test_ctrl_c_leaves_no_report(tmp_path):
             _, message = process.communicate(timeout=60)
         finally:
             process.kill()
-    assert process.returncode == 130
+    return process.returncode, message
+
+
+def test_ctrl_c_leaves_no_report(tmp_path):
+    status, message = interrupted("verify", "--out", str(tmp_path / "new"))
+    assert status == 130
     assert "no report was written" in message
     assert not (tmp_path / "new").exists()
 
@@ -293,16 +298,6 @@ def test_ctrl_c_leaves_no_file_and_no_part_of_one(tmp_path):
     np.savez(tmp_path / "w.npz", w=rng.normal(size=(1500, 1200)))
     np.savez(tmp_path / "x.npz", w=0.5 ** np.abs(np.subtract.outer(np.arange(1500), np.arange(1500))))
     arguments = ("compress", "w.npz", "--inputs", "x.npz", "--bits", "1.5", "--states", "256", "--out", "w.rd")
-    with subprocess.Popen([*COMMAND, *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            time.sleep(5)
-            for _ in range(20):
-                process.send_signal(signal.SIGINT)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(timeout=4)
-                    break
-            _, message = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert process.returncode == 130 and "nothing was written" in message
+    status, message = interrupted(*arguments, cwd=tmp_path)
+    assert status == 130 and "nothing was written" in message
     assert sorted(path.name for path in tmp_path.iterdir()) == ["w.npz", "x.npz"]

@@ -149,8 +149,9 @@ def _key(seed: ArrayLike, place: ArrayLike) -> Array:
 
 
 def _outcome(check: Check, seed: int, quick: bool, settings: dict[str, bool]) -> Outcome:
-    for setting, value in settings.items():  # of this process, if it is not the one that was asked
-        jax.config.update(setting, value)
+    for setting, value in settings.items():
+        if jax.config.read(setting) != value:  # in a process of our own, begun for this
+            jax.config.update(setting, value)
     try:
         # More threads for each matrix wait for each other in a loop: the fits of scikit-learn take four times as long.
         with threadpool_limits(limits=1, user_api="blas"):

@@ -417,15 +417,15 @@ def test_no_candidate_makes_a_false_bound(check, seed):
 
 
 CORRUPTED = {
-    "no allowance for rounding": ("_relative", lambda original: lambda terms: 0.0),
+    "no allowance for rounding": ("relative", lambda original: lambda terms: 0.0),
     "more is spent than allowed": ("_within", lambda original: lambda spent, allowed, error: jnp.ones(())),
     "smaller divergences": ("_divergence", lambda original: lambda *a: (0.999999 * original(*a)[0], original(*a)[1])),
     "larger divergences": ("_divergence", lambda original: lambda *a: (1.000001 * original(*a)[0], original(*a)[1])),
-    "a smaller sum of c": ("_log_sum", lambda original: lambda *a: original(*a) - 1e-9),
+    "a smaller sum of c": ("log_sum", lambda original: lambda *a: original(*a) - 1e-9),
     "a cheaper distortion": ("_priced", lambda original: lambda *a: (original(*a)[0], 0.999 * original(*a)[1])),
     "potentials for nothing": ("_dual", lambda original: lambda *a: original(*a) + 1e-9),
-    "less than the greatest c": ("_greatest", lambda original: lambda *a: original(*a) - 1e-2),
-    "less than it on the simplex": ("_greatest_on_simplex", lambda original: lambda *a: original(*a) - 1e-2),
+    "less than the greatest c": ("greatest_of_two", lambda original: lambda *a: original(*a) - 1e-2),
+    "less than it on the simplex": ("greatest_on_simplex", lambda original: lambda *a: original(*a) - 1e-2),
 }
 
 

@@ -30,11 +30,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
-from jax.scipy.special import rel_entr
 
 from rdtheory.distortion import Grid, Samples
+from rdtheory.limits.certify.every_law import greatest_of_two, greatest_on_simplex
+from rdtheory.limits.certify.sums import LEAST_LOG, U, log_sum, relative
 from rdtheory.limits.discrete import certificate, kernels
 from rdtheory.limits.discrete.arithmetic import unit_of
 from rdtheory.limits.discrete.problem import View, make
@@ -52,20 +52,12 @@ __all__ = [
 ]
 
 LN2 = math.log(2)
-U = 2.0**-53
 FLOOR = 2.0**-1000  # least probability that a law gives to what it must not exclude
 FLUSHED = 2.0**-1000  # more than any term that is flushed: 2^-1022 times a logarithm
 SLIGHT = 2.0**-400  # least positive excess, in units of the greatest, that a channel is charged for
 LITTLE = 2.0**-900  # less than this is not spent: of what a channel is charged so much may be flushed
-LEAST_LOG = -900.0  # of a maximum, so that what was flushed stays far below it
 FAR = 128.0  # bits; a slope that makes every positive excess cost this acts like an infinite one
-CELLS = 32768  # of the partition that bounds c over all laws of a binary letter
 LETTERS = 4  # Y, up to which c is bounded over all laws
-HALVED, ROUNDS = 128, 4000  # simplices of laws that are halved at once, and how often at most
-DEEPEST = 90  # halvings of a simplex
-WHOLE = 2**60  # a probability of one, in the units of the corners of simplices
-CLOSE, SHARE = 2.0**-32, 2.0**-6  # bits, and share of log c: a bound so near its greatest value is good enough
-AT_FIRST, CLOSER = 2.0**-8, 2.0**-6  # bits, and how much nearer it is to be each time
 NOISE = 64.0  # bits; log of the smallest change of a channel that rounding may have made, 2^-64, with its sign
 
 
@@ -123,7 +115,7 @@ def capacity(w: Array, costs: Array, budget: Array, input_pmf: Array, output_pmf
     cheapest = jnp.min(jnp.where(inputs, costs, jnp.inf))
     above, allowed = costs - cheapest, jnp.maximum(budget - cheapest, 0.0)
     usable = inputs & ((above <= 0) | (allowed > 0))  # what costs more than all of the budget is never sent
-    error = _relative(len(inputs) + len(outputs))
+    error = relative(len(inputs) + len(outputs))
 
     s = jnp.where(jnp.isfinite(slope) & (slope > 0), slope, 0.0)
     divergences, off = _divergence(w, jnp.maximum(_law(output_pmf, outputs), FLOOR)[None, :])
@@ -158,7 +150,7 @@ def conditional(joint: Array, d: Array, target: Array, channel: Array, potential
     given = _rows(joint.T)  # P(x given y), (k, n)
     budget = _budget(jnp.sum(joint, axis=1), d, target, summed=len(side))
     costs, spent = _priced(budget, slope)
-    error = _relative(sum(joint.shape))
+    error = relative(sum(joint.shape))
     proved = jax.vmap(_dual, (0, 0, None))(given, potential, costs)
     lower = side @ jnp.where(side > 0, proved - error * jnp.abs(proved), 0.0) - spent
     budget = budget._replace(excess=budget.excess[None, :, :])
@@ -211,14 +203,14 @@ def wyner_ziv(
         terms = (p > 0)[:, None] & (costs < jnp.inf)
         log_p = jnp.log2(jnp.where(p > 0, p, 1.0))[:, None]
         sizes = jnp.abs(log_p) + jnp.abs(a)[:, None] + costs + size + jnp.abs(v)[None, :]
-        return _log_sum(terms, log_p + a[:, None] - costs + mean - v[None, :], (2 * k + 16) * sizes)
+        return log_sum(terms, log_p + a[:, None] - costs + mean - v[None, :], (2 * k + 16) * sizes)
 
     worst = jnp.maximum(jnp.max(jax.vmap(log_kappa, (0, 1))(given, v)), LEAST_LOG)
-    lower = p @ a - _relative(n + k) * (p @ jnp.abs(a)) - worst * (1 + 4 * U * jnp.sign(worst)) - spent
+    lower = p @ a - relative(n + k) * (p @ jnp.abs(a)) - worst * (1 + 4 * U * jnp.sign(worst)) - spent
     channel = _law(channel, budget.excess < jnp.inf)
     channel = _spending(p[:, None], channel, budget, _best(budget.excess))
     rates = jax.vmap(_rate, (0, None))(given, channel)
-    return _bounds(lower, side @ rates * (1 + _relative(n + k)), channel)
+    return _bounds(lower, side @ rates * (1 + relative(n + k)), channel)
 
 
 def total_variation(
@@ -249,10 +241,10 @@ def total_variation(
     most = jnp.minimum(level, 1.0)
     paid = p @ t + most * jnp.max(t)
     costs, spent = _priced(budget, slope)
-    lower = _dual(p, potential, costs + t[None, :]) - spent - paid * (1 + _relative(len(p)))
+    lower = _dual(p, potential, costs + t[None, :]) - spent - paid * (1 + relative(len(p)))
 
     channel = _law(channel, budget.excess < jnp.inf)
-    distance = jnp.sum(jnp.abs(p @ channel - p)) / 2 + _relative(len(p))
+    distance = jnp.sum(jnp.abs(p @ channel - p)) / 2 + relative(len(p))
     channel, noise = _toward(p, channel, jnp.where(distance > most, 1 - most / distance, 0.0))
     channel = _spending(p[:, None], channel, budget, jnp.eye(len(p)))
     return _bounds(lower, _rate(p, channel) + noise, channel)
@@ -360,17 +352,17 @@ def bottleneck(joint: Array, relevance: Array, channel: Array, potential: Array,
     clusters = _rows((p[:, None] * channel).T @ laws)
     kept, kept_off = _information(law, clusters, of_y, n)
     off, relevance = off + kept_off, jnp.minimum(relevance, information)
-    entropy = p @ -jnp.log2(jnp.where(p > 0, p, 1.0)) + 2 * _relative(n)
+    entropy = p @ -jnp.log2(jnp.where(p > 0, p, 1.0)) + 2 * relative(n)
     everything = information - relevance <= 2 * off
     short = jnp.where(everything, relevance - off, relevance + off) - kept
     share = jnp.where(short > 0, jnp.clip(short / jnp.maximum(information - off - kept, FLOOR), 0.0, 1.0), 0.0)
-    upper = jnp.minimum((1 - share) * _rate(p, channel) + share * entropy, entropy) * (1 + _relative(n))
+    upper = jnp.minimum((1 - share) * _rate(p, channel) + share * entropy, entropy) * (1 + relative(n))
     lower = jnp.minimum(relevance, information - off)
     if k <= LETTERS:
         s = jnp.where(jnp.isfinite(slope) & (slope > 0), slope, 0.0)
         a = _finite(potential)
-        greatest = _greatest(p, a, s, laws) if k == 2 else _greatest_on_simplex(p, a, s, laws, clusters)
-        proved = p @ a - _relative(n) * (p @ jnp.abs(a)) - greatest
+        greatest = greatest_of_two(p, a, s, laws) if k == 2 else greatest_on_simplex(p, a, s, laws, clusters)
+        proved = p @ a - relative(n) * (p @ jnp.abs(a)) - greatest
         lower = jnp.maximum(lower, proved - s * (jnp.maximum(information - relevance, 0.0) + off))
     return _bounds(lower, upper, channel)
 
@@ -396,7 +388,7 @@ def _budget(p: Array, d: Array, target: Array, summed: int = 0) -> _Budget:
     largest = jnp.max(jnp.where(jnp.isfinite(excess), excess, 0.0))
     unit = unit_of(largest)
     wanted, least = target / unit, p @ (floor / unit)
-    off = jnp.where(least == 0, 0.0, _relative(len(p) + summed) * least + 2 * U * wanted)
+    off = jnp.where(least == 0, 0.0, relative(len(p) + summed) * least + 2 * U * wanted)
     spare, most = _or(wanted - least - off, 0.0), _or(jnp.maximum(wanted - least, 0.0) + off, jnp.inf)
     most = jnp.where((most > 0) | ((least == 0) & (target > 0)), jnp.maximum(most, FLOOR), 0.0)
     raised = jnp.where(excess > 0, jnp.maximum(excess / unit, SLIGHT), 0.0)
@@ -419,7 +411,7 @@ def _spending(weights: Array, channel: Array, budget: _Budget, best: Array) -> A
     """The channel mixed with one without excess, until the mean excess is within the budget."""
     costly = (weights > 0) & (channel > 0) & (budget.excess > 0)
     spent = jnp.sum(jnp.where(costly, weights * (channel * budget.excess), 0.0))
-    some = _within(spent, budget.least, _relative(channel.size))
+    some = _within(spent, budget.least, relative(channel.size))
     # Where nothing is allowed nothing is, not even what is flushed.
     kept = jnp.where(budget.least > 0, some, jnp.where(jnp.any(costly), 0.0, 1.0))
     return kept * channel + (1 - kept) * best
@@ -437,34 +429,22 @@ def _dual(p: Array, potential: Array, costs: Array) -> Array:
     log_p = jnp.log2(jnp.where(used, p, 1.0))
     exponents = (log_p + a)[:, None] - costs
     sizes = (jnp.abs(log_p) + jnp.abs(a))[:, None] + costs
-    log_c = _log_sum(used[:, None] & (costs < jnp.inf), exponents, 8 * sizes)
+    log_c = log_sum(used[:, None] & (costs < jnp.inf), exponents, 8 * sizes)
     highest = jnp.maximum(jnp.max(log_c), LEAST_LOG)
     a = jnp.where(used, a, 0.0)
-    return p @ a - _relative(len(p)) * (p @ jnp.abs(a)) - highest - 4 * U * jnp.abs(highest)
-
-
-def _log_sum(terms: Array, exponents: Array, sizes: Array) -> Array:
-    """Upper bound of log Σ_x 2^exponent over some terms, of which each exponent is off by at most U sizes."""
-    high = jnp.where(terms, exponents + U * sizes, -jnp.inf)
-    top = jnp.max(high, axis=0)
-    top = jnp.where(jnp.isfinite(top), top, jnp.where(top > 0, jnp.inf, 0.0))
-    total = jnp.sum(jnp.where(terms, jnp.exp2(high - top[None, :]), 0.0), axis=0)
-    # A power 2^-v counts as such, and v 2^-v, by which it is off, is below 1.
-    return jnp.where(
-        jnp.isnan(total), jnp.inf, top + jnp.log2(total) + 2 * _relative(len(terms)) + 4 * U * jnp.abs(top)
-    )
+    return p @ a - relative(len(p)) * (p @ jnp.abs(a)) - highest - 4 * U * jnp.abs(highest)
 
 
 def _rate(p: Array, channel: Array) -> Array:
     """Upper bound of I(p, channel)."""
     divergences, off = _divergence(channel, jnp.maximum(p @ channel, FLOOR)[None, :])
-    return p @ jnp.where(p > 0, divergences + off, 0.0) * (1 + _relative(len(p)))
+    return p @ jnp.where(p > 0, divergences + off, 0.0) * (1 + relative(len(p)))
 
 
 def _information(p: Array, w: Array, r: Array, summed: int) -> tuple[Array, Array]:
     """I(p, W), of which r is the output law, and what it may be off; W and r are sums of so many terms."""
     divergences, off = _divergence(w, jnp.maximum(r, FLOOR)[None, :], summed=summed)
-    value, error = p @ jnp.where(p > 0, divergences, 0.0), _relative(w.size + summed)
+    value, error = p @ jnp.where(p > 0, divergences, 0.0), relative(w.size + summed)
     return value, p @ jnp.where(p > 0, off, 0.0) + error * (value + error)
 
 
@@ -481,7 +461,7 @@ def _divergence(w: Array, r: Array, change: Array | None = None, summed: int = 0
     apart = jnp.where(w > 0, w * jnp.log(jnp.where(w > 0, w, 1.0) / r), 0.0)
     terms = jnp.where(near, r * ((1 + x) * jnp.log1p(x) - x), apart - w + r)
     sizes = jnp.where(near, 3 * r * jnp.abs(x), jnp.abs(apart) + w + r)
-    off = _relative(r.shape[-1] + summed) * jnp.sum(sizes, axis=-1) + r.shape[-1] * FLUSHED
+    off = relative(r.shape[-1] + summed) * jnp.sum(sizes, axis=-1) + r.shape[-1] * FLUSHED
     return jnp.sum(terms, axis=-1) / LN2, 2 * off / LN2
 
 
@@ -495,7 +475,7 @@ def _toward(p: Array, channel: Array, share: Array) -> tuple[Array, Array]:
     moved = jnp.where(output > 0, surplus / jnp.where(output > 0, output, 1.0), 0.0)
     # All that is missing may be lost in rounding, of a likely letter for one; rows must sum to one all the same.
     law = jnp.where(jnp.sum(missing) > 0, missing / jnp.where(jnp.sum(missing) > 0, jnp.sum(missing), 1.0), p)
-    noise = jnp.where(share > 0, NOISE * _relative(len(p)), 0.0)
+    noise = jnp.where(share > 0, NOISE * relative(len(p)), 0.0)
     return channel * (1 - moved)[None, :] + (channel @ moved)[:, None] * law[None, :], noise
 
 
@@ -506,7 +486,7 @@ def _most_paid(p: Array, t: Array, mu: Array, level: Array) -> Array:
     far, near = jnp.max(jnp.abs(x)), jnp.clip(x, -1.0, 1.0)
     small, large = jnp.log1p(p @ (jnp.expm1(near) - near)), jnp.log(p @ jnp.exp(x - jnp.max(x))) + jnp.max(x)
     size = p @ jnp.abs(t) + p @ jnp.abs(t - mean) + mu * (level + jnp.where(far <= 1, 0.0, 1 + far))
-    return mean + mu * (level + jnp.where(far <= 1, small, large) / LN2) + 8 * _relative(len(p)) * size
+    return mean + mu * (level + jnp.where(far <= 1, small, large) / LN2) + 8 * relative(len(p)) * size
 
 
 def _nearest(p: Array, law: Array, level: Array) -> Array:
@@ -528,137 +508,6 @@ def _nearest(p: Array, law: Array, level: Array) -> Array:
     # Divergence is convex along the way, so this much is within the level.
     least = level / jnp.where(outside, whole, 1.0) * (1 - 1e-12)
     return jnp.where(outside, jax.lax.fori_loop(0, 60, halve, (least, jnp.ones(())))[0], 1.0)
-
-
-def _greatest(p: Array, potential: Array, s: Array, laws: Array) -> Array:
-    """Upper bound of log c over every law r of a binary Y, c(r) = Σ p 2^(a - s D(p_{Y|x}‖r)).
-
-    Outside the span of the letters' laws every term falls. On a cell [a, b] of it each term exp(f) is between its ends
-    and its peak, f' falls and f'' = -s (p1/r² + p0/(1-r)²) is bounded at the ends: that bounds c'', and Taylor's
-    formula about the middle bounds c. At a singular end the sum of the peaks does.
-    """
-    log_p = jnp.log2(jnp.where(p > 0, p, 1.0))
-    exponents = jnp.where(p > 0, log_p + potential + 8 * U * (jnp.abs(log_p) + jnp.abs(potential)), -jnp.inf)
-    top = jnp.max(exponents)
-    weights = jnp.exp2(exponents - top)[:, None]
-    p0, p1 = laws[:, :1], laws[:, 1:]
-    # Both of its probabilities are kept of each law on an edge, for 1 - r has none of the digits of a small r.
-    share = (1 - jnp.cos(jnp.pi * jnp.arange(CELLS + 1) / CELLS)) / 2
-
-    def between(low: Array, high: Array, share: Array) -> Array:
-        return jnp.clip(low + (high - low) * share, low, high).at[0].set(low).at[-1].set(high)[None, :]
-
-    up, down = between(jnp.min(p1), jnp.max(p1), share), between(jnp.min(p0), jnp.max(p0), share)[:, ::-1]
-    a, b = (down[:, :-1], up[:, :-1]), (down[:, 1:], up[:, 1:])
-
-    def term(at: tuple[Array, Array]) -> Array:
-        return weights * jnp.exp(-s * (rel_entr(p1, at[1]) + rel_entr(p0, at[0])))
-
-    def slope(at: tuple[Array, Array]) -> Array:
-        left = jnp.where(p1 > 0, p1 / jnp.where(p1 > 0, at[1], 1.0), 0.0)
-        right = jnp.where(p0 > 0, p0 / jnp.where(p0 > 0, at[0], 1.0), 0.0)
-        return s * (left - right)
-
-    peak = term((jnp.clip(p0, b[0], a[0]), jnp.clip(p1, a[1], b[1])))
-    foot = jnp.minimum(term(a), term(b))
-    steepest, fall = jnp.maximum(slope(a) ** 2, slope(b) ** 2), s * (p1 / b[1] ** 2 + p0 / a[0] ** 2)
-    bend = steepest - fall
-    second = jnp.sum(jnp.where(bend > 0, peak, foot) * bend, axis=0)
-    middle = ((a[0] + b[0]) / 2, (a[1] + b[1]) / 2)
-    half = jnp.maximum(a[0] - b[0], b[1] - a[1])[0] / 2
-    at_middle = term(middle)
-    value, first = jnp.sum(at_middle, axis=0), jnp.sum(at_middle * slope(middle), axis=0)
-    taylor = value + jnp.abs(first) * half + jnp.maximum(second, 0.0) * half**2 / 2
-    parabola = jnp.where(second < 0, value - first**2 / (2 * second), jnp.inf)
-    sizes = half * jnp.sum(at_middle * jnp.abs(slope(middle)), axis=0)
-    sizes = sizes + half**2 * jnp.sum(peak * (steepest + fall), axis=0)
-    taylor = jnp.minimum(taylor, parabola) + 2 * _relative(len(p)) * sizes
-    bounds = jnp.minimum(jnp.sum(peak, axis=0), jnp.where(jnp.isnan(taylor), jnp.inf, taylor))
-    # The terms that count have s D below 60, so that s D is off by (60 + 2s) u at most.
-    log_c = jnp.log2(jnp.max(bounds) * (1 + 4 * _relative(len(p)) * (1 + s)))
-    return jnp.maximum(top + log_c, LEAST_LOG) * (1 + 4 * U * jnp.sign(top + log_c))
-
-
-def _greatest_on_simplex(p: Array, potential: Array, s: Array, laws: Array, seen: Array) -> Array:
-    """Upper bound of log c over every law r of Y, by branch and bound on simplices of laws; `seen` (t, k) are some.
-
-    On a simplex with the center m, log r_y <= log m_y + (r_y - m_y) / m_y in nats, which bounds each term of c by the
-    exponential of something linear. Their sum is convex, so it is greatest at a corner. Where that is more than c has
-    been seen to be, the longest edge is halved. Corners are whole numbers of 2^-60, so that the halves are all of it.
-    """
-    n, k = laws.shape
-    used = p > 0
-    log_p = jnp.log2(jnp.where(used, p, 1.0))
-    negentropies = jnp.sum(jnp.where(laws > 0, laws * jnp.log2(jnp.where(laws > 0, laws, 1.0)), 0.0), axis=1)
-    first, second = np.triu_indices(k, 1)
-
-    def at(centers: Array) -> tuple[Array, Array]:
-        """The exponents of the terms of c, (n, t), and a size of which each is off by (8k + 96) u."""
-        cross = -laws @ jnp.log2(centers).T
-        sizes = (1 + jnp.abs(log_p) + jnp.abs(potential))[:, None] + s * (1 - negentropies[:, None] + cross)
-        return (log_p + potential)[:, None] - s * (negentropies[:, None] + cross), sizes
-
-    def values(laws: Array) -> Array:
-        exponents, _ = at(laws)
-        return _log_sum(used[:, None] & (exponents > -jnp.inf), exponents, jnp.zeros_like(exponents))
-
-    def bounded(whole: Array) -> Array:
-        corners = whole / WHOLE
-        centers = jnp.sum(whole, axis=1) / (k * WHOLE)
-        exponents, sizes = at(centers)
-        away = (corners - centers[:, None, :]) / centers[:, None, :] / LN2  # (t, corner, y), less than 1.5 k
-        high = exponents[:, :, None] + s * jnp.einsum("xy,tcy->xtc", laws, away)
-        sizes = jnp.broadcast_to((8 * k + 96) * (sizes + 2 * k * s)[:, :, None], high.shape)
-        bounds = _log_sum(jnp.broadcast_to(used[:, None], (n, high[0].size)), high.reshape(n, -1), sizes.reshape(n, -1))
-        return jnp.max(bounds.reshape(-1, k), axis=1)
-
-    def halve(state):
-        corners, bounds, depths, count, greatest, left_out, rounds, close = state
-        start = jnp.maximum(count - HALVED, 0)
-        parts, bound, depth = (jax.lax.dynamic_slice_in_dim(x, start, HALVED) for x in (corners, bounds, depths))
-        there = jnp.arange(HALVED) + start < count
-        edges = (parts[:, first] - parts[:, second]) / WHOLE
-        longest = jnp.argmax(jnp.sum(edges**2, axis=2), axis=1)
-        i, j, row = jnp.asarray(first)[longest], jnp.asarray(second)[longest], jnp.arange(HALVED)
-        ends = parts[row, i] + parts[row, j]
-        middle = ends // 2
-        halves = jnp.concatenate([parts.at[row, i].set(middle), parts.at[row, j].set(middle)])
-        odd = jnp.tile(jnp.any(ends % 2 == 1, axis=1), 2)  # then the halves leave something out
-        found = jnp.where(odd, jnp.tile(bound, 2), jnp.minimum(bounded(halves), jnp.tile(bound, 2)))
-        greatest = jnp.maximum(greatest, jnp.max(jnp.where(there, values(middle / WHOLE), -jnp.inf)))
-        open_ = jnp.tile(there, 2) & (found > greatest + close)
-        # Of one that cannot be halved exactly, or no more, its own bound is what is known.
-        final = open_ & (jnp.tile(depth + 1 >= DEEPEST, 2) | odd)
-        left_out = jnp.maximum(left_out, jnp.max(jnp.where(final, jnp.tile(bound, 2), -jnp.inf)))
-        open_ &= ~final
-        order = jnp.argsort(~open_)
-        new = halves[order], found[order], jnp.tile(depth, 2)[order] + 1
-        corners, bounds, depths = (
-            jax.lax.dynamic_update_slice_in_dim(old, one, start, 0)
-            for old, one in zip((corners, bounds, depths), new, strict=True)
-        )
-        return corners, bounds, depths, start + jnp.sum(open_), greatest, left_out, rounds + 1, close
-
-    def searched(state):
-        """From the whole simplex on, until no bound is `close` above the greatest value."""
-        least, greatest, close, _ = state
-        begin = (corners, jnp.full(room, whole), depths, zero + 1, greatest, jnp.asarray(-jnp.inf), zero, close)
-        end = jax.lax.while_loop(lambda state: (state[3] > 0) & (state[6] < ROUNDS), halve, begin)
-        _, bounds, _, count, greatest, left_out, *_ = end
-        bound = jnp.maximum(
-            jnp.maximum(greatest + close, left_out), jnp.max(bounds, where=place < count, initial=-jnp.inf)
-        )
-        more = (count == 0) & (close > jnp.maximum(CLOSE, SHARE * jnp.abs(greatest)))
-        return jnp.minimum(least, bound), greatest, close * CLOSER, more
-
-    room, zero = (DEEPEST + 4) * HALVED, jnp.zeros((), int)  # each round goes on with its own halves first
-    place, depths = jnp.arange(room), jnp.zeros(room, int)
-    corners = jnp.broadcast_to(WHOLE * jnp.eye(k, dtype=jnp.int64), (room, k, k))
-    whole = bounded(corners[:1])[0]
-    greatest = jnp.max(jnp.where(jnp.isnan(values(seen)), -jnp.inf, values(seen)))
-    start = (whole, greatest, jnp.asarray(AT_FIRST), jnp.asarray(True))
-    log_c, *_ = jax.lax.while_loop(lambda state: state[3], searched, start)
-    return jnp.where(jnp.isnan(log_c), jnp.inf, jnp.maximum(log_c, LEAST_LOG) + 4 * U * jnp.abs(log_c))
 
 
 def _bounds(lower: Array, upper: Array, point: Array) -> Certificate:
@@ -687,10 +536,6 @@ def _best(excess: Array) -> Array:
 
 def _one_hot(at: Array, size: int) -> Array:
     return jax.nn.one_hot(at, size, dtype=jnp.float64)
-
-
-def _relative(terms: int) -> float:
-    return (terms + 16) * 2 * U
 
 
 def _times(s: Array, x: Array) -> Array:
