@@ -244,12 +244,12 @@ def _joint(
     return jax.device_put(values), total, ok & within
 
 
-@jax.jit
+@_compile.jit
 def _curve(joint: Array, relevances: Array, tol: Array, max_steps: Array) -> Bottleneck:
     return lax.map(lambda relevance: _rate_at(joint, relevance, tol, max_steps), relevances)
 
 
-@jax.jit
+@_compile.jit
 def _rate_at(joint: Array, relevance: Array, tol: Array, max_steps: Array) -> Bottleneck:
     n = joint.shape[0]
     p = jnp.sum(joint, axis=1)

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rdtheory import _compile
 from rdtheory.limits import certify
 from rdtheory.limits.convex.second_demand import Demand, Judged, normalized, solve
 from rdtheory.results import ConstrainedRate
@@ -26,7 +27,7 @@ LARGEST_PRICE = 50.0  # nats per unit of total variation; every price is a lower
 LEAST_DIVERGENCE = 1e-24  # nats; that of a smaller level is met by the channel, but not told apart by the search
 
 
-@jax.jit
+@_compile.jit
 def total_variation(p, d, target, level, tol, max_steps) -> ConstrainedRate:
     """R(D, P) where half of Σ |r - p| is to be at most `level`."""
     n = p.shape[0]
@@ -50,7 +51,7 @@ def total_variation(p, d, target, level, tol, max_steps) -> ConstrainedRate:
     return solve(p, normalized(p, d, target), target, level, demand, tol, max_steps)
 
 
-@jax.jit
+@_compile.jit
 def divergence(p, d, target, level, tol, max_steps) -> ConstrainedRate:
     """R(D, P) where D(r‖p) is to be at most `level`, in bits."""
     n = p.shape[0]
@@ -83,7 +84,7 @@ def divergence(p, d, target, level, tol, max_steps) -> ConstrainedRate:
     return solve(p, first, target, level, demand, tol, max_steps)
 
 
-@jax.jit
+@_compile.jit
 def classification(p, d, target, e, level, tol, max_steps) -> ConstrainedRate:
     """R(D, E) where the mean of e is to be at most `level`."""
     first, second = normalized(p, d, target), normalized(p, e, level)

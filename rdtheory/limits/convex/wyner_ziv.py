@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from rdtheory import _compile
 from rdtheory.limits import certify
 from rdtheory.limits.convex import primal_dual
 from rdtheory.results import WynerZiv
@@ -26,7 +27,7 @@ from rdtheory.results import WynerZiv
 LN2 = math.log(2)
 
 
-@jax.jit
+@_compile.jit
 def at_distortion(joint, d, excess, allowed, unit, target, strategies, tol, max_steps) -> WynerZiv:
     """The point of the Wyner-Ziv function; `excess` and `allowed` in units of `unit`."""
     (n, k), m, t = joint.shape, excess.shape[1], strategies.shape[0]
