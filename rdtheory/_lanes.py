@@ -2,18 +2,20 @@
 
 import multiprocessing
 import signal
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 __all__ = ["results"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+Start = Literal["spawn", "fork"]
 Work = Callable[[Task], Result]
 
 
@@ -21,10 +23,13 @@ class _Failure(NamedTuple):
     error: BaseException
 
 
-def results(work: Work, groups: Sequence[Sequence[Task]], processes: int = 1) -> Iterator[Result]:
+def results(
+    work: Work, groups: Sequence[Sequence[Task]], processes: int = 1, start: Start = "spawn"
+) -> Iterator[Result]:
     """``work(task)`` of every task, in this process and in others, `processes` in all at most.
 
-    The first error of a task ends it all.
+    The first error of a task ends it all. The others `start` as `multiprocessing` calls it: "fork" spares them the time
+    to import what this one has imported, but is safe only while nothing of JAX has run.
 
     Examples
     --------
@@ -46,9 +51,10 @@ def results(work: Work, groups: Sequence[Sequence[Task]], processes: int = 1) ->
     with ExitStack() as stack:
         stack.callback(pool.shutdown, wait=False, cancel_futures=True)
         stack.callback(lambda: [group.clear() for group in left])
-        pool.submit(drive, work)
-        for _ in range(min(processes, len(groups)) - 1):
-            pool.submit(drive, stack.enter_context(_elsewhere(work)))
+        # All processes before the first thread, which may hold a lock that a fork would copy.
+        others = [stack.enter_context(_elsewhere(work, start)) for _ in range(min(processes, len(groups)) - 1)]
+        for each in (work, *others):
+            pool.submit(drive, each)
         for _ in range(sum(map(len, groups))):
             result = found.get()
             if isinstance(result, _Failure):
@@ -64,12 +70,16 @@ def _attempt(work: Work, task: Task) -> Result | _Failure:
 
 
 @contextmanager
-def _elsewhere(work: Work) -> Generator[Work]:
+def _elsewhere(work: Work, start: Start) -> Generator[Work]:
     """`work`, done in a process of its own."""
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork") if start == "fork" else multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(there, work), daemon=True)
-    process.start()
+    with warnings.catch_warnings():
+        # JAX and Python warn of threads that would be lost: of those of JAX there are none yet, others are not missed.
+        for kind in (RuntimeWarning, DeprecationWarning):
+            warnings.filterwarnings("ignore", ".*fork", kind)
+        process.start()
     there.close()
 
     def ask(task: Task) -> Result:

@@ -2,6 +2,8 @@
 
 import contextlib
 import difflib
+import importlib.metadata
+import importlib.util
 import io
 import os
 import sys
@@ -115,6 +117,7 @@ def verify(
 
 
 def _verify(only: list[str], seed: int, out: Path, quick: bool, list_checks: bool) -> tuple[list, Path]:
+    ours = "jax" not in sys.modules  # nothing of it has run in this process
     import jax
 
     jax.config.update("jax_enable_x64", True)
@@ -144,8 +147,9 @@ def _verify(only: list[str], seed: int, out: Path, quick: bool, list_checks: boo
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("checking", total=len(selected) + 1)
             # More would compile much of the same, and two on one accelerator would share its memory.
-            processes = min(os.cpu_count() or 1, 2) if jax.default_backend() == "cpu" else 1
-            for outcome in checking.run(selected, seed=seed, quick=quick, processes=processes):
+            processes = min(os.cpu_count() or 1, 2) if _has_only_a_cpu() else 1
+            start = "fork" if ours and sys.platform == "linux" else "spawn"
+            for outcome in checking.run(selected, seed=seed, quick=quick, processes=processes, start=start):
                 outcomes.append(outcome)
                 progress.update(task, advance=1, description=f"{outcome.check:<22}")
             progress.update(task, description=f"{'report':<22}")
@@ -160,6 +164,12 @@ def _verify(only: list[str], seed: int, out: Path, quick: bool, list_checks: boo
                 out.rmdir()
         raise
     return outcomes, page
+
+
+def _has_only_a_cpu() -> bool:
+    """Asked without starting JAX, after which no process can be forked: accelerators come as plugins."""
+    plugins = importlib.metadata.entry_points(group="jax_plugins")
+    return os.environ.get("JAX_PLATFORMS") == "cpu" or not (plugins or importlib.util.find_spec("libtpu"))
 
 
 def _index() -> Table:

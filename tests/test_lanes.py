@@ -1,6 +1,8 @@
 import math
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -30,6 +32,27 @@ def test_a_group_stays_in_one_process_and_others_take_part():
     assert sorted(found) == [1, 2, 3, 4, 5, 6]
     assert all(len({found[task] for task in group}) == 1 for group in groups)
     assert set(dict(_lanes.results(where, groups)).values()) == {os.getpid()}
+
+
+FORKED = """
+import multiprocessing, sys, time
+import jax
+from rdtheory import _lanes
+
+def had(task):
+    elsewhere = multiprocessing.parent_process() is not None
+    time.sleep(0 if elsewhere else 0.5)
+    return elsewhere, "scipy" in sys.modules
+
+import scipy
+print(sorted(_lanes.results(had, [[1], [2]], 2, "fork")))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a fork is not safe")
+def test_a_fork_has_what_was_imported_and_warns_of_nothing():
+    found = subprocess.run([sys.executable, "-W", "error", "-c", FORKED], capture_output=True, text=True)
+    assert (found.stdout, found.stderr) == ("[(False, True), (True, True)]\n", "")
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -5,7 +5,7 @@ writes what they found.
 """
 
 import functools
-import itertools
+import sys
 from collections.abc import Iterator, Sequence
 from types import FunctionType
 from typing import NamedTuple
@@ -60,7 +60,7 @@ CHECKS: tuple[Check, ...] = (
     relu.relu_theorem,
     relu.relu_optimality,
     relu.relu_layer,
-    compression.compressed_rules,  # far from those that compile the same functions: two threads would do it twice
+    compression.compressed_rules,
     real_data.digits_linear,
     real_data.diabetes_linear,
     real_data.breast_cancer_linear,
@@ -74,7 +74,16 @@ CHECKS: tuple[Check, ...] = (
     successive.linear_refinement,
     codes.layer_codes,
     products.product_codes,
-    codes.linear_codes,  # far from `entropy_codes`, which compiles the same
+    codes.linear_codes,
+)
+# What compiles much of the same stays in one process; what takes longest comes first.
+TOGETHER = (
+    (codes, products, successive),
+    (relu, real_data),
+    (second_demands,),
+    (compression,),
+    (discrete,),
+    (linear,),
 )
 
 
@@ -119,7 +128,9 @@ def key_of(check: Check, seed: int) -> Array:
     return _key(seed, CHECKS.index(check))
 
 
-def run(checks: Sequence[Check], *, seed: int = 0, quick: bool = False, processes: int = 1) -> Iterator[Outcome]:
+def run(
+    checks: Sequence[Check], *, seed: int = 0, quick: bool = False, processes: int = 1, start: _lanes.Start = "spawn"
+) -> Iterator[Outcome]:
     """Run checks and yield their outcomes as they come.
 
     Parameters
@@ -127,8 +138,9 @@ def run(checks: Sequence[Check], *, seed: int = 0, quick: bool = False, processe
     checks : taken from `CHECKS`.
     seed : of the random keys.
     quick : fewer samples and fewer repetitions of the same checks.
-    processes : at most so many, this one included. The others import what is run as `multiprocessing`'s "spawn" does:
-        a script keeps its own work under ``if __name__ == "__main__"``.
+    processes : at most so many, this one included.
+    start : how the others begin, as `multiprocessing` calls it. By "spawn" they import what is run: a script keeps its
+        own work under ``if __name__ == "__main__"``. "fork" spares that, where nothing of JAX has run before.
 
     Examples
     --------
@@ -136,11 +148,10 @@ def run(checks: Sequence[Check], *, seed: int = 0, quick: bool = False, processe
     >>> all(row.holds for row in outcome.rows)
     True
     """
-    # Checks of one module compile much of the same, so they stay together; the last ones take longest.
-    groups = [list(group) for _, group in itertools.groupby(reversed(checks), lambda check: check.__module__)]
+    groups = [[check for check in checks if sys.modules[check.__module__] in modules] for modules in TOGETHER]
     settings = {name: jax.config.read(name) for name in ("jax_enable_x64", "jax_disable_most_optimizations")}
     work = functools.partial(_outcome, seed=seed, quick=quick, settings=settings)
-    yield from _lanes.results(work, groups, processes)
+    yield from _lanes.results(work, list(filter(None, groups)), processes, start)
 
 
 @functools.partial(_compile.jit, brief=True)

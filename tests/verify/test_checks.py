@@ -305,6 +305,12 @@ def test_check_holds_and_a_corrupted_formula_makes_each_row_fail(check, monkeypa
     assert [rows[i] for i in sorted(unshaken)] == [], "no corruption makes these rows fail"
 
 
+def test_every_check_is_run_once():
+    modules = [module.__name__ for together in rdtheory.verify.TOGETHER for module in together]
+    assert sorted(set(modules)) == sorted(modules)
+    assert {check.__module__ for check in rdtheory.verify.CHECKS} <= set(modules)
+
+
 def test_every_check_has_a_corruption():
     assert set(CORRUPTIONS) == {verify.name(check) for check in verify.CHECKS}
 

@@ -13,7 +13,6 @@ concave: the program stays convex, and loses no digits as μ grows like 1/sqrt(P
 
 import math
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
