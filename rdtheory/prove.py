@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from rdtheory import _unfinished
+
 EXIT_WIDE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -78,5 +80,7 @@ def _reference(file: Path) -> bool:
     from rdtheory.rigor import table
 
     console = Console(stderr=True, soft_wrap=True)
-    file.write_text(table.proved(lambda row: console.print(*row, highlight=False, markup=False)), encoding="utf-8")
+    with _unfinished.files(file) as (unfinished,):
+        text = table.proved(lambda row: console.print(*row, highlight=False, markup=False))
+        unfinished.write_text(text, encoding="utf-8")
     return True

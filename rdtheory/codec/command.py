@@ -1,10 +1,8 @@
 """The commands ``rdtheory compress`` and ``rdtheory decompress``."""
 
 import contextlib
-import io
 import math
 import os
-import tempfile
 import warnings
 from collections.abc import Generator
 from pathlib import Path
@@ -16,6 +14,8 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
+
+from rdtheory import _unfinished
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,8 +112,8 @@ def compress(
         for note in notes:
             Console(stderr=True).print("[yellow]note[/yellow]:", escape(str(note.message)), highlight=False)
         if not dry_run and out is not None:
-            with _replaced(out) as stream:
-                stream.write(found.data)
+            with _unfinished.files(out) as (file,):
+                file.write_bytes(found.data)
     _print(found, arrays, None if dry_run else out)
 
 
@@ -136,7 +136,7 @@ def decompress(
             arrays, metadata = container.unpack(file.read_bytes())
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from error
-        with _replaced(out) as stream:
+        with _unfinished.files(out) as (unfinished,), unfinished.open("wb") as stream:
             files.write(out, stream, arrays, metadata)
     for name, array in arrays.items():
         Console().print(f"{name} {array.shape} {array.dtype}", highlight=False, markup=False)
@@ -214,23 +214,3 @@ def _reported() -> Generator[None]:
     except KeyboardInterrupt:
         Console(stderr=True).print("[bold]interrupted[/bold]: nothing was written")
         raise typer.Exit(EXIT_INTERRUPTED) from None
-
-
-@contextlib.contextmanager
-def _replaced(path: Path) -> Generator[io.BufferedIOBase]:
-    """A stream to a new file that takes the place of `path` once it is whole."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            yield stream
-        Path(name).chmod(0o666 & ~_umask())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from rdtheory import _unfinished
+
 KINDS = ("pruning", "quantization", "low-rank", "all")
 
 
@@ -79,7 +81,9 @@ def experiment(
             summary.table(mine, f"{each}, {name}, {seeds} seed{plural}; KL ratio and seeds won against {first}")
         )
         summaries += mine
-    (out / "summary.csv").write_text(summary.to_csv(summaries))
-    (out / "summary.json").write_text(json.dumps(summary.rows(summaries), indent=1) + "\n")
-    plotting.compression_grid(summaries).savefig(out / "tradeoff.png", dpi=130)
+    with _unfinished.files(*(out / name for name in ("summary.csv", "summary.json", "tradeoff.png"))) as files:
+        table, values, picture = files
+        table.write_text(summary.to_csv(summaries))
+        values.write_text(json.dumps(summary.rows(summaries), indent=1) + "\n")
+        plotting.compression_grid(summaries).savefig(picture, dpi=130)
     console.print(f"Written to {out}: results.jsonl, summary.csv, summary.json, tradeoff.png", highlight=False)

@@ -6,7 +6,6 @@ import functools
 import io
 import json
 import math
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import jinja2
 import numpy as np
 
 import rdtheory
-from rdtheory import plotting
+from rdtheory import _unfinished, plotting
 from rdtheory.results import NetworkReport
 
 __all__ = ["as_json", "as_rows", "write"]
@@ -128,17 +127,11 @@ def write(folder: Path | str, found: NetworkReport) -> tuple[Path, Path, Path]:
     writer = csv.DictWriter(table, list(rows[-1]), restval="")
     writer.writeheader()
     writer.writerows(rows)
-    files = {
-        "network.html": page,
-        "network.json": json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
-        "network.csv": table.getvalue(),
-    }
-    with tempfile.TemporaryDirectory(prefix=".report-", dir=target) as unfinished:
-        for name, text in files.items():
-            Path(unfinished, name).write_text(text, encoding="utf-8", newline="")
-        for name in files:
-            Path(unfinished, name).replace(target / name)
-    html, values_at, csv_at = (target / name for name in files)
+    paths = html, values_at, csv_at = target / "network.html", target / "network.json", target / "network.csv"
+    texts = page, json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n", table.getvalue()
+    with _unfinished.files(*paths) as unfinished:
+        for path, text in zip(unfinished, texts, strict=True):
+            path.write_text(text, encoding="utf-8", newline="")
     return html, values_at, csv_at
 
 

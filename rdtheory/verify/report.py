@@ -4,7 +4,6 @@ import base64
 import functools
 import json
 import math
-import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ import jinja2
 import numpy as np
 
 import rdtheory
-from rdtheory import _compile, distortion, plotting
+from rdtheory import _compile, _unfinished, distortion, plotting
 from rdtheory.limits import algorithms, closed_form
 from rdtheory.plotting._style import Axes
 from rdtheory.theorems import INDEX
@@ -158,14 +157,8 @@ def write(folder: Path, outcomes: Sequence[Outcome], *, seed: int, quick: bool) 
         theorems=[theorem for theorem in INDEX if any(outcome.check in theorem.checks for outcome in outcomes)],
         verdict=verdict,
     )
-    files = {
-        folder / "report.json": json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
-        folder / "report.html": page,
-    }
-    # Both are complete on disk before either takes its name.
-    with tempfile.TemporaryDirectory(prefix=".report-", dir=folder) as unfinished:
-        for path, text in files.items():
-            Path(unfinished, path.name).write_text(text, encoding="utf-8")
-        for path in files:
-            Path(unfinished, path.name).replace(path)
-    return folder / "report.json", folder / "report.html"
+    paths = folder / "report.json", folder / "report.html"
+    with _unfinished.files(*paths) as (values, html):
+        values.write_text(json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        html.write_text(page, encoding="utf-8")
+    return paths
