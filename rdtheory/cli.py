@@ -13,11 +13,10 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from rdtheory import _cache
+from rdtheory import _cache, _progress
 from rdtheory.codec.command import compress, decompress
 from rdtheory.doctor import doctor
 from rdtheory.experiment.command import experiment
@@ -142,22 +141,19 @@ def _verify(only: list[str], seed: int, out: Path, quick: bool, list_checks: boo
     made = _writable(out)
 
     outcomes = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     try:
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("checking", total=len(selected) + 1)
+        with _progress.doing("checking", len(selected) + 1) as tell:
             # More would compile much of the same, and two on one accelerator would share its memory.
             processes = min(os.cpu_count() or 1, 2) if _has_only_a_cpu() else 1
             start = "fork" if ours and sys.platform == "linux" else "spawn"
             for outcome in checking.run(selected, seed=seed, quick=quick, processes=processes, start=start):
                 outcomes.append(outcome)
-                progress.update(task, advance=1, description=f"{outcome.check:<22}")
-            progress.update(task, description=f"{'report':<22}")
+                tell(outcome.check, 1)
+            tell("the report")
             outcomes.sort(key=lambda outcome: list(checks).index(outcome.check))
             from rdtheory.verify import report
 
             _, page = report.write(out, outcomes, seed=seed, quick=quick)
-            progress.update(task, advance=1)
     except BaseException:
         if made:
             with contextlib.suppress(OSError):

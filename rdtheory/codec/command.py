@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -90,25 +89,21 @@ def compress(
         from rdtheory.codec import files, model
 
         (arrays, metadata), (given, _) = files.read(weights), files.read(inputs)
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
         with warnings.catch_warnings(record=True) as notes:
             warnings.simplefilter("always", UserWarning)
-            with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-                task = bar.add_task("reading", total=None)
-                found = model.compress(
-                    arrays,
-                    given,
-                    relative=relative,
-                    bits=bits,
-                    distortion=distortion,
-                    states=states,
-                    held_out=held_out,
-                    shrinkage=shrinkage,
-                    outputs_first=outputs_first,
-                    few=few,
-                    metadata=metadata,
-                    progress=lambda said: bar.update(task, description=escape(said)),
-                )
+            found = model.compress(
+                arrays,
+                given,
+                relative=relative,
+                bits=bits,
+                distortion=distortion,
+                states=states,
+                held_out=held_out,
+                shrinkage=shrinkage,
+                outputs_first=outputs_first,
+                few=few,
+                metadata=metadata,
+            )
         for note in notes:
             Console(stderr=True).print("[yellow]note[/yellow]:", escape(str(note.message)), highlight=False)
         if not dry_run and out is not None:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from rdtheory import _checks
+from rdtheory import _checks, _progress
 from rdtheory.codec import container
 from rdtheory.codec.container import Coded
 from rdtheory.codec.layers import Layer, Wanted, layers, measured
@@ -58,7 +58,7 @@ def compress(
     outputs_first: bool | None = None,
     few: bool = False,
     metadata: Mapping[str, str] | None = None,
-    progress: Callable[[str], None] = lambda said: None,
+    progress: Callable[[str], object] | None = None,
 ) -> Compressed:
     r"""Bytes that stand for the weights of a model, with its layers in few bits.
 
@@ -91,7 +91,7 @@ def compress(
     outputs_first : how square layers stand; needed only if no other layer says it.
     few : whether fewer inputs than dimensions are allowed.
     metadata : what a file of arrays says of itself; it comes back where `rdtheory decompress` writes safetensors.
-    progress : called with a line of text before each piece of work.
+    progress : called with a line of text before each piece of work; otherwise a terminal shows it.
 
     Returns
     -------
@@ -125,15 +125,17 @@ def compress(
         trellis.loss(states)  # raises
     arrays, structure = _named("params", params)
     known = layers(arrays, _named("inputs", inputs)[0], Wanted(held_out, shrinkage, outputs_first, few))
-    if way == "relative":
-        parts = [_at_distortion([layer], target * layer.power, states, progress) for layer in known]
-        attempts = [attempt for part in parts for attempt in part]
-    elif way == "distortion":
-        attempts = _at_distortion(known, target, states, progress)
-    else:
-        attempts = _at_rate(known, target, states, progress)
-    progress("writing")
-    return _result(arrays, structure, known, attempts, metadata)
+    with _progress.doing("compress", shown=progress is None) as tell:
+        said = progress or tell
+        if way == "relative":
+            parts = [_at_distortion([layer], target * layer.power, states, said) for layer in known]
+            attempts = [attempt for part in parts for attempt in part]
+        elif way == "distortion":
+            attempts = _at_distortion(known, target, states, said)
+        else:
+            attempts = _at_rate(known, target, states, said)
+        said("writing")
+        return _result(arrays, structure, known, attempts, metadata)
 
 
 def decompress(data: bytes, like: PyTree | None = None) -> PyTree:
@@ -187,14 +189,14 @@ def _are_moments(leaf: Any) -> bool:
     return isinstance(leaf, ShrunkMoments | WeightMoments)
 
 
-def _at_distortion(known: list[Layer], target: float, states: int, progress: Callable[[str], None]) -> list[Attempt]:
+def _at_distortion(known: list[Layer], target: float, states: int, said: Callable[[str], object]) -> list[Attempt]:
     """At one level, D at most the target and close to it."""
     silent = [_silent(layer) for layer in known]
     if sum(attempt.distortion for attempt in silent) <= target:
         return silent
 
     def attempt(log_level: float) -> tuple[float, list[Attempt]] | None:
-        found = _attempts(known, np.full(len(known), 2.0**log_level), states, progress)
+        found = _attempts(known, np.full(len(known), 2.0**log_level), states, said)
         if found is None:
             return None
         lost = sum(each.distortion for each in found)
@@ -213,13 +215,13 @@ def _at_distortion(known: list[Layer], target: float, states: int, progress: Cal
     return best
 
 
-def _at_rate(known: list[Layer], target: float, states: int, progress: Callable[[str], None]) -> list[Attempt]:
+def _at_rate(known: list[Layer], target: float, states: int, said: Callable[[str], object]) -> list[Attempt]:
     """At levels in proportion to the power of each layer, the rate at most the target and close to it."""
     count = sum(layer.weights.size for layer in known)
     powers = np.array([layer.power for layer in known])
 
     def attempt(fineness: float) -> tuple[float, list[Attempt]]:
-        found = _attempts(known, powers * 2.0**-fineness, states, progress)
+        found = _attempts(known, powers * 2.0**-fineness, states, said)
         if found is None:
             return math.inf, []
         return 2 * (8 * len(container.pack(_coded(known, found))) / count - target), found
@@ -305,7 +307,7 @@ def _finest(layer: Layer, states: int) -> float:
 
 
 def _attempts(
-    known: list[Layer], levels: np.ndarray, states: int, progress: Callable[[str], None]
+    known: list[Layer], levels: np.ndarray, states: int, said: Callable[[str], object]
 ) -> list[Attempt] | None:
     """All layers, each at its level; None where that is too small for labels."""
     found = []
@@ -313,7 +315,7 @@ def _attempts(
         if not layer.power:
             found.append(_silent(layer))
             continue
-        progress(f"{layer.name}, {number + 1} of {len(known)}, water level {level:.3g}")
+        said(f"{layer.name}, {number + 1} of {len(known)}, water level {level:.3g}")
         given = layer.weights.astype(np.float32 if layer.dtype.itemsize <= 4 else float)
         try:
             made = feedback.quantize(given, layer.moments, level, states=states, seed=number)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import jax
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import rdtheory
+from rdtheory import _progress
 from rdtheory.experiment import compressors, records, trained
 from rdtheory.experiment.records import Cell, Record
 
@@ -69,24 +69,20 @@ def run(wanted: Sequence[Cell], path: Path, *, progress: bool = True) -> list[Re
     ------
     ValueError : a results file that is damaged or not of this experiment.
     """
-    console = Console(stderr=True)
     resumed = records.resume(path, SETTINGS)
     if resumed.note:
-        console.print(resumed.note, style="yellow", highlight=False)
+        Console(stderr=True).print(resumed.note, style="yellow", highlight=False)
     left = records.remaining(wanted, resumed.records)
-    texts = TextColumn("{task.description:<48}"), BarColumn(), MofNCompleteColumn()
-    columns = (*texts, TimeElapsedColumn(), TimeRemainingColumn())
     found = list(resumed.records)
-    with Progress(*columns, console=console, transient=True, disable=not progress) as bar:
-        task = bar.add_task("", total=len(left))
+    with _progress.doing("experiment", len(left), shown=progress) as tell:
         for data, seed in dict.fromkeys((cell.data, cell.seed) for cell in left):
-            bar.update(task, description=f"{data}, seed {seed}: training")
-            network = trained.train(data, seed, progress=False)
+            tell(f"{data}, seed {seed}")
+            network = trained.train(data, seed)
             weights = sum(w.size for w in network.matrices)
             mine = [cell for cell in left if (cell.data, cell.seed) == (data, seed)]
             made = compressors.compressors(network)
             for cell in mine:
-                bar.update(task, description=f"{data}, seed {seed}: {cell.objective} at {cell.rate:g}")
+                tell(f"{data}, seed {seed}, {cell.objective} at {cell.rate:g}")
                 begin = time.perf_counter()
                 compressed = made[cell.scheme][cell.objective](cell.rate)
                 taken = time.perf_counter() - begin
@@ -94,7 +90,7 @@ def run(wanted: Sequence[Cell], path: Path, *, progress: bool = True) -> list[Re
                 record = Record(*cell, *scores, bits_per_weight=compressed.bits / weights, seconds=taken)
                 records.append(path, record)
                 found.append(record)
-                bar.advance(task)
+                tell(done=1)
     places = {cell: i for i, cell in enumerate(wanted)}
     asked = [(places[Cell(*record[:5])], record) for record in found if Cell(*record[:5]) in places]
     return [record for _, record in sorted(asked, key=lambda pair: pair[0])]

@@ -16,7 +16,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks, _size_classes
+from rdtheory import _checks, _progress, _size_classes
 from rdtheory.limits import _derivatives
 from rdtheory.limits._arguments import MAX_STEPS, TOL, constants, source
 from rdtheory.limits.discrete.run import directly
@@ -26,6 +26,7 @@ from rdtheory.results import RateDistortion
 __all__ = ["accelerated_blahut_arimoto", "blahut_arimoto", "interior_point"]
 
 
+@_progress.doing("blahut_arimoto")
 def blahut_arimoto(
     source_pmf: Float[ArrayLike, " n"],
     distortion_matrix: Float[ArrayLike, "n m"],
@@ -77,6 +78,7 @@ def blahut_arimoto(
     return _at_slope("blahut_arimoto", _in_class(at_slope), source_pmf, distortion_matrix, slope, tol, max_steps)
 
 
+@_progress.doing("accelerated_blahut_arimoto")
 def accelerated_blahut_arimoto(
     source_pmf: Float[ArrayLike, " n"],
     distortion_matrix: Float[ArrayLike, "n m"],
@@ -124,6 +126,7 @@ def accelerated_blahut_arimoto(
     )
 
 
+@_progress.doing("interior_point")
 def interior_point(
     source_pmf: Float[ArrayLike, " n"],
     distortion_matrix: Float[ArrayLike, "n m"],

@@ -19,7 +19,7 @@ from jax.scipy.special import rel_entr, xlogy
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks, _compile
+from rdtheory import _checks, _compile, _progress
 from rdtheory.limits import certify
 from rdtheory.limits._arguments import TOL
 from rdtheory.limits.convex import primal_dual
@@ -36,6 +36,7 @@ POINTS = 17  # of a curve, unless asked for others
 SUMMITS = 12  # local maxima of c added in each round
 
 
+@_progress.doing("bottleneck.rate_at")
 def rate_at(
     joint_pmf: Float[ArrayLike, "n k"],
     relevance: Float[ArrayLike, ""],
@@ -94,6 +95,7 @@ def rate_at(
     return _checks.poison(_rate_at(joint, wanted, tol, max_steps), ok & wanted_ok & _checks.stopping(tol, max_steps))
 
 
+@_progress.doing("bottleneck.curve")
 def curve(
     joint_pmf: Float[ArrayLike, "n k"],
     relevances: Float[ArrayLike, " r"] | None = None,

@@ -10,7 +10,7 @@ from jax.scipy.special import xlogy
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks, _compile, _size_classes
+from rdtheory import _checks, _compile, _progress, _size_classes
 from rdtheory.limits import certify
 from rdtheory.limits._arguments import MAX_STEPS, TOL
 from rdtheory.limits.convex import primal_dual
@@ -24,6 +24,7 @@ DENSE = 512  # outputs up to which a step may factor a matrix of their size
 TINY = 1e-6  # bits, below which a capacity need not be known to its own digits
 
 
+@_progress.doing("capacity")
 def capacity(
     channel_matrix: Float[ArrayLike, "n m"], *, tol: float | Array = TOL, max_steps: int | Array = MAX_STEPS
 ) -> Capacity:
@@ -99,6 +100,7 @@ def _capacity(w: Array, tol: Array, max_steps: Array) -> Capacity:
     return Capacity(upper, gap, gap <= tol, steps, p)
 
 
+@_progress.doing("capacity_at")
 def capacity_at(
     channel_matrix: Float[ArrayLike, "n m"],
     input_costs: Float[ArrayLike, " n"],

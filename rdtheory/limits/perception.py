@@ -13,7 +13,7 @@ from jax.scipy.special import entr
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks, _compile
+from rdtheory import _checks, _compile, _progress
 from rdtheory.limits._arguments import TOL
 from rdtheory.limits.convex import demands
 from rdtheory.results import ConstrainedRate, GaussianDemands
@@ -25,6 +25,7 @@ MAX_STEPS = 100
 PROGRAMS = {"total variation": demands.total_variation, "kullback-leibler": demands.divergence}
 
 
+@_progress.doing("perception.rate_at")
 def rate_at(
     source_pmf: Float[ArrayLike, " n"],
     distortion_matrix: Float[ArrayLike, "n n"],
@@ -108,6 +109,7 @@ def rate_at(
     return _checks.poison(program(p, d, target, level, tol, max_steps), ok)
 
 
+@_progress.doing("classification_rate_at")
 def classification_rate_at(
     source_pmf: Float[ArrayLike, " n"],
     distortion_matrix: Float[ArrayLike, "n m"],

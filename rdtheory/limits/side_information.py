@@ -16,7 +16,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks, _compile, _size_classes
+from rdtheory import _checks, _compile, _progress, _size_classes
 from rdtheory.limits import _threads, certify
 from rdtheory.limits._arguments import TOL
 from rdtheory.limits.convex import primal_dual, wyner_ziv
@@ -32,6 +32,7 @@ PADDED = 128  # largest number of pairs of letters that are padded: the unknowns
 STRATEGIES = 1024  # largest number of strategies times side letters: the unknowns of a dense Newton step
 
 
+@_progress.doing("conditional_rate_at")
 def conditional_rate_at(
     joint_pmf: Float[ArrayLike, "n k"],
     distortion_matrix: Float[ArrayLike, "n m"],
@@ -100,6 +101,7 @@ def conditional_rate_at(
     return _checks.poison(_size_classes.cut(found, reproduction_pmf=(k, m)), ok)
 
 
+@_progress.doing("wyner_ziv_rate_at")
 def wyner_ziv_rate_at(
     joint_pmf: Float[ArrayLike, "n k"],
     distortion_matrix: Float[ArrayLike, "n m"],

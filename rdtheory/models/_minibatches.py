@@ -1,9 +1,7 @@
-"""One pass of Adam over shuffled batches, compiled, and the bar that shows how many were made."""
+"""One pass of Adam over shuffled batches, compiled."""
 
-import contextlib
 import functools
-import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -62,19 +60,3 @@ def epoch(
 
     state, losses = lax.scan(step, state, batches)
     return state, losses.mean()
-
-
-@contextlib.contextmanager
-def bar(epochs: int, wanted: bool) -> Generator[Callable[[Array], None]]:
-    """A function to call after each epoch, which moves a bar on stderr if that is a terminal."""
-    if not wanted or not sys.stderr.isatty():
-        yield lambda loss: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task("training", total=epochs)
-        # Reading the loss waits for the epoch, or the bar would run ahead of the work.
-        yield lambda loss: shown.update(task, advance=1, description=f"training, loss {float(loss):.4f}")

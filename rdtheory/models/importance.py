@@ -18,7 +18,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, PRNGKeyArray, PyTree, Shaped
 
-from rdtheory import _checks, _compile, _tree_checks
+from rdtheory import _checks, _compile, _progress, _tree_checks
 from rdtheory.models import _batch_means, _gradients, _kronecker, _moments
 from rdtheory.results import KroneckerFactors, SampledImportance, WeightMoments
 
@@ -27,6 +27,7 @@ __all__ = ["as_published", "diagonal", "from_matrices", "full", "kronecker", "mo
 LIMIT = 8192  # rows of a matrix that is stored: 512 MiB in float64
 
 
+@_progress.doing("importance.diagonal")
 def diagonal(
     apply: Callable,
     params: PyTree,
@@ -88,6 +89,7 @@ def diagonal(
     return _checks.poison(_gradients.diagonal(apply, kind, batch, data), ok)
 
 
+@_progress.doing("importance.sampled")
 def sampled(
     apply: Callable,
     params: PyTree,
@@ -139,6 +141,7 @@ def sampled(
     return _checks.poison(SampledImportance(*_gradients.sampled(apply, kind, batch, samples, key, data)), ok)
 
 
+@_progress.doing("importance.full")
 def full(
     apply: Callable,
     params: PyTree,
@@ -179,6 +182,7 @@ def full(
     return _checks.poison(_gradients.full(apply, kind, batch, data), ok)
 
 
+@_progress.doing("importance.kronecker")
 def kronecker(
     apply: Callable,
     params: PyTree,
@@ -245,6 +249,7 @@ def kronecker(
     return _checks.poison(jax.tree.unflatten(jax.tree.structure(data[0]), leaves), ok)
 
 
+@_progress.doing("importance.moments")
 def moments(
     apply: Callable,
     params: PyTree,

@@ -14,7 +14,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks, _compile
+from rdtheory import _checks, _compile, _progress
 from rdtheory.models import _arc_cosine
 from rdtheory.results import BestScale, Choice, OptimalityCheck
 
@@ -142,6 +142,7 @@ def best_scale(
     return _checks.poison(_best_scale(w, w_hat, cov, v), ok)
 
 
+@_progress.doing("relu.optimality")
 def optimality(
     weights: Float[ArrayLike, "*h m"],
     candidates: Float[ArrayLike, "c *h m"],

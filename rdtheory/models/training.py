@@ -11,7 +11,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, PRNGKeyArray, Shaped
 
-from rdtheory import _checks, _compile, _tree_checks
+from rdtheory import _checks, _compile, _progress, _tree_checks
 from rdtheory.models import _examples, _minibatches, datasets, evaluation
 from rdtheory.models._examples import Apply
 
@@ -118,7 +118,7 @@ def fit(
 
     total = max(1, epochs * (len(x) // batch_size))
     state, best, losses, held_losses = (params, _minibatches.start(params)), params, [], []
-    with _minibatches.bar(epochs, progress and not isinstance(key, Tracer)) as advance:
+    with _progress.doing("training", epochs, shown=progress) as tell:
         for epoch in range(epochs):
             state, loss = _minibatches.epoch(score, apply, batch_size, total, state, x, y, key, epoch, rate)
             losses.append(loss)
@@ -128,7 +128,8 @@ def fit(
                     best = state[0]
                 elif len(held_losses) - held_losses.index(min(held_losses)) > patience:
                     break
-            advance(loss)
+            if tell is not _progress.nothing and not isinstance(key, Tracer):
+                tell(f"loss {float(loss):.4f}", 1)  # waits for the epoch, or the bar would run ahead of the work
     xp, *known = _checks.look(*losses)
     chosen = held_losses.index(min(held_losses)) + 1 if held_losses else len(losses)
     result = Fitted(

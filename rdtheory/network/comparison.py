@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 from scipy import special
 
-from rdtheory import _checks, _tree_checks
+from rdtheory import _checks, _progress, _tree_checks
 from rdtheory.models import _moments, importance
 from rdtheory.network import measure
 from rdtheory.network.gaussian_prior import compared
@@ -42,6 +42,7 @@ class _Made(NamedTuple):
     total: float  # of all
 
 
+@_progress.doing("report")
 def report(
     apply: Callable,
     params: PyTree,
@@ -117,7 +118,7 @@ def report(
     power = measure.powers(apply, weights, weights, tested, size)
 
     columns = []
-    for name in (*FORMATS, OURS):
+    for name in _progress.each("format", (*FORMATS, OURS)):
         made = _ours(layers, theta, states, bits) if name == OURS else _in_format(layers, FORMATS[name])
         network = replaced(weights, layers, made.weights_hat)
         deltas = jax.tree.map(lambda w, w_hat: np.subtract(w, w_hat, dtype=w.dtype), weights, network)
@@ -171,7 +172,7 @@ def _ours(layers: Sequence[Layer], theta: float, states: int, bits: float) -> _M
     """
     count = sum(layer.weights.size for layer in layers)
     for turn in range(TURNS):
-        coded = [_coded(layer, theta, states) for layer in layers]
+        coded = [_coded(layer, theta, states) for layer in _progress.each("layer", layers)]
         own = [8.0 * len(bitstream.encode(parts)) for parts in coded]
         over = sum(own) / count - bits
         if abs(over) <= NEAR or turn == TURNS - 1:

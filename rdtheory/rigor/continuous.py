@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from itertools import pairwise
 
+from rdtheory import _progress
 from rdtheory.rigor import exact, moments, points
 from rdtheory.rigor._balls import flint
 from rdtheory.rigor.densities import Density
@@ -18,6 +19,7 @@ MOST = 11  # digits that points in float64 are good for
 GUARD = 60  # bits beyond the digits asked for
 
 
+@_progress.doing("rigor.continuous_rate_at")
 def continuous_rate_at(source: Density, distortion: Number, *, digits: int = 10) -> Enclosure:
     """R(D) of a density on the line under squared error, over all real reproductions, proved.
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from rdtheory import _progress
 from rdtheory.results import RateDistortion
 from rdtheory.rigor import bounds, exact, newton
 from rdtheory.rigor._balls import flint
@@ -19,6 +20,7 @@ DOUBLINGS = 3  # of the precision, where the digits asked for are not there yet
 LN2 = math.log(2)
 
 
+@_progress.doing("rigor.enclose")
 def enclose(source_pmf: Numbers, distortion_matrix: Numbers, point: RateDistortion) -> Enclosure:
     r"""Enclosure of R(D) from a solver's result that is not trusted.
 
@@ -87,6 +89,7 @@ def enclose(source_pmf: Numbers, distortion_matrix: Numbers, point: RateDistorti
         return found._replace(lower=max(line, found.lower))
 
 
+@_progress.doing("rigor.rate_at")
 def rate_at(source_pmf: Numbers, distortion_matrix: Numbers, distortion: Number, *, digits: int = 30) -> Enclosure:
     """R(D) to as many digits as one asks for, proved.
 

@@ -21,7 +21,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, PRNGKeyArray
 
-from rdtheory import _checks, _compile
+from rdtheory import _checks, _compile, _progress
 from rdtheory.results import GaussianChannel, SimulatedChannel
 from rdtheory.schemes._candidates import LARGEST, bump, candidate, code_length, power_law_bits
 from rdtheory.schemes._greedy_rejection import decode_components, encode_components
@@ -31,6 +31,7 @@ __all__ = ["code_length", "decode", "decode_components", "encode", "encode_compo
 PIECE = 256  # candidates held at a time
 
 
+@_progress.doing("channel_simulation.encode")
 def encode(
     key: PRNGKeyArray,
     channel: GaussianChannel,

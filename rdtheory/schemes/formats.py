@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 from scipy import linalg
 
-from rdtheory import _checks
+from rdtheory import _checks, _progress
 from rdtheory.results import Stored
 
 __all__ = ["NF4", "gptq", "half_zero", "integers", "normal_floats"]
@@ -82,6 +82,7 @@ def normal_floats(weights: Float[ArrayLike, "m k"], group: int = 64) -> Stored:
     return _stored(weights, np.concatenate(parts), 4 * w.size + ABSMAX_BITS * _count(w, size))
 
 
+@_progress.doing("formats.gptq")
 def gptq(
     weights: Float[ArrayLike, "m k"],
     moments: Float[ArrayLike, "m m"],

@@ -12,12 +12,13 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks, _compile
+from rdtheory import _checks, _compile, _progress
 from rdtheory.results import LowRank
 
 __all__ = ["svd", "weighted"]
 
 
+@_progress.doing("low_rank.svd")
 def svd(weights: Float[ArrayLike, "..."], rank: int) -> LowRank:
     r"""Best approximation of rank `rank` in the plain squared error, min ‖W - Ŵ‖².
 
@@ -51,6 +52,7 @@ def svd(weights: Float[ArrayLike, "..."], rank: int) -> LowRank:
     return _checks.poison(_truncated(w, None, None, rank), ok)
 
 
+@_progress.doing("low_rank.weighted")
 def weighted(
     weights: Float[ArrayLike, "..."],
     input_factor: Float[ArrayLike, "a a"],

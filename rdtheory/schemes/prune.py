@@ -17,7 +17,7 @@ from jax.scipy.special import gammaln
 from jax.typing import ArrayLike
 from jaxtyping import Float, PyTree
 
-from rdtheory import _checks, _compile, _metric, _tree_checks
+from rdtheory import _checks, _compile, _metric, _progress, _tree_checks
 from rdtheory.results import GoldenRules, Pruned
 from rdtheory.schemes import _surgeon
 
@@ -93,6 +93,7 @@ def weighted(weights: PyTree, importance: PyTree, keep: float, *, scope: str = "
     return _checks.poison(_masked(w, diagonal, keep, scope), ok & diagonal_ok)
 
 
+@_progress.doing("prune.obs")
 def obs(
     weights: PyTree,
     importance: Float[ArrayLike, "k k"],

@@ -19,7 +19,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, PRNGKeyArray
 
-from rdtheory import _checks, _compile
+from rdtheory import _checks, _compile, _progress
 from rdtheory.results import ExcessRate, MeasuredDistortion, NearestCodeword
 
 __all__ = ["decode", "encode", "measure", "rate_for_excess"]
@@ -28,6 +28,7 @@ PIECE = 2**12  # codewords held at a time
 LARGEST = 2**30  # so that no number of a codeword overflows 32 bits
 
 
+@_progress.doing("random_codebook.encode")
 def encode(
     key: PRNGKeyArray,
     weights: Float[ArrayLike, " m"],
@@ -100,6 +101,7 @@ def decode(
     return _checks.poison(_drawn(key, _checks.stored(index), v, bool(spherical)), ok)
 
 
+@_progress.doing("random_codebook.measure")
 def measure(
     key: PRNGKeyArray,
     weight_variances: Float[ArrayLike, " m"],

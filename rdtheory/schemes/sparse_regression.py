@@ -21,7 +21,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, PRNGKeyArray
 
-from rdtheory import _checks, _compile
+from rdtheory import _checks, _compile, _progress
 from rdtheory.results import MeasuredDistortion
 
 __all__ = ["bits", "coefficients", "decode", "encode", "measure", "predicted_distortion"]
@@ -89,6 +89,7 @@ def coefficients(
     return _checks.poison(_schedule(v, share, L), ok)
 
 
+@_progress.doing("sparse_regression.encode")
 def encode(
     key: PRNGKeyArray, source: Float[ArrayLike, " n"], coefficients: Float[ArrayLike, " sections"], section_size: int
 ) -> Int[Array, " sections"]:
@@ -202,6 +203,7 @@ def predicted_distortion(
     return _checks.poison(lax.scan(section, v, c)[0], c_ok & v_ok)
 
 
+@_progress.doing("sparse_regression.measure")
 def measure(
     key: PRNGKeyArray, sections: int, section_size: int, length: int, *, blocks: int, matched: bool = False
 ) -> MeasuredDistortion:

@@ -21,7 +21,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 from scipy import stats
 
-from rdtheory import _checks
+from rdtheory import _checks, _progress
 from rdtheory.results import LawFit, Quantized
 from rdtheory.schemes import bitstream, trellis
 from rdtheory.schemes.trellis import code, model
@@ -32,6 +32,7 @@ EIGHTHS = 8
 SMALLEST = 2.0**-126  # of what float32 holds to its digits
 
 
+@_progress.doing("successive.encode")
 def encode(
     weights: Float[ArrayLike, "..."], distortion: Float[ArrayLike, ""], *, shrink: Float[ArrayLike, ""] = 0.7
 ) -> list[bytes]:
@@ -181,6 +182,7 @@ def goodness_of_fit(weights: Float[ArrayLike, "..."]) -> LawFit:
     return LawFit(*(length - entropy for length in lengths), *distances)
 
 
+@_progress.doing("successive.encode_linear")
 def encode_linear(
     weights: Float[ArrayLike, " m"],
     variances: Float[ArrayLike, " m"],

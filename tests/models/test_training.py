@@ -1,11 +1,14 @@
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import rich.progress  # noqa: F401  imported where a bar is drawn first, which takes a while
 
-from rdtheory import datasets, evaluation, networks, training
+from rdtheory import _progress, datasets, evaluation, networks, training
+from rdtheory.models import _minibatches
 from tests import oracles
 
 rng = np.random.default_rng(0)
@@ -219,6 +222,10 @@ def test_held_out_targets_of_a_regression():
 def test_the_bar_is_on_stderr_of_a_terminal_only_and_may_be_asked_off(monkeypatch, capsys, terminal, progress):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(_progress, "AFTER", 0.0)
+    monkeypatch.setattr(_progress, "EVERY", 0.01)
+    epoch = _minibatches.epoch
+    monkeypatch.setattr(_minibatches, "epoch", lambda *arguments: (time.sleep(0.1), epoch(*arguments))[1])
     found = fit(progress=progress)
     printed = capsys.readouterr()
     assert printed.out == ""

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 from threadpoolctl import threadpool_limits
 
-from rdtheory import _checks
+from rdtheory import _checks, _progress
 from rdtheory.distortion import absolute_error
 from rdtheory.limits import discrete
 from rdtheory.limits.continuous import crossing, line, refine, shannon
@@ -54,6 +54,7 @@ class ContinuousRate(NamedTuple):
     ]  #: probability of far ends not resolved, in both bounds; falls as the distortion grows
 
 
+@_progress.doing("continuous.rate_at")
 def rate_at(
     source: Source,
     distortion: Float[ArrayLike, ""],
@@ -162,6 +163,7 @@ def rate_at(
     return found._replace(distortion=_put(D), slope=_put(slope), points=_put(points))
 
 
+@_progress.doing("continuous.curve")
 def curve(
     source: Source,
     distortions: Float[ArrayLike, " k"] | None = None,
@@ -224,7 +226,7 @@ def curve(
     else:
         assert distortions is not None
         D, _ = _checks.nonnegative("distortions", distortions, 1)
-        found = [at(D, TOL if tol is None else tol) for D in np.asarray(D).tolist()]
+        found = [at(D, TOL if tol is None else tol) for D in _progress.each("point", np.asarray(D).tolist())]
     most = max(len(point.points) for point in found)
 
     def filled(values: Array, value: float) -> Array:
@@ -244,7 +246,8 @@ def _whole(at: Callable[[float, float], ContinuousRate], least: float, tol: floa
         known = {float(point.distortion) for point in found}
         if len(found) > MOST or not known.isdisjoint(wide):
             raise ValueError(f"tol of {tol:.3g} is not met by {len(found):,} points: raise it, or `least`")
-        found = sorted(found + [at(D, SHARE * tol) for D in wide], key=lambda point: float(point.distortion))
+        fresh = [at(D, SHARE * tol) for D in _progress.each(f"{len(found)} points, and", wide)]
+        found = sorted(found + fresh, key=lambda point: float(point.distortion))
     return found
 
 

@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 from threadpoolctl import threadpool_limits
 
-from rdtheory import _checks
+from rdtheory import _checks, _progress
 from rdtheory.limits.continuous import line, places, short_range, supremum
 from rdtheory.limits.continuous.atoms import polished
 from rdtheory.limits.continuous.law import Law, in_units, law_of, units_of
@@ -56,6 +56,7 @@ class ContinuousTransitions(NamedTuple):
     masses: Float[Array, "t 2 m"]  #: their probabilities; zero after the last
 
 
+@_progress.doing("continuous.transitions")
 def transitions(
     source: Source, slopes: Float[ArrayLike, " k"] | None = None, *, tol: float = TOL
 ) -> ContinuousTransitions:
@@ -125,11 +126,12 @@ def transitions(
     at = _slopes(slopes, law, units.length)
     with threadpool_limits(limits=1, user_api="blas"):
         states = [_zero(law)]
-        for slope in at:
+        for slope in _progress.each("slope", at.tolist()):
             states.append(_at(law, slope))
             if not np.isfinite(law.source.support).all() and states[-1].fewest > 1:
                 break  # no more will be proved
-        found = [pair for start in _pairs(states) for pair in _narrowed(law, start, tol, at[0])]
+        starts = _progress.each("bracket", _pairs(states))
+        found = [pair for start in starts for pair in _narrowed(law, start, tol, at[0])]
     return _result(found, units.center, units.length)
 
 

@@ -10,7 +10,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks, _compile
+from rdtheory import _checks, _compile, _progress
 from rdtheory._compile import is_traced
 from rdtheory.distortion import Grid, Samples
 from rdtheory.limits import _derivatives
@@ -25,6 +25,7 @@ __all__ = ["curve", "distortion_at", "lagrangian", "rate_at", "test_channel"]
 WIDTH = 1e-3  # bits; what the band of a whole curve leaves
 
 
+@_progress.doing("curve")
 def curve(
     source_pmf: Float[ArrayLike, " n"],
     distortion_matrix: Float[ArrayLike, "n m"] | Grid | Samples,
@@ -57,7 +58,7 @@ def curve(
     tol : in bits. Of the points of a whole curve: the width of their band at most, 1e-3 unless given; each is found to
         a gap of a thirty-second of it. Of others: the certified gap at which to stop, 1e-9 unless given.
     max_steps : steps for each point after which to stop anyway.
-    progress : called with the points of a whole curve each time that some were added.
+    progress : called with the points of a whole curve each time that some were added; otherwise a terminal shows it.
 
     Returns
     -------
@@ -125,7 +126,7 @@ def _whole(
     def at(slopes: np.ndarray, gap: float) -> RateDistortion:
         return curve(source_pmf, distortion, slopes, tol=gap, max_steps=max_steps)
 
-    return sandwich.whole(at, float(tol), progress or (lambda points: None))
+    return sandwich.whole(at, float(tol), progress)
 
 
 def _at_distortions(
@@ -142,9 +143,10 @@ def _at_distortions(
 
     if is_traced(source_pmf, distortion, targets, tol, max_steps):
         return lax.map(at, targets)
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(at, targets))
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(at, _progress.each("point", list(targets))))
 
 
+@_progress.doing("rate_at")
 @_checks.of_letters
 def rate_at(
     source_pmf: Float[ArrayLike, " n"],
@@ -199,6 +201,7 @@ def rate_at(
     return _checks.poison(found, ok)
 
 
+@_progress.doing("distortion_at")
 def distortion_at(
     source_pmf: Float[ArrayLike, " n"],
     distortion_matrix: Float[ArrayLike, "n m"] | Grid | Samples,
@@ -248,6 +251,7 @@ def distortion_at(
     return _checks.poison(found, ok)
 
 
+@_progress.doing("lagrangian")
 def lagrangian(
     source_pmf: Float[ArrayLike, " n"],
     distortion_matrix: Float[ArrayLike, "n m"] | Grid | Samples,

@@ -12,7 +12,7 @@ from jax import Array, lax
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from rdtheory import _checks, _compile
+from rdtheory import _checks, _compile, _progress
 from rdtheory._compile import is_traced
 from rdtheory.distortion import Grid, Samples
 from rdtheory.limits._threads import with_one_thread
@@ -87,7 +87,8 @@ def _found(plan: Sequence[Stage], task: Task, guess: Array | None) -> RateDistor
         attempt = _attempt(stage, plan[i + 1 :], task, prepared, guess)
         if attempt is None:
             continue
-        result = attempt(steps) if result is None else _unless_over(result, attempt, steps)
+        with _progress.doing(f"{stage.size} letters"):
+            result = attempt(steps) if result is None else _unless_over(result, attempt, steps)
         if stage.method != "half":  # where half a problem does not do, rounding broke ties: its law is no help
             q = result.reproduction_pmf
             guess = jnp.where(q > LIGHT, q, 0.0) if stage.method == "coarser" else q
@@ -186,7 +187,8 @@ def curve(
         return lax.map(lambda s: point(p, distortion, s, tol, max_steps, kind=SLOPE), slopes)
     points: dict[int, RateDistortion] = {}
     guess = last = None
-    for i in np.argsort(np.asarray(slopes)):  # each may begin with the letters of the one before
+    order = np.argsort(np.asarray(slopes)).tolist()  # each may begin with the letters of the one before
+    for i in _progress.each("slope", order):
         guess = guess if last is not None and slopes[i] < NEAR * last else None
         points[i] = point(p, distortion, slopes[i], tol, max_steps, guess, kind=SLOPE)
         q, last = points[i].reproduction_pmf, slopes[i]

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rdtheory import _progress
 from rdtheory.results import RateDistortion
 
 MOST = 2**13  # points
@@ -34,25 +35,30 @@ class Interval(NamedTuple):
 
 
 def whole(
-    at: Callable[[np.ndarray, float], RateDistortion], tol: float, progress: Callable[[RateDistortion], object]
+    at: Callable[[np.ndarray, float], RateDistortion], tol: float, progress: Callable[[RateDistortion], object] | None
 ) -> RateDistortion:
     """The points that leave `tol` at most, in order of distortion. `at` finds those at some slopes to a gap."""
     inner = SHARE * tol
     points, tried = at(np.array([np.inf, 0.0]), inner), {math.inf, 0.0}
     wanted: list[float] = []
-    while True:
-        progress(points)
-        if not wanted:
-            intervals = _intervals(points)
-            needed = sum(_pieces(interval, tol) for interval in intervals)
-            if needed > MOST:
-                raise ValueError(f"tol of {tol:.3g} would take some {needed:,} points, and at most {MOST:,} are made")
-            wanted = _wanted(points, intervals, tol, tried) or _straight(points, intervals, inner, tried)
-        if not wanted:
-            return _touching(points, tol)
-        now, wanted = wanted[:BATCH], wanted[BATCH:]
-        tried.update(now)
-        points = _joined(points, at(np.array(now), inner))
+    with _progress.doing("points", shown=progress is None) as tell:
+        while True:
+            if progress is not None:
+                progress(points)
+            if not wanted:
+                intervals = _intervals(points)
+                needed = sum(_pieces(interval, tol) for interval in intervals)
+                tell(f"{len(points.rate)}, about {needed - len(intervals)} more")
+                if needed > MOST:
+                    raise ValueError(
+                        f"tol of {tol:.3g} would take some {needed:,} points, and at most {MOST:,} are made"
+                    )
+                wanted = _wanted(points, intervals, tol, tried) or _straight(points, intervals, inner, tried)
+            if not wanted:
+                return _touching(points, tol)
+            now, wanted = wanted[:BATCH], wanted[BATCH:]
+            tried.update(now)
+            points = _joined(points, at(np.array(now), inner))
 
 
 def _joined(*points: RateDistortion) -> RateDistortion:

@@ -16,7 +16,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks, _compile
+from rdtheory import _checks, _compile, _progress
 from rdtheory._compile import is_traced
 from rdtheory.limits import _arguments, _near
 from rdtheory.limits.discrete import points, run
@@ -35,6 +35,7 @@ ROUNDS = 60
 USED, UNUSED, UNDECIDED = 1, 0, -1
 
 
+@_progress.doing("transitions")
 def transitions(
     source_pmf: Float[ArrayLike, " n"],
     distortion_matrix: Float[ArrayLike, "n m"],
@@ -141,7 +142,8 @@ def _points(p: ArrayLike, d: ArrayLike, slopes: np.ndarray) -> RateDistortion:
     """Points of R(D) at so many slopes, perhaps none, padded to lengths of which there are few."""
     size = max(FEW * math.ceil(len(slopes) / FEW), FEW)
     padded = np.pad(slopes, (0, size - len(slopes)), constant_values=1.0)
-    parts = [points.curve(p, d, part, tol=GAP, max_steps=STEPS) for part in padded.reshape(-1, FEW)]
+    some = _progress.each("slopes", list(padded.reshape(-1, FEW)))
+    parts = [points.curve(p, d, part, tol=GAP, max_steps=STEPS) for part in some]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(slopes)], *parts)
 
 
@@ -169,14 +171,16 @@ def _tasks(slopes: np.ndarray, states: np.ndarray, found: np.ndarray) -> list["_
 
 
 def _narrowed(problem: _Problem, tasks: list["_Task"], tol: float) -> list[tuple[float, float]]:
-    for _ in range(ROUNDS):
-        wide = [k for k, task in enumerate(tasks) if not _is_narrow(task, tol)]
-        if not wide:
-            break
-        middles = np.array([_middle(tasks[k]) for k in wide])
-        found = _alone(problem, np.array([tasks[k].letter for k in wide]), middles)
-        for k, slope, state in zip(wide, middles, found.tolist(), strict=True):
-            tasks[k] = _told(tasks[k], slope, state)
+    with _progress.doing("brackets") as tell:
+        for _ in range(ROUNDS):
+            wide = [k for k, task in enumerate(tasks) if not _is_narrow(task, tol)]
+            if not wide:
+                break
+            tell(f"{len(wide)} of {len(tasks)} left to narrow")
+            middles = np.array([_middle(tasks[k]) for k in wide])
+            found = _alone(problem, np.array([tasks[k].letter for k in wide]), middles)
+            for k, slope, state in zip(wide, middles, found.tolist(), strict=True):
+                tasks[k] = _told(tasks[k], slope, state)
     return [(task.low, task.high) for task in tasks]
 
 

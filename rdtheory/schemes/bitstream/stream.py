@@ -10,7 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Integer, PyTree
 
-from rdtheory import _checks
+from rdtheory import _checks, _progress
 from rdtheory.results import CodedLayer, Quantized
 from rdtheory.results import schemes as results
 from rdtheory.schemes.bitstream import entropy, layer
@@ -34,6 +34,7 @@ CLASSES_WITHHELD = 128  # added to the version
 DEEPEST = 64  # containers in containers
 
 
+@_progress.doing("bitstream.encode")
 def encode(tree: PyTree, *, send_classes: bool = True) -> bytes:
     """Everything a decoder needs, in as few bytes as the models of the labels make it.
 
@@ -83,6 +84,7 @@ def encode(tree: PyTree, *, send_classes: bool = True) -> bytes:
     return body + _checksum(body, withheld)
 
 
+@_progress.doing("bitstream.decode")
 def decode(data: bytes, classes: Sequence[Integer[ArrayLike, "..."]] = ()) -> PyTree:
     """The tree that was encoded: labels, dtypes and weights, bit for bit.
 

@@ -9,7 +9,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks, _compile
+from rdtheory import _checks, _compile, _progress
 from rdtheory.results import CodedLayer, LayerQuantized
 from rdtheory.schemes import trellis
 from rdtheory.schemes.bitstream import layer, layer_values
@@ -26,6 +26,7 @@ ABOVE = 0.01  # bits that a trellis loses more than at high rate
 SPREAD_BITS, HEADER_BITS = 6, 8 * 40  # of an input, of a layer: about
 
 
+@_progress.doing("feedback.quantize")
 def quantize(
     weights: Float[ArrayLike, "m k"],
     moments: Float[ArrayLike, "m m"],

@@ -10,7 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks, _compile
+from rdtheory import _checks, _compile, _progress
 from rdtheory.results import Codebook, CodedSize
 from rdtheory.schemes.quantize import exact_kmeans
 from rdtheory.schemes.quantize.lloyd_max import like, weighted
@@ -19,6 +19,7 @@ from rdtheory.schemes.quantize.sizes import ENTRY_BITS, size_of
 __all__ = ["centroid", "kmeans", "quartic"]
 
 
+@_progress.doing("quantize.kmeans")
 def kmeans(values: Float[ArrayLike, "..."], levels: int, importance: Float[ArrayLike, "..."] | None = None) -> Codebook:
     r"""The codebook of least weighted squared error: the global optimum, by dynamic programming.
 
@@ -63,6 +64,7 @@ def kmeans(values: Float[ArrayLike, "..."], levels: int, importance: Float[Array
     return _optimal(w, a, None, _checks.count("levels", levels, 1), ok)
 
 
+@_progress.doing("quantize.quartic")
 def quartic(
     values: Float[ArrayLike, "..."],
     levels: int,

@@ -9,7 +9,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks, _compile
+from rdtheory import _checks, _compile, _progress
 from rdtheory.results import FeedbackQuantized
 
 __all__ = ["Damped", "conditional_importance", "damped", "error_feedback", "feed_back", "round_to_steps"]
@@ -23,6 +23,7 @@ class Damped(NamedTuple):
     conditional: Float[Array, " m"]  #: d
 
 
+@_progress.doing("quantize.error_feedback")
 def error_feedback(
     weights: Float[ArrayLike, "..."],
     importance: Float[ArrayLike, "m m"],

@@ -9,13 +9,14 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks, _compile
+from rdtheory import _checks, _compile, _progress
 from rdtheory.results import EntropyConstrained, FittedCodebook
 from rdtheory.schemes.quantize.sizes import ENTRY_BITS, size_of, size_of_counts
 
 __all__ = ["entropy_constrained", "like", "lloyd", "weighted"]
 
 
+@_progress.doing("quantize.lloyd")
 def lloyd(
     values: Float[ArrayLike, "..."],
     levels: int,
@@ -56,6 +57,7 @@ def lloyd(
     return _checks.poison(result, ok & first_ok)
 
 
+@_progress.doing("quantize.entropy_constrained")
 def entropy_constrained(
     values: Float[ArrayLike, "..."],
     levels: int,

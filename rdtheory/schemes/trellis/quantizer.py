@@ -9,7 +9,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
-from rdtheory import _checks, _compile
+from rdtheory import _checks, _compile, _progress
 from rdtheory.results import Quantized, TrellisQuantized
 from rdtheory.schemes.trellis import code, model, viterbi
 
@@ -20,6 +20,7 @@ EXPONENT, MANTISSA = 11, 20  # bits of a number that is sent, beside its sign
 NUMBER_BITS = 32.0
 
 
+@_progress.doing("trellis.quantize")
 def quantize(
     weights: Float[ArrayLike, "..."],
     step: Float[ArrayLike, "..."],

@@ -1,0 +1,147 @@
+"""What a long call is doing, on a line of stderr if that is a terminal. Of calls under two seconds nothing is shown.
+
+The line is the outermost call's. What others say within it comes behind: ``curve: 57 points; rate_at: 192 letters``.
+"""
+
+import contextlib
+import multiprocessing
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, TypeVar
+
+Tell = Callable[..., None]
+Item = TypeVar("Item")
+
+AFTER, EVERY = 2.0, 0.2  # seconds until the line is shown, and until it is drawn again
+
+
+class _Work:
+    """Something under way."""
+
+    def __init__(self, what: str, total: int | None, shown: bool) -> None:
+        self.what, self.total, self.shown, self.began = what, total, shown, time.monotonic()
+        self.news, self.done = "", 0
+
+    def tell(self, news: str = "", done: int = 0) -> None:
+        self.news, self.done = news or self.news, self.done + done
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.news}" if self.news else self.what
+
+
+class _Line:
+    """Drawn by a thread of its own, for the one that computes is inside XLA for seconds."""
+
+    def __init__(self) -> None:
+        self.works: list[_Work] = []  # from the outermost in
+        self.lock = threading.Lock()
+        self.drawn: Any = None  # of rich, which is imported when there is something to draw
+        self.watched = False
+
+    def opened(self, work: _Work) -> int:
+        with self.lock:
+            self.works.append(work)
+            if not self.watched:
+                threading.Thread(target=self.watch, daemon=True).start()
+                self.watched = True
+            return len(self.works) - 1
+
+    def closed(self, depth: int) -> None:
+        with self.lock:
+            del self.works[depth:]
+            if not self.works and self.drawn is not None:
+                self.drawn.stop()
+                self.drawn = None
+
+    def watch(self) -> None:
+        while True:
+            time.sleep(EVERY)
+            with self.lock:
+                if not self.works:
+                    self.watched = False
+                    return
+                if all(work.shown for work in self.works) and time.monotonic() - self.works[0].began >= AFTER:
+                    self.draw(list(self.works))
+
+    def draw(self, works: list[_Work]) -> None:
+        said = "; ".join(dict.fromkeys(map(str, works)))  # of a function that calls itself once
+        if self.drawn is None:
+            self.drawn = _bar(works[0], said)
+            self.drawn.start()
+        [task] = self.drawn.task_ids
+        self.drawn.update(task, description=said, completed=works[0].done, refresh=True)
+
+
+def _bar(work: _Work, said: str) -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.table import Column
+
+    counted = () if work.total is None else (BarColumn(bar_width=20), MofNCompleteColumn())
+    text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))
+    columns = (SpinnerColumn(), *counted, TimeElapsedColumn(), text)
+    progress = Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False)
+    progress.add_task(said, total=work.total)
+    # What the task has taken begins with the work, not with the line.
+    progress.tasks[0].start_time = progress.get_time() - (time.monotonic() - work.began)
+    return progress
+
+
+def nothing(news: str = "", done: int = 0) -> None:
+    """Where nobody looks."""
+
+
+_LINE = _Line()
+
+
+@contextlib.contextmanager
+def doing(what: str, total: int | None = None, *, shown: bool = True) -> Generator[Tell]:
+    """While this is open, `what` is being done; also a decorator.
+
+    Parameters
+    ----------
+    what : a word or two.
+    total : pieces of work, for a bar.
+    shown : or nothing is said, also not of what is done within.
+
+    Yields
+    ------
+    A function of news, said behind `what`, and of how many more pieces are done.
+
+    Examples
+    --------
+    >>> with doing("adding", total=3) as tell:
+    ...     for number in range(3):
+    ...         tell(f"number {number}", 1)
+    """
+    # Those of other threads and processes would be written over this one.
+    if not (
+        sys.stderr
+        and sys.stderr.isatty()
+        and threading.current_thread() is threading.main_thread()
+        and multiprocessing.parent_process() is None
+    ):
+        yield nothing
+        return
+    work = _Work(what, total, shown)
+    depth = _LINE.opened(work)
+    try:
+        yield work.tell
+    finally:
+        _LINE.closed(depth)
+
+
+def each(what: str, items: Sequence[Item]) -> Generator[Item]:
+    """The items, while it is said which of them is in hand.
+
+    Examples
+    --------
+    >>> print(*each("slope", [1.0, 2.0]))
+    1.0 2.0
+    """
+    with doing(what) as tell:
+        for number, item in enumerate(items, 1):
+            tell(f"{number} of {len(items)}")
+            yield item
