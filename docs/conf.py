@@ -53,6 +53,7 @@ nb_execution_mode = "force"
 nb_execution_excludepatterns = ["made/notebooks/*", "made/notebooks/exercises/*"]  # their outputs are in the repository
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
+nb_output_stderr = "remove"  # what XLA says of a slow machine
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))  # for `players`
 html_theme = "furo"
 html_title = "rdtheory"
