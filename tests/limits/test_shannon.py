@@ -8,6 +8,8 @@ from scipy import integrate, optimize, stats
 
 import rdtheory as rd
 from rdtheory import continuous, discrete, sources
+from rdtheory.limits.continuous import refine, shannon
+from rdtheory.limits.continuous.law import law_of
 from tests import oracles
 from tests.transforms import assert_transforms_agree
 
@@ -78,6 +80,60 @@ def test_noise_of_a_power_against_maximum_entropy_by_quadrature(power):
     np.testing.assert_allclose([by_power.noise_entropy, by_function.noise_entropy], wanted, rtol=1e-9)
     np.testing.assert_allclose([by_power.slope, by_function.slope], theta / LN2, rtol=1e-4)
     assert by_function.rate <= by_power.rate + 1e-11
+
+
+def exact_noise_entropy(power, D):
+    """φ(D) of abs(u)^power in bits, to 50 digits, of the binary numbers as they are."""
+    r, D = mpmath.mpf(power), mpmath.mpf(float(D))
+    return (mpmath.log(2 * mpmath.gamma(1 / r) / r) + (mpmath.log(r * D) + 1) / r) / mpmath.log(2)
+
+
+@pytest.mark.parametrize("power", [0.02, 0.5, 2.0])
+def test_the_bound_holds_to_the_last_digit(power):
+    """Of a uniform source h is exactly 0, so that the bound is -φ(D): numbers of up to 50,000 bits, rounded."""
+    D = 10.0 ** rng.uniform(-300, 0, 200)
+    bound = continuous.shannon_lower_bound(sources.uniform(0.0, 1.0), D, difference=power)
+    with mpmath.workdps(50):
+        phi = [exact_noise_entropy(power, one) for one in D]
+        off = np.array(
+            [float(mpmath.mpf(float(one)) - exact) for one, exact in zip(bound.noise_entropy, phi, strict=True)]
+        )
+        over = np.array([float(mpmath.mpf(float(one)) + exact) for one, exact in zip(bound.rate, phi, strict=True)])
+    _, h_error = shannon.entropy(law_of(sources.uniform(0.0, 1.0)))
+    assert (over <= 0).all()
+    assert (np.abs(off) <= bound.error - h_error).all()
+    if power == 0.02:  # what rounding takes is more than is allowed to the entropy of the source alone
+        assert np.mean(off < -h_error) > 0.2
+
+
+@pytest.mark.parametrize(("power", "D"), [(0.5, 2.5e-323), (0.5, 5e-324), (0.5, 1.5e-323), (3.0, 1.7e308)])
+def test_distortions_whose_multiples_round_otherwise_or_not_at_all(power, D):
+    source = sources.generalized_gaussian(power, 1.0)  # of which the bound is R(D)
+    bound = continuous.shannon_lower_bound(source, D, difference=power)
+    with mpmath.workdps(50):
+        rate = exact_noise_entropy(power, 1 / power) - exact_noise_entropy(power, D)
+    assert rate - 1e-8 <= float(bound.rate) <= rate
+
+
+def test_entropies_are_off_by_no_more_than_the_error_to_the_last_digit():
+    """Of a uniform density the panels have no error, and what is left is rounding."""
+    missed = []
+    for width in rng.uniform(0.01, 100, 50):
+        h, error = shannon.entropy(law_of(sources.uniform(0.0, width)))
+        with mpmath.workdps(50):
+            missed.append(abs(float(mpmath.mpf(h) - mpmath.log(mpmath.mpf(width), 2))))
+        assert missed[-1] <= error < 1e-11
+    assert max(missed) > 1e-16
+
+
+def test_noise_of_a_function_is_off_by_no_more_than_the_error_to_the_last_digit():
+    measure, missed = refine.measure(np.abs, 1.0), []
+    for D in 10.0 ** rng.uniform(8, 16, 30):
+        _, phi, error = shannon.noise(np.abs, measure, D)
+        with mpmath.workdps(50):
+            missed.append(float(mpmath.mpf(phi) - exact_noise_entropy(1, D)))
+        assert -error <= missed[-1] < 1e-9  # a slope beside the best one has more entropy
+    assert min(missed) < -1e-15
 
 
 def test_one_sided_and_flat_measures():

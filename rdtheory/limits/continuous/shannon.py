@@ -26,7 +26,9 @@ from rdtheory.sources import Source
 
 __all__ = ["shannon_gap", "shannon_lower_bound"]
 
-ROUNDINGS = 1000  # of numbers as large as the bound's terms
+# Units of rounding allowed to an entropy, of its terms. What is left holds the sums of a bound, too: they round by two
+# units of the entropies of source and noise, and of the logarithm of a length, which is below 1100 bits.
+ROUNDINGS = 1000
 NEAR = 0.1  # nats about the slope that spends D, between which the best one is
 
 
@@ -97,7 +99,7 @@ def shannon_lower_bound(
     h += log_length
     noises = [noise(difference, rho, float(one)) for one in D.ravel()]
     slope, phi, phi_error = np.reshape(noises, (*D.shape, 3)).transpose(-1, *range(D.ndim))
-    error = h_error + phi_error + ROUNDINGS * EPS * (abs(h) + np.abs(phi) + abs(log_length))
+    error = h_error + phi_error
     values = (h - phi - error, D, slope, np.full(D.shape, h), phi, error)
     return ShannonBound(*jax.device_put([np.asarray(value) for value in values]))
 
@@ -152,7 +154,7 @@ def best(law: Law, difference: float | Callable, rho: refine.Measure | None, D: 
         (h, h_error), (slope, phi, phi_error) = entropy(law), noise(difference, rho, D)
     except ValueError:  # of a bounded ρ every noise has more entropy than any
         return -math.inf, math.inf
-    return h - phi - h_error - phi_error - ROUNDINGS * EPS * (abs(h) + abs(phi)), slope
+    return h - phi - h_error - phi_error, slope
 
 
 def entropy(law: Law) -> tuple[float, float]:
@@ -192,8 +194,10 @@ def noise(difference: float | Callable, rho: refine.Measure | None, D: float) ->
     """
     if not callable(difference):
         r = float(difference)
-        phi = math.log(2 / r) + math.lgamma(1 / r) + (math.log(r * D) + 1) / r
-        return 1 / (r * D * LN2), phi / LN2, ROUNDINGS * EPS * (1 + abs(math.lgamma(1 / r)) + 1 / r)
+        log_spread = math.log(r) + math.log(D)  # r D may be below the normal numbers, which keep fewer digits
+        phi = math.log(2 / r) + math.lgamma(1 / r) + (log_spread + 1) / r
+        terms = 1 + abs(math.lgamma(1 / r)) + (1 + abs(math.log(r)) + abs(math.log(D))) / r
+        return 1 / r / D / LN2, phi / LN2, ROUNDINGS * EPS * terms / LN2
     assert rho is not None
     start = math.log(crossing.slope_of(lambda slope: refine.noise_distortion(rho, slope), 1 / (LN2 * D), D))
 
@@ -208,7 +212,8 @@ def noise(difference: float | Callable, rho: refine.Measure | None, D: float) ->
             ) from error
         assert law.panels is not None
         off = 2 * law.panels.error + _beyond(law)[0]
-        return slope * D + law.panels.log_scale / LN2, off / LN2 + ROUNDINGS * EPS
+        terms = 1 + slope * D * LN2 + abs(law.panels.log_scale)
+        return slope * D + law.panels.log_scale / LN2, (off + ROUNDINGS * EPS * terms) / LN2
 
     found = scipy.optimize.minimize_scalar(
         lambda t: at(t)[0], bounds=(start - NEAR, start + NEAR), method="bounded", options={"xatol": 1e-6}
