@@ -72,7 +72,9 @@ MORE = {
     "limits/bottleneck": ["faults"],
     "limits/side_information": ["wyner_ziv"],
     "models/datasets": ["image_files"],
+    "models/importance": ["flax"],
     "schemes/bitstream": ["bitstream_hostile"],
+    "schemes/quantize": ["error_feedback", "gaussian_codebook", "transform", "uniform"],
 }
 # What tests import, without rdtheory.
 WARM = ["beartype", "constriction", "equinox", "flax.linen", "flint", "hypothesis.strategies", "jax.numpy", "jaxtyping"]
