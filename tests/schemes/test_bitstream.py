@@ -96,6 +96,32 @@ def layers():
 
 
 EXAMPLES = {**examples(), **layers()}
+LENGTHS = {
+    "scalar": 308,
+    "double": 318,
+    "rows": 348,
+    "columns": 431,
+    "codebook": 202,
+    "scaled": 186,
+    "trellis": 318,
+    "trellis in rows": 318,
+    "whole": 303,
+    "whole trellis": 313,
+    "unnamed trellis": 306,
+    "far": 339,
+    "far trellis": 341,
+    "zeros": 19,
+    "one": 17,
+    "not described": 329,
+    "plain layer": 323,
+    "dithered layer": 330,
+    "trellis layer": 333,
+    "layer of kinds": 331,
+    "far layer": 438,
+    "far trellis layer": 449,
+    "silent layer": 22,
+    "long layer": 1265,
+}  # bytes, when they were written first
 GOLDEN = (
     "5244022b030201610d150264080000003f18020102021800016201020019150264099a9999999999b93f0506021800487f6c"
     "fb0cfe402ed9c2b942dc71ba88c96133ecff755c016cd92cad8d3219af149c6ae3a18a4da81054f71af4d7cbeae75839fb2d"
@@ -103,6 +129,54 @@ GOLDEN = (
     "c817e02316cf839725e915e2700591d333372bf31e881f54dabe9b6324c2c80378448a2a81d7ba658e2f224fa2e8d6c9ddfe"
     "47caecdcc1ed99ebbf0db3ab09ef42e7220f1e7d9ff8cf976547a4f9f4e8a5c0"
 )
+GOLDEN_LAYERS = (
+    "524402600103840115018804080000c03e04000002000006001d00840114031e09000000000000d83f05ffffffff0f020202"
+    "000202021c04220000202a240100840116031e080000c03e01ffffffff0f020202000202021c04220008e802c0018e027302"
+    "f02d805c5cd87fb0481780e8ffffff6ce33f7dfb4b508156f7327d315c6d82ca25007e9707bebd159c3ecc5aac23e1f33f68"
+    "1c0cbf1c44a352dd29a92de7ff77bffa6aecc30a18ec65858b6ed9c2c2103a2997b491f5e4836dcab0ff72a02d1261accc56"
+    "6c2e392b4efe25298197d036680a1f92b11d286fa0a7a770c9c253b3a5aa17d48a913d60e5a073d1a32f0d15a1b852f7d707"
+    "7106e3b1b7f182d1e689cf949c4362b8add37d889de0352b0d041bc7dd464475873a2d732ccad4d709121d429a"
+)
+
+
+def layers_written_once():
+    """A trellis that begins anew, a trellis and scalar labels with dither, kinds, what is not sent, labels far off."""
+    base, seed, rare = np.array(0.375, np.float32), np.array(2**32 - 1, np.uint32), np.zeros((1, 520), np.int16)
+    rare[:, 100::97] = 1
+    kinds = (np.arange(30) % 3 == 0).astype(np.uint8)
+    exponents = np.array([[0, 3, -(2**15)], [9, -5, 1]], np.int32)
+    labels = (np.arange(90).reshape(3, 30) ** 2 % 13 - 6).astype(np.int8)
+    labels[2, kinds == 0] = 0
+    far = labels.astype(np.int32)
+    far[0, :2] = 2**26 - 1, -9999
+    return [
+        CodedLayer(rare, base, exponents[:1, :1], taps=EIGHT_STATES),
+        CodedLayer(labels, base.astype(float), exponents, kinds, seed, EIGHT_STATES),
+        CodedLayer(far, base, exponents, kinds, seed),
+    ]
+
+
+def weights_as_stated(leaf):
+    """Of a coded layer, in whole numbers and fractions, one after the other."""
+    (m, k), weights, state = leaf.labels.shape, [], 0
+    size = -(-k // -(-k // 512))
+    for number, label in enumerate(leaf.labels.ravel().tolist()):
+        i, j = divmod(number, k)
+        state, place = 0 if j % size == 0 else state, 16 * label
+        if leaf.taps is not None:
+            place += 8 * (state % 2)
+            state = (state // 2) ^ (state % 2 * int(leaf.taps[0])) ^ (label % 2 * int(leaf.taps[1]))
+        if leaf.seed is not None:
+            x = (number + int(leaf.seed) * 0x9E3779B9) % 2**32
+            for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B), (16, 1)):
+                x = (x ^ x >> shift) * factor % 2**32
+            place -= x >> (28 if leaf.taps is None else 27)
+        exponent = int(leaf.exponents[0 if leaf.kinds is None else leaf.kinds[j], i])
+        eighth = round(2 ** (exponent % 8 / 8) * 2048) / 2048
+        step = 0.0 if exponent == -(2**15) else float(leaf.base) * eighth * 2.0 ** (exponent // 8)
+        weights.append(step * place / 16)
+    return np.reshape(weights, (m, k)).astype(leaf.base.dtype)
+
 
 # What comes back ------------------------------------------------------------------------------------------------------
 
@@ -112,6 +186,7 @@ def test_decoding_gives_every_bit_back(name):
     data = bitstream.encode(EXAMPLES[name])
     assert_same(bitstream.decode(data), EXAMPLES[name])
     assert bitstream.encode(EXAMPLES[name]) == data
+    assert len(data) <= LENGTHS[name]
 
 
 def test_trees_of_arrays_come_back_as_they_were():
@@ -193,6 +268,11 @@ def test_a_stream_written_once_stays_readable():
     assert bitstream.encode(wanted).hex() == GOLDEN
 
 
+def test_layers_written_once_stay_readable():
+    assert_same(bitstream.decode(bytes.fromhex(GOLDEN_LAYERS)), layers_written_once())
+    assert bitstream.encode(layers_written_once()).hex() == GOLDEN_LAYERS
+
+
 # Weights --------------------------------------------------------------------------------------------------------------
 
 
@@ -206,6 +286,12 @@ def test_weights_of_a_trellis_code_follow_its_states():
         state = (state // 2) ^ (q * 5) ^ (k % 2 * 2)
     leaf = Quantized(labels, np.float64(0.5), offsets=offsets, taps=EIGHT_STATES)
     np.testing.assert_array_equal(bitstream.dequantize(leaf), np.reshape(wanted, (2, 3)))
+
+
+@pytest.mark.parametrize("layer", range(3))
+def test_weights_of_layers_follow_steps_states_and_dither(layer):
+    leaf = layers_written_once()[layer]
+    np.testing.assert_array_equal(bitstream.dequantize(leaf), weights_as_stated(leaf))
 
 
 @pytest.mark.parametrize(

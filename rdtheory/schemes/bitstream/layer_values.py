@@ -26,8 +26,8 @@ def cut(k: int) -> tuple[int, int]:
 
     Examples
     --------
-    >>> cut(500), cut(1500)
-    ((1, 500), (3, 500))
+    >>> cut(512), cut(513)
+    ((1, 512), (2, 257))
     """
     pieces = -(-k // SEGMENT)
     return pieces, -(-k // pieces)
