@@ -132,6 +132,7 @@ def test_shrinking_helps_on_inputs_never_seen():
         (lambda: calibration.moments(np.ones((2, 2)), shrinkage=1.5), "shrinkage must lie"),
         (lambda: calibration.split(0), "count must be a whole number"),
         (lambda: calibration.split(5, 1.0), "held_out must be a share"),
+        (lambda: calibration.split(5, seed=-1), "seed must be .* at least 0"),
         (lambda: calibration.split(1), "of one input"),
         (lambda: calibration.distortion(np.ones((2, 1)), np.ones((1, 1)), np.ones((1, 2))), "weights_hat must have"),
         (lambda: calibration.distortion(np.ones((2, 1)), np.ones((2, 1)), np.ones((1, 3))), "inputs must have 2"),

@@ -446,6 +446,7 @@ def thin(w, x):
         (lambda: importance.diagonal(one_layer, W, FLAT, temperature=0.0), ValueError, "temperature must be > 0"),
         (lambda: importance.diagonal(one_layer, W, FLAT, batch_size=0), ValueError, "batch_size"),
         (lambda: importance.kronecker(one_layer, W, FLAT, sweeps=0), ValueError, "sweeps"),
+        (lambda: importance.sampled(one_layer, W, FLAT, jax.random.key(0), samples=0), ValueError, "samples"),
         (lambda: importance.full(thin, TALL, FLAT), ValueError, "9,000 weights.*take kronecker"),
         (lambda: importance.kronecker(thin, TALL, FLAT), ValueError, "8,192 rows"),
         (lambda: importance.as_published(one_layer, W, FLAT, kind="jacobian"), ValueError, "kind must be 'gradient'"),

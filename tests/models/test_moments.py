@@ -316,6 +316,8 @@ def dense(w, x):
         (lambda: importance.moments(dense, np.eye(3), (X, X[:2])), ValueError, r"as many examples.*\[2, 6\]"),
         (lambda: importance.moments(dense, np.eye(3), X, kind="hessian"), ValueError, "kind must be one of"),
         (lambda: importance.moments(dense, np.eye(3), X, samples=1), ValueError, "drawn with a key"),
+        (lambda: importance.moments(dense, np.eye(3), X, samples=0), ValueError, "samples must be .* at least 1"),
+        (lambda: importance.moments(dense, np.eye(3), X, batch_size=0), ValueError, "batch_size must be .* at least 1"),
         (lambda: importance.moments(dense, np.eye(3), X, kind="gradient"), ValueError, "needs labels"),
         (lambda: importance.moments(dense, np.eye(3), iter([X]), kind="gradient"), ValueError, "labels go with"),
         (lambda: importance.moments(dense, np.ones((3, 1)), X, kind="fisher"), ValueError, "at least two classes"),

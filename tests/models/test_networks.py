@@ -147,7 +147,7 @@ def test_other_numbers_of_inputs_and_classes():
         assert outputs.shape == (1, 7)
 
 
-@pytest.mark.parametrize("sizes", [[], [5], [5, 0], [5, -1, 2], [5, 2.5]])
+@pytest.mark.parametrize("sizes", [[], [5], [5, 0], [0, 5], [5, -1, 2], [5, 2.5]])
 def test_sizes_that_make_no_network_are_named(as_user, sizes):
     with pytest.raises(ValueError, match="sizes"):
         networks.mlp(sizes)

@@ -92,6 +92,12 @@ def test_zeros_stay_zeros():
     [
         (lambda: formats.integers(np.ones(3), 4), "weights must be a matrix"),
         (lambda: formats.integers(np.ones((3, 1)), 1), "bits must be a whole number"),
+        (lambda: formats.integers(np.ones((3, 1)), 17), "bits must be .* at most 16"),
+        (lambda: formats.integers(np.ones((3, 1)), 4, 0), "group must be .* at least 1"),
+        (lambda: formats.normal_floats(np.ones((3, 1)), 0), "group must be .* at least 1"),
+        (lambda: formats.gptq(np.ones((3, 1)), np.eye(3), 1), "bits must be .* at least 2"),
+        (lambda: formats.gptq(np.ones((3, 1)), np.eye(3), 17), "bits must be .* at most 16"),
+        (lambda: formats.gptq(np.ones((3, 1)), np.eye(3), 4, 0), "group must be .* at least 1"),
         (lambda: formats.integers(np.full((3, 1), 1e8), 4), "no scale in float16"),
         (lambda: formats.integers(np.full((3, 1), 1e-9), 4), "no scale in float16"),
         (lambda: formats.half_zero(np.full((3, 1), 1e8)), "65,504"),

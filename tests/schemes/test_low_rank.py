@@ -144,7 +144,10 @@ def test_jit_and_vmap_change_nothing():
     [
         (lambda: low_rank.svd(np.ones(3), 1), ValueError, "weights must have at least two axes"),
         (lambda: low_rank.svd(np.ones((3, 2)), 3), ValueError, "rank must be a whole number, at least 1 and at most 2"),
+        (lambda: low_rank.svd(np.ones((3, 2)), 0), ValueError, "rank must be a whole number, at least 1"),
         (lambda: low_rank.svd(np.ones((3, 2)), 1.5), ValueError, "rank"),
+        (lambda: low_rank.weighted(np.ones((3, 2)), np.eye(3), np.eye(2), 0), ValueError, "rank must be .* at least 1"),
+        (lambda: low_rank.weighted(np.ones((3, 2)), np.eye(3), np.eye(2), 3), ValueError, "rank must be .* at most 2"),
         (lambda: low_rank.svd(np.full((3, 2), np.nan), 1), ValueError, "weights must be finite"),
         (lambda: low_rank.weighted(np.ones((3, 2)), np.eye(2), np.eye(2), 1), ValueError, "input_factor must be"),
         (lambda: low_rank.weighted(np.ones((3, 2)), np.eye(3), -np.eye(2), 1), ValueError, "output_factor must be pos"),

@@ -229,7 +229,27 @@ TWO = np.ones(2)
             lambda: random_codebook.measure(KEY, -TWO, TWO, TWO, 4, codebooks=2, vectors=2),
             "weight_variances must be >= 0",
         ),
-        (lambda: random_codebook.measure(KEY, TWO, TWO, TWO, 4, codebooks=1, vectors=2), "codebooks must be"),
+        (
+            lambda: random_codebook.measure(KEY, TWO, TWO, TWO, 4, codebooks=1, vectors=2),
+            "codebooks must be .* least 2",
+        ),
+        (lambda: random_codebook.measure(KEY, TWO, TWO, TWO, 4, codebooks=2, vectors=0), "vectors must be .* least 1"),
+        (
+            lambda: random_codebook.measure(KEY, TWO, TWO, TWO, 0, codebooks=2, vectors=2),
+            "codewords must be .* least 1",
+        ),
+        (
+            lambda: random_codebook.rate_for_excess(KEY, TWO, TWO, TWO, 1.0, 0.1, trials=0, limit=2),
+            "trials must be .* at least 1",
+        ),
+        (
+            lambda: random_codebook.rate_for_excess(KEY, TWO, TWO, TWO, 1.0, 0.1, trials=2, limit=0),
+            "limit must be .* at least 1",
+        ),
+        (
+            lambda: random_codebook.rate_for_excess(KEY, TWO, TWO, TWO, 1.0, 0.1, trials=2, limit=2**30 + 1),
+            "limit must be .* at most",
+        ),
         (
             lambda: random_codebook.rate_for_excess(KEY, TWO, TWO, TWO, 1.0, 1.0, trials=2, limit=2),
             "probability must be in",

@@ -205,6 +205,7 @@ WEIGHTS = np.ones((2, 3))
         (lambda: scalar.quantize(WEIGHTS, 1.0, classes=np.array(256)), ValueError, "classes must be in 0..255"),
         (lambda: scalar.quantize(WEIGHTS, 1.0, classes=np.array(1.0)), ValueError, "classes must be whole numbers"),
         (lambda: scalar.quantize(WEIGHTS, 1.0, moved=-1), ValueError, "moved must be a whole number"),
+        (lambda: scalar.quantize(WEIGHTS, 1.0, moved=128), ValueError, "moved must be .* at most 127"),
         (lambda: scalar.water_step(np.array([-1.0]), 1.0), ValueError, "importance must be >= 0"),
         (lambda: scalar.water_step(1.0, 0.0), ValueError, "level must be > 0"),
         (lambda: scalar.spread_classes(-1.0, 1.0), ValueError, "variances must be >= 0"),

@@ -183,6 +183,8 @@ def test_jit_and_vmap_change_nothing_and_an_invalid_item_is_nan():
         (lambda: sparse_regression.encode(KEY, np.ones((2, 3)), np.ones(2), 4), "source must be a vector"),
         (lambda: sparse_regression.encode(KEY, np.full(3, np.nan), np.ones(2), 4), "source must be finite"),
         (lambda: sparse_regression.encode(KEY, np.ones(3), np.ones(2), 0), "section_size must be a whole number"),
+        (lambda: sparse_regression.bits(0, 4), "sections must be .* at least 1"),
+        (lambda: sparse_regression.decode(KEY, np.zeros(2, int), np.ones(2), 0), "length must be .* at least 1"),
         (lambda: sparse_regression.decode(KEY, np.zeros(3, int), np.ones(2), 4), "indices must be 2 whole numbers"),
         (lambda: sparse_regression.decode(KEY, np.zeros(2), np.ones(2), 4), "indices must be 2 whole numbers"),
         (lambda: sparse_regression.measure(KEY, 3, 16, 12, blocks=1), "blocks must be a whole number, at least 2"),
