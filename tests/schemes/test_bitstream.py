@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 from rdtheory import bitstream, networks, prune, quantize, scalar
 from rdtheory.results import CodedLayer, Quantized
-from rdtheory.schemes.bitstream import entropy, models
+from rdtheory.schemes.bitstream import entropy, layer, models
 from rdtheory.schemes.trellis import state_machine
 
 STEP = np.float32(0.25)
@@ -288,9 +288,9 @@ def test_weights_of_a_trellis_code_follow_its_states():
     np.testing.assert_array_equal(bitstream.dequantize(leaf), np.reshape(wanted, (2, 3)))
 
 
-@pytest.mark.parametrize("layer", range(3))
-def test_weights_of_layers_follow_steps_states_and_dither(layer):
-    leaf = layers_written_once()[layer]
+@pytest.mark.parametrize("number", range(3))
+def test_weights_of_layers_follow_steps_states_and_dither(number):
+    leaf = layers_written_once()[number]
     np.testing.assert_array_equal(bitstream.dequantize(leaf), weights_as_stated(leaf))
 
 
@@ -397,11 +397,21 @@ def test_the_coder_spends_what_the_frequencies_say():
     np.testing.assert_allclose(8 * len(entropy.packed(operations)), stated, rtol=1e-5, atol=16)
 
 
-def test_densities_are_those_of_a_rounded_gaussian():
-    shape, scale = 3, 64 + 32  # 2^-(x/4)²: of deviation 4/√(2 ln 2)
-    found = models.frequencies((models.SHAPED, shape, 0, scale), -20, 41) / 2**24
-    edges = norm.cdf((np.arange(-20, 22) - 0.5) * np.sqrt(2 * np.log(2)) / 4)
-    np.testing.assert_allclose(found, np.diff(edges), atol=2e-5)
+@pytest.mark.parametrize("zone", [0, 3, 8, models.POINTWISE])
+def test_densities_are_those_of_a_rounded_gaussian(zone):
+    shape, scale, labels = 3, 64 + 32, np.arange(-20, 21)  # 2^-(x/4)²: of deviation 4/√(2 ln 2)
+    found = models.frequencies((models.SHAPED, shape, zone, scale), -20, 41) / 2**24
+    above = np.arange(21) + 0.5 + zone / 16  # where the cells of 0, 1, ... end: the middle one is wider on either side
+    wanted = np.diff(norm.cdf(np.concatenate([-above[::-1], above]) * np.sqrt(2 * np.log(2)) / 4))
+    wanted = 2.0 ** -((labels / 4) ** 2) if zone == models.POINTWISE else wanted
+    np.testing.assert_allclose(found, wanted / wanted.sum(), atol=2e-5)
+
+
+def test_the_work_of_a_layer_is_that_of_its_tables_and_labels():
+    """As `decode` states it: 8 (K + 512) for a table of K entries, 4 for a label of a trellis code."""
+    for scales in ([64], [layer.BROAD - 1, layer.BROAD], [70, 130, 200]):
+        laws = layer._laws(layer.GAUSSIAN, np.array(scales))
+        assert layer._work(laws, 1000) == sum(8 * (len(table) + 512) for table in laws.tables) + 4 * 1000
 
 
 def test_powers_of_two_are_right():
