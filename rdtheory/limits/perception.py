@@ -347,17 +347,18 @@ def _bernoulli(p: Array, D: Array, P: Array) -> Array:
 
 @_compile.jit
 def _gaussian(variance: Array, D: Array, P: Array) -> GaussianDemands:
-    sigma = jnp.sqrt(variance)
-    described = (D < variance) & (variance > 0)
-    enough = jnp.sqrt(jnp.where(described, variance - D, 1.0)) * described  # σ̂ of R(D)
-    least = sigma - jnp.sqrt(P)
+    # In units of σ and σ², so that nothing overflows.
+    unit = jnp.where(variance > 0, variance, 1.0)
+    spent, described = D / unit, D < variance
+    enough = jnp.sqrt(jnp.where(described, (variance - D) / unit, 1.0)) * described  # σ̂ of R(D)
+    least = jnp.where(variance > 0, 1 - jnp.sqrt(P) / jnp.sqrt(unit), 0.0)
     deviation = jnp.maximum(least, enough)
-    missing = (D - (sigma - deviation) ** 2) / (2 * sigma * deviation)  # 1 - κ, with its digits
-    missing = jnp.where((variance > 0) & (deviation > 0), jnp.clip(missing, 0.0, 1.0), 1.0)
+    missing = (spent - (1 - deviation) ** 2) / (2 * deviation)  # 1 - κ, with its digits
+    missing = jnp.where(deviation > 0, jnp.clip(missing, 0.0, 1.0), 1.0)
     correlation = 1 - missing
     # Of R(D) itself, whose 1 - κ² is D/σ².
-    lost = jnp.where(least > enough, missing * (1 + correlation), jnp.where(described, D / variance, 1.0))
-    return GaussianDemands(0.5 * jnp.log2(1 / lost), deviation, correlation)
+    lost = jnp.where(least > enough, missing * (1 + correlation), jnp.where(described, spent, 1.0))
+    return GaussianDemands(0.5 * jnp.log2(1 / lost), jnp.sqrt(variance) * deviation, correlation)
 
 
 @_compile.jit

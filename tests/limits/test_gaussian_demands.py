@@ -78,6 +78,10 @@ def test_gaussian_ends():
     assert perception.gaussian(1.0, 0.0, 0.0).rate == np.inf
     assert perception.gaussian(0.0, 0.0, 0.0).rate == 0
     assert perception.gaussian(1.0, 2.0, 0.0).rate == 0  # X̂ of its own
+    for unit in (1e308, 1e-300):  # whose products are no numbers
+        np.testing.assert_allclose(
+            perception.gaussian(unit, unit / 10, 0.0).rate, -0.5 * math.log2(1 - 0.95**2), rtol=1e-13
+        )
     for D in (0.1, 0.7, 1.3):
         np.testing.assert_allclose(perception.gaussian(1.0, D, 9.0).rate, rd.closed_form.gaussian(1.0, D), atol=1e-14)
         np.testing.assert_allclose(
