@@ -578,6 +578,19 @@ def test_the_least_length_of_a_coin_and_of_nothing_to_say():
     assert finite_blocklength.least_length(lambda n: finite_blocklength.gaussian(n, 1.0, 0.9), 9.0) == (0, 1, 1)
 
 
+def test_bounds_that_are_no_number_prove_no_length_too_short():
+    def bounds(n):
+        found = finite_blocklength.gaussian(n, 0.25, 0.01)
+        return found._replace(converse=np.nan) if n > 100 else found
+
+    found = finite_blocklength.least_length(bounds, 0.1)
+    assert found == finite_blocklength.least_length(lambda n: finite_blocklength.gaussian(n, 0.25, 0.01), 0.1)._replace(
+        too_short=100
+    )
+    with pytest.raises(ValueError, match="not proved to be met"):
+        finite_blocklength.least_length(lambda n: bounds(n)._replace(achievability=np.nan), 0.1, longest=1000)
+
+
 def test_bad_lengths():
     def bounds(n):
         return finite_blocklength.gaussian(n, 0.25, 0.01)

@@ -56,14 +56,14 @@ def least_length(bounds: Callable, excess_rate: float, *, longest: int = LONGEST
 
     at = functools.cache(bounds)
 
-    def last_above(bound: str) -> tuple[int, int]:
+    def last_not_met(bound: str) -> tuple[int, int]:
         return _last(lambda n: not getattr(at(n), bound) <= at(n).rate + excess, longest)
 
-    too_short, _ = last_above("converse")
-    unsure, enough = last_above("achievability")
+    too_short, _ = _last(lambda n: at(n).converse > at(n).rate + excess, longest)  # a bound that is NaN proves nothing
+    unsure, enough = last_not_met("achievability")
     if unsure == longest:
         raise ValueError(f"excess_rate {excess} is not proved to be met by {longest} symbols; ask for more, or longer")
-    return BlockLength(too_short, enough, last_above("normal_approximation")[1])
+    return BlockLength(too_short, enough, last_not_met("normal_approximation")[1])
 
 
 def _last(true: Callable[[int], bool], longest: int) -> tuple[int, int]:
