@@ -49,6 +49,18 @@ def test_a_tail_that_is_not_all_there_is_in_the_error():
     assert 1e-6 < missing <= bound.error
 
 
+@pytest.mark.parametrize("power", [3.0, 4.0])
+def test_a_tail_that_flattens_is_in_the_error(power):
+    """X = e^U with U Pareto: h(X) = h(U) + E U, and near the end of all numbers there is some of it left."""
+    e, a = math.e, power - 1
+    source = sources.from_log_density(
+        lambda x: -np.log(np.maximum(x, e)) - power * np.log(np.log(np.maximum(x, e))), (e, np.inf)
+    )
+    bound = continuous.shannon_lower_bound(source, 0.1)
+    missing = (1 + 1 / a - math.log(a) + a / (a - 1)) / LN2 - bound.entropy
+    assert 1e-5 < missing <= bound.error < 3 * missing
+
+
 def test_the_student_source_of_the_theory_page_and_where_the_bound_is_the_better_one():
     bound = continuous.shannon_lower_bound(sources.student_t(5.0), 0.2)
     h = 3 * (float(mpmath.digamma(3)) - float(mpmath.digamma(2.5))) + math.log(

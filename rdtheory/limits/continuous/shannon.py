@@ -230,8 +230,8 @@ def _resolved(source: Source) -> tuple[Law, float]:
 def _beyond(law: Law) -> tuple[float, float]:
     """Mass beyond the panels of infinite ends, and its part of -∫ f log f in nats.
 
-    As if f fell on in proportion to abs(x)^-a from there on, a being what it falls by in the last doubling of the
-    distance; a tail that falls ever faster has less.
+    As if r f(r) fell on as (log r)^-b from there on, r being the distance, with the b of its last doubling. A power of
+    r, or whatever falls ever faster, has less; what flattens even more than 1 / (r (log r)^b) has more.
     """
     panels, source = law.panels, law.source
     assert panels is not None
@@ -244,7 +244,11 @@ def _beyond(law: Law) -> tuple[float, float]:
         log_f, before = law.log_density(np.array([end, (end + start) / 2]))
         if not math.isinf(limit) or not np.isfinite(log_f):
             continue
-        power = float(before - log_f) / LN2
-        here = math.exp(log_f) * abs(end - start) / (power - 1) if power > 1 else math.inf
-        mass, nats = mass + here, nats + here * (abs(log_f) + power / (power - 1) if power > 1 else math.inf)
+        # notation: u = log r, g(u) = r f(r), of which ∫ g du is the mass and ∫ g (u - log g) du the part
+        u = max(math.log(abs(end - start)), LN2)
+        log_g = float(log_f) + u
+        b = (float(before - log_f) / LN2 - 1) * (u - LN2 / 2)
+        spread = math.exp(log_g) * u
+        mass += spread / (b - 1) if b > 1 else math.inf
+        nats += spread * (u / (b - 2) + abs(log_g) / (b - 1) + b / (b - 1) ** 2) if b > 2 else math.inf
     return 2 * mass, 2 * nats
