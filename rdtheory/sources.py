@@ -254,9 +254,10 @@ def from_log_density(log_density: Callable, support: tuple[float, float], breaks
     ----------
     log_density : maps an array of numbers to the array of log densities (NumPy or `jax.numpy`), -inf where it is zero.
     support : (low, high), perhaps infinite.
-    breaks : points inside the support where the density or a derivative jumps. They need not be given, but help. For
-        several narrow peaks far apart give a point near each: a peak narrower than a thousandth of its distance from
-        the highest can otherwise be missed.
+    breaks : points inside the support where the density or a derivative jumps. They need not be given, but help. Give
+        a point near each very narrow peak or hole: one narrower than 1e-5 of a finite support, or than a thousandth of
+        its distance from the highest peak, can otherwise be missed. What is certified then holds without it; nothing
+        tells, as a density that need not be normalized misses no mass.
 
     Raises
     ------

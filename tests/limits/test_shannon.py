@@ -5,6 +5,7 @@ import mpmath
 import numpy as np
 import pytest
 from scipy import integrate, optimize, stats
+from scipy.special import xlogy
 
 import rdtheory as rd
 from rdtheory import continuous, discrete, sources
@@ -197,7 +198,7 @@ def test_the_gap_of_generalized_gaussians_is_within_that_of_fisher_information()
     np.testing.assert_allclose(continuous.shannon_gap(1 / 4.0, 1.0), 0.5 * math.log2(5 / 4), rtol=1e-15)
 
 
-@pytest.mark.parametrize(("width", "breaks"), [(1e-4, ()), (1e-5, (0.3137,)), (1e-7, (0.3137,))])
+@pytest.mark.parametrize(("width", "breaks"), [(1e-4, ()), (1e-5, ()), (1e-7, (0.3137,))])
 def test_a_narrow_peak_does_not_fall_between_nodes(width, breaks):
     """On [-1, 1] a flat part and a peak of about as much mass: a flag, and a code for the flat part alone, do it."""
     source = sources.from_log_density(
@@ -216,6 +217,25 @@ def test_a_narrow_peak_does_not_fall_between_nodes(width, breaks):
     flag = -share * math.log2(share) - (1 - share) * math.log2(1 - share)
     flat = continuous.rate_at(sources.uniform(-1.0, 1.0), 0.999e-3 / share).upper
     assert continuous.rate_at(source, 1e-3).lower <= flag + share * flat
+
+
+def test_no_peak_or_hole_hides_between_nodes_beside_a_higher_peak():
+    """The highest peak is looked for; others are narrower than the distance of two nodes."""
+    parts = [(1.0, -0.2, 1e-2), (0.5, 0.3137, 1e-5), (0.25, 0.7, 3e-5)]
+
+    def log_density(x):
+        each = [math.log(m / w) - 0.5 * ((x - at) / w) ** 2 for m, at, w in parts]
+        return np.where(np.abs(x + 0.7) < 2e-5, -np.inf, np.logaddexp.reduce([np.full(np.shape(x), -3.0), *each]))
+
+    found = continuous.shannon_lower_bound(sources.from_log_density(log_density, (-1.0, 1.0)), 1e-3)
+    told = [at + k * w for _, at, w in parts for k in (-12, -3, 0, 3, 12)] + [-0.70002, -0.69998]
+    wanted = continuous.shannon_lower_bound(sources.from_log_density(log_density, (-1.0, 1.0), told), 1e-3)
+    edges = np.sort([-1.0, 1.0, *told])
+    x = edges[:-1, None] + np.diff(edges)[:, None] * (np.arange(100_000) + 0.5) / 100_000
+    masses = np.exp(log_density(x)) * np.diff(edges)[:, None] / 100_000
+    entropy = np.log2(masses.sum()) - np.sum(xlogy(masses, np.exp(log_density(x)))) / masses.sum() / LN2
+    np.testing.assert_allclose([found.entropy, wanted.entropy], entropy, atol=1e-7)
+    assert abs(found.entropy - wanted.entropy) <= found.error + wanted.error < 1e-9
 
 
 def test_bad_input_for_densities():

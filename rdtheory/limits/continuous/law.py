@@ -7,13 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 from rdtheory.limits.continuous.nodes import Nodes, nodes_at, width_of
-from rdtheory.limits.continuous.panels import Panels, resolve, rule
+from rdtheory.limits.continuous.panels import Panels, hidden, resolve, rule
 from rdtheory.sources import LogDensity, Source
 
 FAR = 110.0  # nats by which f(x) |x|³ has fallen where the panels end
 LEFT = 0.1  # of the mass: more would be no correction
 WIDE = 64.0  # scales: the nodes of a panel resolve what is at its end if it is no wider
 AWAY = 1024.0  # scales from zero beyond which places lose digits that are worth having
+CLOSER_LOOKS = 8
 EPS = np.finfo(float).eps
 
 
@@ -107,7 +108,7 @@ def law_of(source: Source, units: Units = AS_GIVEN) -> Law:
         x, p = source.atoms, source.masses
         mean = float(p @ x)
         return Law(source, None, mean, float(p @ (x - mean) ** 2), float(-p @ np.log2(p)), 0.0)
-    panels = resolve(source.log_density, _edges(source), _jitter(source.log_density, away))
+    panels = _resolved(source, _jitter(source.log_density, away))
     if not panels.error < LEFT:
         raise ValueError(f"the density cannot be integrated: a share of {panels.error:.2g} of it may be missing")
     x, w = rule(panels.left, panels.right)
@@ -117,6 +118,20 @@ def law_of(source: Source, units: Units = AS_GIVEN) -> Law:
     # Where even that is huge, or still growing at the last panel, there is no mean to speak of.
     mean = float(np.sum(p * x)) if variance < 1e12 * source.scale**2 else start
     return Law(source, panels, mean, variance - (mean - start) ** 2, math.inf, away)
+
+
+def _resolved(source: Source, jitter: LogDensity) -> Panels:
+    """Panels, resolved again as long as something is found that was hidden between their nodes."""
+    assert source.log_density is not None
+    edges = _edges(source)
+    panels = resolve(source.log_density, edges, jitter)
+    for _ in range(CLOSER_LOOKS):
+        found = hidden(source.log_density, panels)
+        if not found.size:
+            break
+        edges = np.union1d(edges, found)
+        panels = resolve(source.log_density, edges, jitter)
+    return panels
 
 
 def _edges(source: Source) -> np.ndarray:

@@ -4,6 +4,7 @@ A panel is halved until the rule of 16 nodes agrees with itself on the two halve
 between panels, an algebraic singularity or a heavy tail costs a few dozen graded panels and no accuracy.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,6 +15,10 @@ NODES, WEIGHTS = np.polynomial.legendre.leggauss(ORDER)
 FINEST = 1000  # halvings: towards a pole at zero as far as numbers go
 NARROWEST = 2.0**-44  # relative to its place: the outermost nodes of half of it are not rounded to its ends
 MOST = 200_000  # panels
+LOOKS, FEWEST = 2**17, 32  # between all nodes, for what is hidden there, and between two of them at least
+STANDS_OUT = 0.1  # nats; between neighboring nodes no smooth density rises or falls by so much and comes back
+MATTERS = 1e-14  # mass
+AT_ONCE = 16  # places where something is found
 
 
 class Panels(NamedTuple):
@@ -83,6 +88,36 @@ def resolve(
     if not 0 < total < np.inf:
         raise ValueError(f"the density must have a finite positive integral, but it came out as {total}")
     return Panels(table[:, 0], table[:, 1], table[:, 2] / total, float(np.log(total) + shift), error / total)
+
+
+def hidden(log_density: Callable[[np.ndarray], np.ndarray], panels: Panels) -> np.ndarray:
+    """New edges about peaks and holes between the nodes, where there are any that a closer look can see.
+
+    The rule and its halves agree where none has a node in it, so only looking helps. From a place found edges lead away
+    in doubling steps, so that the rules see how wide it is.
+    """
+    x, _ = rule(panels.left, panels.right)
+    x = np.unique(x)
+    low, high = x[:-1, None], x[1:, None]
+    looks = max(LOOKS // len(x), FEWEST)
+    between = low + (high - low) * (np.arange(looks) + 0.5) / looks
+    log_f = log_density(x)
+    above, below = np.maximum(log_f[1:], log_f[:-1])[:, None], np.minimum(log_f[1:], log_f[:-1])[:, None]
+    seen = log_density(between)
+    with np.errstate(invalid="ignore"):
+        out = np.maximum(seen - above, below - seen) > STANDS_OUT
+        out &= (high - low) * np.exp(np.maximum(seen, above) - panels.log_scale) > MATTERS
+    gaps = np.nonzero(out.any(axis=1))[0]
+    if not gaps.size:
+        return np.empty(0)
+    mass = np.where(out, np.exp(np.maximum(seen, above) - panels.log_scale), 0.0)[gaps] * (high - low)[gaps]
+    edges = []
+    for gap, one in sorted(zip(gaps, mass, strict=True), key=lambda pair: -pair[1].max())[:AT_ONCE]:
+        place = between[gap, int(np.argmax(one))]
+        steps = (x[gap + 1] - x[gap]) * 2.0 ** np.arange(-8 - math.ceil(math.log2(looks)), 1)
+        edges.append(np.concatenate([place - steps, [place], place + steps]))
+    found = np.concatenate(edges)
+    return found[(found > panels.left[0]) & (found < panels.right[-1])]
 
 
 def _moments(log_f: np.ndarray, w: np.ndarray) -> np.ndarray:
