@@ -6,7 +6,7 @@ from jax import Array
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from rdtheory import _checks
+from rdtheory import _checks, _compile
 from rdtheory.distortion import Grid, Samples
 from rdtheory.limits import _arguments
 from rdtheory.limits.discrete import kernels
@@ -39,5 +39,10 @@ def without_dead_letters(p: Array, d: Samples) -> Samples:
 
 def reachable(distortion: ArrayLike, p: Array, d: Array | Grid | Samples) -> tuple[Array, _checks.Flag]:
     """A distortion that some channel reaches."""
-    floor = kernels.of(d).facts(p).floor[:, None] if isinstance(d, Grid | Samples) else d
+    floor = _floor(p, d)[:, None] if isinstance(d, Grid | Samples) else d
     return _checks.reachable("distortion", distortion, p, floor)
+
+
+@_compile.jit
+def _floor(p: Array, d: Grid | Samples) -> Array:
+    return kernels.of(d).facts(p).floor

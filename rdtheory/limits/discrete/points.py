@@ -143,7 +143,7 @@ def _at_distortions(
 
     if is_traced(source_pmf, distortion, targets, tol, max_steps):
         return lax.map(at, targets)
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(at, _progress.each("point", list(targets))))
+    return run.stacked(*map(at, _progress.each("point", list(targets))))
 
 
 @_progress.doing("rate_at")

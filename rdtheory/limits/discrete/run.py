@@ -91,7 +91,7 @@ def _found(plan: Sequence[Stage], task: Task, guess: Array | None) -> RateDistor
             result = attempt(steps) if result is None else _unless_over(result, attempt, steps)
         if stage.method != "half":  # where half a problem does not do, rounding broke ties: its law is no help
             q = result.reproduction_pmf
-            guess = jnp.where(q > LIGHT, q, 0.0) if stage.method == "coarser" else q
+            guess = _likely(q) if stage.method == "coarser" else q
     assert result is not None
     return result
 
@@ -144,7 +144,7 @@ def _are_too_few(stage: Stage, later: Sequence[Stage], d: Distortion, guess: Arr
     """Whether the slots of a stage are, or whether more would not fit."""
     if isinstance(guess, Tracer):
         return False
-    count = int(jnp.sum(guess > 0))
+    count = int(_count(guess))
     if isinstance(d, Cloud) and d.shape[0] * count > VIEW // 2:
         return True  # what is left of the gap is there to stay
     return 5 * count // 4 >= stage.size and any(other.method == "columns" for other in later)
@@ -157,9 +157,9 @@ def _from_coarser(
     p, d, letters = smaller
     guess = guess if isinstance(d, Matrix) else None  # which has the same letters
     found = _found(stage.inner, task._replace(p=p, d=d, tol=task.tol / 2, max_steps=steps), guess)
-    law, size = jnp.zeros(task.d.shape[1]).at[letters].add(found.reproduction_pmf), SIZES[-1]
+    law, size = _among(letters, found.reproduction_pmf, m=task.d.shape[1]), SIZES[-1]
     if not isinstance(law, Tracer):
-        size = min(32 * -(-int(jnp.sum(law > 0)) // 32), size)
+        size = min(32 * -(-int(_count(law)) // 32), size)
     result = columns.certified(prepared, task.tol, law, found.slope, size=min(size, len(law)))
     return result._replace(steps=found.steps)
 
@@ -192,8 +192,8 @@ def curve(
         guess = guess if last is not None and slopes[i] < NEAR * last else None
         points[i] = point(p, distortion, slopes[i], tol, max_steps, guess, kind=SLOPE)
         q, last = points[i].reproduction_pmf, slopes[i]
-        guess = jnp.where(q > LIGHT, q, 0.0)
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(points[i] for i in range(len(slopes))))
+        guess = _likely(q)
+    return stacked(*(points[i] for i in range(len(slopes))))
 
 
 def _completed(points: RateDistortion, p: Array, d: Array, tol: ArrayLike, max_steps: ArrayLike) -> RateDistortion:
@@ -222,6 +222,31 @@ def _small_curve(
     return lax.map(lambda item: lax.cond(item[0] < count, at, lambda _: nothing, item[1]), numbered)
 
 
+# Compiled, for each of their operations would be compiled by itself, for each size.
+
+
+@partial(_compile.jit, brief=True)
+def stacked(*points: RateDistortion) -> RateDistortion:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *points)
+
+
+@partial(_compile.jit, brief=True)
+def _likely(q: Array) -> Array:
+    return jnp.where(q > LIGHT, q, 0.0)
+
+
+@partial(_compile.jit, brief=True)
+def _count(q: Array) -> Array:
+    return jnp.sum(q > 0)
+
+
+@partial(_compile.jit, static_argnames="m", brief=True)
+def _among(letters: Array, q: Array, m: int) -> Array:
+    """The masses of some of m letters, and none of the others."""
+    return jnp.zeros(m).at[letters].add(q)
+
+
+@partial(_compile.jit, brief=True)
 def _better(before: RateDistortion, after: RateDistortion) -> RateDistortion:
     """The one of smaller gap, with the steps of both."""
     best = jax.tree.map(lambda a, b: jnp.where(after.gap < before.gap, a, b), after, before)

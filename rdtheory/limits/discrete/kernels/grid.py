@@ -5,11 +5,13 @@ small.
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
 
+from rdtheory import _compile
 from rdtheory.limits.discrete.arithmetic import excess_over, scaled_kernel
 from rdtheory.limits.discrete.kernels import stored
 from rdtheory.limits.discrete.kernels.stored import Facts, Scaled, Stored
@@ -59,7 +61,7 @@ class Lattice(NamedTuple):
 
     def coarser(self, p: Array, most: int) -> "tuple[Array, Lattice, Array] | None":
         """The source moved to every 2, 4, 8, ... th point so that cubic polynomials keep their means."""
-        return coarser(self.offsets, p, most)
+        return coarser(self.offsets, p, most=most)
 
 
 def points(tables: tuple[Array, ...]) -> tuple[int, ...]:
@@ -120,6 +122,7 @@ def peaks(offsets: tuple[Array, ...], c: Array, count: int) -> tuple[Array, Arra
     return jnp.take_along_axis(letters, highest, 1)[:, 0], jnp.take_along_axis(c, highest, 1)[:, 0]
 
 
+@partial(_compile.jit, static_argnames="most", brief=True)
 def coarser(offsets: tuple[Array, ...], p: Array, most: int) -> tuple[Array, Lattice, Array] | None:
     axes = points(offsets)
     if math.prod(axes) <= 2 * most:
