@@ -21,13 +21,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from beartype import beartype
 from jaxtyping import config, install_import_hook
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Before rdtheory is imported anywhere: its annotations become checks, by beartype.
-install_import_hook("rdtheory", "beartype.beartype")
+install_import_hook("rdtheory", "conftest.checked")
 gc.set_threshold(100_000, 50, 100)  # what JAX has compiled is never garbage, and is millions of objects to look at
+
+
+def checked(function):
+    """`function`, its signature checked: jaxtyping gives one that does nothing else.
+
+    A function inside another is made anew by each call of that one, and its check, which takes milliseconds to make,
+    is not.
+    """
+    if "<locals>" not in function.__qualname__:
+        return beartype(function)
+    code = function.__code__
+    form = code.co_varnames, code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags
+    optional = len(function.__defaults__ or ()), *(function.__kwdefaults__ or ())
+    key = function.__module__, function.__qualname__, form, optional, *function.__annotations__.items()
+    if key not in _checks:
+        _checks[key] = beartype(function)
+    return _checks[key]
+
+
+_checks: dict = {}
 
 
 def pytest_addoption(parser):
