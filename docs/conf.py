@@ -92,6 +92,8 @@ def make_pages(app):
     (MADE / "theorems.md").write_text(index_of_theorems())
     command = typer.main.get_command(cli.app)
     text = get_docs_for_click(obj=command, ctx=typer.Context(command), name="rdtheory", title="The commands")
+    for name, one in command.commands.items():  # what they do, which typer cuts off
+        text = text.replace(f"* `{name}`: {one.get_short_help_str()}", f"* `{name}`: {one.help.splitlines()[0]}")
     (MADE / "commands.md").write_text(text)
 
 
@@ -164,6 +166,8 @@ def as_markup(app, what, name, thing, options, lines):
     What stands behind the colon of ``name : text`` is text and not a type: it goes below the name. Bars are absolute
     values and conditions, not substitutions.
     """
+    if what == "attribute" and lines and lines[0].startswith("Alias for field number"):
+        lines.clear()  # Python's own words, where the source has none
     if what == "attribute" and lines and ": " in lines[0]:
         lines[:1] = lines[0].split(" ", 1)  # or what is before the colon would be taken for a type
     section, math, found = "", False, []
@@ -191,6 +195,13 @@ def short(text):
     return text.replace("Key[Array, ''] | UInt32[Array, '2'] | UInt32[Array, '4']", "PRNGKeyArray") or None
 
 
+def short_fields(app, doctree):
+    """The same for the types of fields, which Sphinx makes of annotations by itself."""
+    for text in list(doctree.findall(nodes.Text)):
+        if "jaxlib._jax." in text:
+            text.parent.replace(text, nodes.Text(text.replace("jaxlib._jax.", "")))
+
+
 def check_complete(app, env):
     """Warn of public names that no page shows."""
     shown = {target for target, *_ in env.get_domain("py").get_objects()}
@@ -207,4 +218,5 @@ def setup(app):
     app.connect("builder-inited", make_pages)
     app.connect("autodoc-process-docstring", as_markup, priority=100)  # before napoleon
     app.connect("autodoc-process-signature", short_types)
+    app.connect("doctree-read", short_fields)
     app.connect("env-check-consistency", check_complete)

@@ -2,8 +2,9 @@
 
 For small changes the distortion of a model is quadratic, d(w, ŵ) ≈ (w - ŵ)ᵀ I_w (w - ŵ), with
 
-    I_w = E_X Σ_k ∇f_k ∇f_kᵀ                       regression, d = E‖f_w - f_ŵ‖²       kind "jacobian"
-    I_w = ½ log2(e) E_X Σ_y p_y ∇log p_y ∇log p_yᵀ  classification, d = E KL in bits    kinds "fisher" and "ggn"
+    I_w = E_X Σ_k ∇f_k ∇f_kᵀ for regression, d = E‖f_w - f_ŵ‖², kind "jacobian",
+
+    I_w = ½ log2(e) E_X Σ_y p_y ∇log p_y ∇log p_yᵀ for classification, d = E KL in bits, kinds "fisher" and "ggn".
 
 Half the Fisher information, in bits: it is the second-order term of the divergence, whose Hessian is twice that.
 Gradients are those of single examples; the square of a batch's mean gradient is another number (see `as_published`).
