@@ -125,7 +125,7 @@ def samples(source: Float[ArrayLike, "n k"], reproduction: Float[ArrayLike, "m k
     A certificate is of R(D) over the reproductions given. Over all points of the space R(D) is less, and nothing is
     said of how much. Take some of the source's own points, or a grid finer than the root of D, and more of them until
     the rate stays as it is. n samples tell the R(D) of what they were drawn from no better than to about 1/√n bits, so
-    that ``tol=1e-3`` will do for thousands of them, and takes a fraction of the time of the 1e-9 that solvers aim at.
+    that solvers aim at 1e-3 bit with them, unless `tol` says otherwise.
 
     Parameters
     ----------

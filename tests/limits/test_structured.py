@@ -95,26 +95,34 @@ def test_prices_err_by_less_than_their_bound(problem):
 @pytest.mark.long
 def test_it_agrees_with_the_matrix(problem):
     p, d, dense, s = problem
-    got = rd.curve(p, d, jnp.array([s]))
+    got = rd.curve(p, d, jnp.array([s]), tol=1e-9)
     wanted = rd.curve(p, dense, jnp.array([s]))
     assert got.converged.all()
     np.testing.assert_allclose(got.rate + s * got.distortion, wanted.rate + s * wanted.distortion, rtol=0, atol=1e-9)
     D, R = float(wanted.distortion[0]), float(wanted.rate[0])
-    at = rd.rate_at(p, d, D)
+    at = rd.rate_at(p, d, D, tol=1e-9)
     assert at.converged
     np.testing.assert_allclose(at.rate, R, rtol=0, atol=2e-9)
     assert at.distortion == D
-    back = rd.distortion_at(p, d, R)
+    back = rd.distortion_at(p, d, R, tol=1e-9)
     assert back.converged
     np.testing.assert_allclose(back.distortion, D, rtol=0, atol=2e-9 / s)
-    low = rd.discrete.lagrangian(p, d, s)
+    low = rd.discrete.lagrangian(p, d, s, tol=1e-9)
     np.testing.assert_allclose(low.value, R + s * D, rtol=0, atol=1e-9)
+
+
+def test_samples_are_solved_to_what_they_tell():
+    p, d, _ = cloud()
+    for default in (rd.rate_at(p, d, 0.3), rd.distortion_at(p, d, 1.0), rd.discrete.lagrangian(p, d, 2.0)):
+        assert default.converged and 1e-6 < default.gap <= 1e-3
+    assert 1e-6 < rd.curve(p, d, distortions=np.array([0.3])).gap[0] <= 1e-3
+    assert 1e-6 < rd.curve(p, d, np.array([2.0])).gap[0] <= 1e-3
 
 
 @pytest.mark.parametrize("steps", [1, long(15), 10_000])
 def test_the_certificate_is_what_the_dense_formulas_give(problem, steps):
     p, d, dense, s = problem
-    point = first(rd.curve(p, d, np.array([s]), max_steps=steps))
+    point = first(rd.curve(p, d, np.array([s]), tol=1e-9, max_steps=steps))
     rate, spent, lower = bounds_of(p, dense, np.asarray(point.reproduction_pmf), s)
     np.testing.assert_allclose(point.distortion, spent, rtol=1e-10)
     assert rate <= point.rate <= rate + 1e-10
@@ -165,7 +173,7 @@ def test_samples_of_mass_zero_change_nothing_however_far(monkeypatch):
     monkeypatch.setattr(plan, "COARSE", (64, 200))
     p = np.append(0.0, p[1:]) / p[1:].sum()
     plain, *others = (
-        rd.curve(p, d._replace(source=d.source.at[0].set(place)), np.array([SLOPES["cloud"]]))
+        rd.curve(p, d._replace(source=d.source.at[0].set(place)), np.array([SLOPES["cloud"]]), tol=1e-9)
         for place in (0.0, 1e3, 1e150)
     )
     for point in others:

@@ -23,6 +23,7 @@ from rdtheory.results import Lagrangian, RateDistortion
 __all__ = ["curve", "distortion_at", "lagrangian", "rate_at", "test_channel"]
 
 WIDTH = 1e-3  # bits; what the band of a whole curve leaves
+SAMPLED = 1e-3  # bits; n samples tell R(D) to about 1/√n, and a millionth of that takes several times as long to find
 
 
 @_progress.doing("curve")
@@ -56,7 +57,8 @@ def curve(
     slopes : (k,), each >= 0.
     distortions : (k,), each at least D_min, in place of slopes: the points of `rate_at`.
     tol : in bits. Of the points of a whole curve: the width of their band at most, 1e-3 unless given; each is found to
-        a gap of a thirty-second of it. Of others: the certified gap at which to stop, 1e-9 unless given.
+        a gap of a thirty-second of it. Of others: the certified gap at which to stop, unless given 1e-9, or 1e-3 with
+        `distortion.samples`, from which more of R(D) is seldom known.
     max_steps : steps for each point after which to stop anyway.
     progress : called with the points of a whole curve each time that some were added; otherwise a terminal shows it.
 
@@ -96,10 +98,10 @@ def curve(
     if slopes is not None and distortions is not None:
         raise TypeError("curve takes slopes or distortions, got both")
     if distortions is not None:
-        return _at_distortions(source_pmf, distortion_matrix, distortions, TOL if tol is None else tol, max_steps)
+        return _at_distortions(source_pmf, distortion_matrix, distortions, tol, max_steps)
     if slopes is None:
         return _whole(source_pmf, distortion_matrix, WIDTH if tol is None else tol, max_steps, progress)
-    tol = TOL if tol is None else tol
+    tol = _tolerance(tol, distortion_matrix)
     p, d, ok = source(source_pmf, distortion_matrix)
     s, s_ok = _checks.nonnegative("slopes", slopes, ndim=1, finite=False)
     ok &= s_ok & _checks.stopping(tol, max_steps)
@@ -133,7 +135,7 @@ def _at_distortions(
     source_pmf: ArrayLike,
     distortion: ArrayLike | Grid | Samples,
     targets: ArrayLike,
-    tol: float | Array,
+    tol: float | Array | None,
     max_steps: int | Array,
 ) -> RateDistortion:
     targets = _checks.array("distortions", targets, 1)
@@ -146,6 +148,12 @@ def _at_distortions(
     return run.stacked(*map(at, _progress.each("point", list(targets))))
 
 
+def _tolerance(tol: float | Array | None, distortion: ArrayLike | Grid | Samples) -> float | Array:
+    if tol is None:
+        return SAMPLED if isinstance(distortion, Samples) else TOL
+    return tol
+
+
 @_progress.doing("rate_at")
 @_checks.of_letters
 def rate_at(
@@ -153,7 +161,7 @@ def rate_at(
     distortion_matrix: Float[ArrayLike, "n m"] | Grid | Samples,
     distortion: Float[ArrayLike, ""],
     *,
-    tol: float | Array = TOL,
+    tol: float | Array | None = None,
     max_steps: int | Array = MAX_STEPS,
 ) -> RateDistortion:
     r"""Rate R(D) at a given distortion, certified.
@@ -191,6 +199,7 @@ def rate_at(
     0.500084042 bits at slope 3.016302
     """
     _checks.require_x64("rate_at")
+    tol = _tolerance(tol, distortion_matrix)
     p, d, ok = source(source_pmf, distortion_matrix)
     target, target_ok = reachable(distortion, p, d)
     ok &= target_ok & _checks.stopping(tol, max_steps)
@@ -207,7 +216,7 @@ def distortion_at(
     distortion_matrix: Float[ArrayLike, "n m"] | Grid | Samples,
     rate: Float[ArrayLike, ""],
     *,
-    tol: float | Array = TOL,
+    tol: float | Array | None = None,
     max_steps: int | Array = MAX_STEPS,
 ) -> RateDistortion:
     r"""Least distortion D(R) at a given rate, certified.
@@ -240,6 +249,7 @@ def distortion_at(
     0.110027864
     """
     _checks.require_x64("distortion_at")
+    tol = _tolerance(tol, distortion_matrix)
     p, d, ok = source(source_pmf, distortion_matrix)
     target, target_ok = _checks.nonnegative("rate", rate, finite=False)
     ok &= target_ok & _checks.stopping(tol, max_steps)
@@ -257,7 +267,7 @@ def lagrangian(
     distortion_matrix: Float[ArrayLike, "n m"] | Grid | Samples,
     slope: Float[ArrayLike, ""],
     *,
-    tol: float | Array = TOL,
+    tol: float | Array | None = None,
     max_steps: int | Array = MAX_STEPS,
 ) -> Lagrangian:
     r"""Least rate plus priced distortion, with its derivatives.
@@ -288,6 +298,7 @@ def lagrangian(
     0.2
     """
     _checks.require_x64("lagrangian")
+    tol = _tolerance(tol, distortion_matrix)
     p, d, ok = source(source_pmf, distortion_matrix)
     s, s_ok = _checks.nonnegative("slope", slope)
     ok &= s_ok & _checks.stopping(tol, max_steps)
