@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -75,7 +76,7 @@ def _elsewhere(work: Work, start: Start) -> Generator[Work]:
     context = multiprocessing.get_context("fork") if start == "fork" else multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(there, work), daemon=True)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _deaf():
         # JAX and Python warn of threads that would be lost: of those of JAX there are none yet, others are not missed.
         for kind in (RuntimeWarning, DeprecationWarning):
             warnings.filterwarnings("ignore", ".*fork", kind)
@@ -100,8 +101,21 @@ def _elsewhere(work: Work, start: Start) -> Generator[Work]:
         process.join()
 
 
+@contextmanager
+def _deaf() -> Generator[None]:
+    """What is started here does not hear Ctrl-C, not even while it imports: this process does, and ends it."""
+    if threading.current_thread() is not threading.main_thread():  # which alone may say so
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+
+
 def _serve(pipe: Connection, work: Work) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started this process is told, and ends it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(EOFError, BrokenPipeError):
         while True:
             pipe.send(_attempt(work, pipe.recv()))
