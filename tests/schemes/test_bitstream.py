@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 from rdtheory import bitstream, networks, prune, quantize, scalar
 from rdtheory.results import CodedLayer, Quantized
-from rdtheory.schemes.bitstream import entropy, layer, models
+from rdtheory.schemes.bitstream import entropy, layer, models, plans
 from rdtheory.schemes.trellis import state_machine
 
 STEP = np.float32(0.25)
@@ -395,6 +395,16 @@ def test_the_coder_spends_what_the_frequencies_say():
     entropy.put(operations, symbols, frequencies)
     stated = entropy.bits(np.bincount(symbols, minlength=50), frequencies)
     np.testing.assert_allclose(8 * len(entropy.packed(operations)), stated, rtol=1e-5, atol=16)
+
+
+def test_numbers_of_any_length_are_escaped_and_come_back():
+    powers = 2 ** np.arange(63)
+    values = np.concatenate([[0, 2**63 - 1, -(2**63)], powers, -powers, powers - 1])
+    operations = []
+    plans.put_escaped(operations, values)
+    coder = entropy.opened(entropy.packed(operations))
+    np.testing.assert_array_equal(plans.take_escaped(coder, len(values)), values)
+    assert coder.is_empty()
 
 
 @pytest.mark.parametrize("zone", [0, 3, 8, models.POINTWISE])

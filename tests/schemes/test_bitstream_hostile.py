@@ -172,6 +172,7 @@ FLOAT = [8, 0, 0, 128, 63]  # a scalar of float32, 1
         (crafted([*LABELS, 8, 0, 0, 128, 191, 0, 0]), "step must be >= 0"),
         (crafted([*LABELS, 8, 0, 0, 192, 127, 0, 0]), "step must be >= 0"),
         (crafted([*LABELS, *FLOAT, 254, 255, 127, 0]), "labels from -[0-9]+ on"),
+        (crafted([*LABELS, *FLOAT, 128, 128, 8, 0]), "claims 65537 labels"),
         (crafted([*LABELS, *FLOAT, 1, 0, 4]), "1 labels from 0 on, and 4 others of 3"),
         (crafted([*LABELS, *FLOAT, 0, *[255] * 9, 127]), "more than 64 bits|labels from"),
         (crafted([LEAF + 2, *AXIS, *FLOAT, 0, 0]), "codebook must be a vector"),

@@ -68,6 +68,16 @@ def test_descent_over_all_factors_finds_nothing_better(item, rank):
     assert objective(w, plain, a, b) > 1.01 * result.objective
 
 
+def test_what_rounding_leaves_of_the_rule_does_not_depend_on_the_scale():
+    w = WEIGHTS[0].astype(np.float32)
+    large, small = low_rank.svd(w, 2), low_rank.svd(w * np.float32(2.0**-20), 2)
+    w_hat = np.asarray(large.weights_hat, float).ravel()
+    lost = w.astype(float).ravel() - w_hat
+    wanted = w_hat @ lost / np.linalg.norm(w_hat) / np.linalg.norm(lost)
+    assert abs(wanted) > 1e-12
+    np.testing.assert_allclose([large.cosine, small.cosine], wanted, rtol=1e-4)
+
+
 @RANKS
 def test_both_golden_rules_hold_in_the_full_importance(rank):
     w, a, b = WEIGHTS[0], INPUTS[0], OUTPUTS[0]

@@ -188,7 +188,10 @@ def test_jit_and_vmap_change_nothing_and_an_invalid_item_is_nan():
         (lambda: sparse_regression.decode(KEY, np.zeros(3, int), np.ones(2), 4), "indices must be 2 whole numbers"),
         (lambda: sparse_regression.decode(KEY, np.zeros(2), np.ones(2), 4), "indices must be 2 whole numbers"),
         (lambda: sparse_regression.measure(KEY, 3, 16, 12, blocks=1), "blocks must be a whole number, at least 2"),
-        (lambda: sparse_regression.bits(3, 0), "section_size must be a whole number"),
+        (lambda: sparse_regression.measure(KEY, 0, 16, 12, blocks=2), "sections must be .* at least 1"),
+        (lambda: sparse_regression.measure(KEY, 3, 0, 12, blocks=2), "section_size must be .* at least 1"),
+        (lambda: sparse_regression.measure(KEY, 3, 16, 0, blocks=2), "length must be .* at least 1"),
+        (lambda: sparse_regression.bits(3, 0), "section_size must be .* at least 1"),
     ],
 )
 def test_what_is_wrong_is_named(as_user, call, message):
