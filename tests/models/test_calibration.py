@@ -62,6 +62,13 @@ def test_a_shrinkage_that_is_given_is_taken():
     np.testing.assert_allclose(calibration.moments(x, shrinkage=1.0).moments, np.diag(np.diagonal(plain)), atol=1e-12)
 
 
+def test_moments_without_correlations_are_shrunk_to_what_they_are():
+    plain = np.diag([2.0, 3.0, 0.0])
+    found = calibration.shrunk(plain, 20)
+    assert found.shrinkage == 1
+    np.testing.assert_array_equal(found.moments, plain)
+
+
 @pytest.mark.parametrize(
     ("n", "share", "out"), [(10, 0.2, 2), (2, 0.2, 1), (3, 0.9, 2), (1000, 0.25, 250), (7, 0.0, 0)]
 )

@@ -211,6 +211,7 @@ WEIGHTS = np.ones((2, 3))
         (lambda: scalar.spread_classes(-1.0, 1.0), ValueError, "variances must be >= 0"),
         (lambda: scalar.spread_classes(1.0, 1.0, per_octave=0), ValueError, "per_octave must be a whole number"),
         (lambda: scalar.least_dead_zone(1.0, -1.0), ValueError, "step must be > 0"),
+        (lambda: scalar.least_dead_zone(1.0, 0.0), ValueError, "step must be > 0"),
     ],
 )
 def test_what_is_wrong_is_named(as_user, call, error, message):
