@@ -10,6 +10,7 @@ from jax.scipy.linalg import cho_solve
 from rdtheory.limits.discrete.arithmetic import finite_or_zero, scaled_kernel
 
 TINY = 2.0**-900  # of z; so p / z times what is flushed is next to nothing
+BLOCKS, WIDE = 4, 64  # of columns of which products are taken, and how wide these must be to be worth it
 NEGLIGIBLE = 1e-17  # beside a diagonal of ones: kept out, or denormal numbers make a step a hundred times slower
 
 
@@ -54,7 +55,7 @@ class Table(NamedTuple):
         """(I + BᵀB)⁻¹ with B = diag(weights)^½ K diag(root), factored as the smaller of that and I + BBᵀ."""
         scaled = jnp.sqrt(weights)[:, None] * self.values * root[None, :]
         n, m = scaled.shape
-        inner = inverse_of(scaled.T @ scaled if m <= n else scaled @ scaled.T, ridge)
+        inner = inverse_of(_gram(scaled if m <= n else scaled.T), ridge)
 
         def woodbury(b: Array) -> Array:
             return b - inner(scaled @ b) @ scaled
@@ -106,12 +107,23 @@ def log_letters(p: Array, usable: Array) -> Array:
     return jnp.log2(letters) * (1 + 4 * jnp.finfo(p.dtype).eps)
 
 
+def _gram(x: Array) -> Array:
+    """XᵀX on and below the diagonal, which is all that a Cholesky factor is made of; above, as it comes."""
+    width = x.shape[1] // BLOCKS
+    if width < WIDE:
+        return x.T @ x
+    ends = [width * i for i in range(1, BLOCKS)] + [x.shape[1]]
+    rows = [x[:, start:end].T @ x[:, :end] for start, end in zip([0, *ends], ends, strict=False)]
+    return jnp.concatenate([jnp.pad(row, ((0, 0), (0, x.shape[1] - row.shape[1]))) for row in rows])
+
+
 def inverse_of(gram: Array, ridge: Array) -> Callable[[Array], Array]:
-    """(I + gram)⁻¹ by a Cholesky factor, equilibrated."""
+    """(I + gram)⁻¹ by a Cholesky factor, equilibrated; of `gram` the lower triangle is read."""
     identity = jnp.eye(len(gram))
     scale = 1 / jnp.sqrt(1 + jnp.diag(gram))
     equilibrated = scale[:, None] * (gram + identity) * scale[None, :] + ridge * identity
-    factor = jnp.linalg.cholesky(jnp.where(jnp.abs(equilibrated) > NEGLIGIBLE, equilibrated, 0.0))
+    kept = jnp.where(jnp.abs(equilibrated) > NEGLIGIBLE, equilibrated, 0.0)
+    factor = jnp.linalg.cholesky(kept, symmetrize_input=False)
     return lambda b: scale * cho_solve((factor, True), scale * b)
 
 
