@@ -1,8 +1,9 @@
 """R(D) of a discrete source: along the curve, at a distortion, at a rate, certified from both sides.
 
 These choose among the algorithms of `algorithms` by the size of the problem: the interior point on all reproduction
-letters where that is small, column generation with the interior point inside where it is not, one after another until
-the gap is met. Which one it was is in the result.
+letters where that is small, column generation with the interior point inside where it is not, Newton's method with one
+factor of the kernel where most of many letters are in use, one after another until the gap is met. Which one it was is
+in the result.
 """
 
 from rdtheory.limits.discrete.bands import band
@@ -22,5 +23,5 @@ __all__ = [
     "transitions",
 ]
 
-METHODS = ("Blahut-Arimoto", "accelerated Blahut-Arimoto", "interior point", "column generation")
+METHODS = ("Blahut-Arimoto", "accelerated Blahut-Arimoto", "interior point", "column generation", "Newton")
 """What the field ``method`` of a result counts."""

@@ -4,6 +4,7 @@ r"""Which algorithm for which problem: a plan, made once from what is known befo
 >>> from rdtheory.limits.discrete.matched_slope import SLOPE
 >>> print(*((stage.method, stage.size) for stage in make_plan(of(jnp.zeros((1024, 1024))), SLOPE)), sep="\n")
 ('coarser', 512)
+('square', 128)
 ('columns', 64)
 ('columns', 192)
 ('columns', 384)
@@ -27,6 +28,7 @@ MIRRORED = 2**27  # the same if the problem reads the same backwards
 SIZES = (64, 192, 384, 1024)  # letters that column generation works with
 PLANE = (512, 1024, 1536, 2048)  # the same on a grid of several axes
 DIRECT_PLANE = 2**10
+OUT = 8  # one letter in so many may be out of use where a kernel is factored as a whole
 DENSE = 2**25  # entries of a matrix that is still factored whole if its support turns out large
 COARSE = (2**13, 2**15)  # source letters of the problems solved before one without a matrix
 VIEW = 2**28  # entries of the columns that column generation works with
@@ -72,7 +74,8 @@ def make_plan(
         # Rows are few, so columns need not be: a solution on 64 letters that fails is a poor place to go on from.
         few = sizes(ROWS, m)
         inner = [size for size in few if (0 if warm else SIZES[1]) <= size <= m // 4] or few[:1]
-        stages.insert(0, Stage("coarser", ROWS, tuple(_ladder(inner))))
+        coarser = Stage("coarser", ROWS, tuple(_ladder(inner)))
+        stages[:0] = [coarser, Stage("square", m // OUT)] if kind == SLOPE and n == m and n * m <= DENSE else [coarser]
     if kind == SLOPE and n * m > DENSE:
         stages.append(Stage("accelerated", m))
     return stages

@@ -20,13 +20,14 @@ from rdtheory.limits.discrete import kernels, padding
 from rdtheory.limits.discrete.kernels import Cloud, Distortion, Matrix
 from rdtheory.limits.discrete.matched_slope import SLOPE
 from rdtheory.limits.discrete.plan import SIZES, VIEW, Stage, is_small, make_plan, sizes, whole
-from rdtheory.limits.discrete.solvers import blahut_arimoto, columns, mirror
+from rdtheory.limits.discrete.solvers import blahut_arimoto, columns, mirror, square
 from rdtheory.limits.discrete.solvers.columns import Prepared
 from rdtheory.results import RateDistortion
 
 THREADED = 2**14  # entries from which on LAPACK's threads are in the way
 TOGETHER = 2**10  # entries up to which all slopes of a curve are solved at once, step by step
 NEAR = 1.5  # ratio of slopes up to which one point's letters are tried at the next
+FAR = 1e-5  # bits; gap from which on the law of a smaller problem tells little about the letters
 LIGHT = 1e-7  # probability of letters that are not tried there, nor where a search goes on on more letters
 
 
@@ -84,12 +85,16 @@ def _found(plan: Sequence[Stage], task: Task, guess: Array | None) -> RateDistor
     prepared = None if at_once else columns.prepare(task.p, task.d, task.target, kind=task.kind)
     result, steps = None, task.max_steps
     for i, stage in enumerate(plan):
+        # Where a smaller problem was there and no help, it may be that most letters are in use.
+        helped = result is None or isinstance(result.gap, Tracer) or result.gap < FAR
         attempt = _attempt(stage, plan[i + 1 :], task, prepared, guess)
-        if attempt is None:
+        if attempt is None or (stage.method == "square" and helped):
             continue
-        with _progress.doing(f"{stage.size} letters"):
+        with _progress.doing("all letters" if stage.method == "square" else f"{stage.size} letters"):
             result = attempt(steps) if result is None else _unless_over(result, attempt, steps)
-        if stage.method != "half":  # where half a problem does not do, rounding broke ties: its law is no help
+        # Where half a problem does not do, rounding broke ties, and where a factor of the kernel does not, it has no
+        # meaning: their laws are no help.
+        if stage.method not in ("half", "square"):
             q = result.reproduction_pmf
             guess = _likely(q) if stage.method == "coarser" else q
     assert result is not None
@@ -124,6 +129,9 @@ def _attempt(
             return None
         assert prepared is not None
         return partial(_from_coarser, stage, task, prepared, smaller, guess)
+    if stage.method == "square":
+        assert prepared is not None
+        return lambda steps: square.solve(prepared, tol, steps, size=stage.size)
     half = stage.method == "half"
     if (
         half

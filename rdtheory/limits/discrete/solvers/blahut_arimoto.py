@@ -16,7 +16,7 @@ from rdtheory.limits.discrete.kernels import Matrix
 from rdtheory.limits.discrete.problem import Problem, View, make, price
 from rdtheory.results import RateDistortion
 
-PLAIN, ACCELERATED, INTERIOR_POINT, COLUMN_GENERATION = range(4)
+PLAIN, ACCELERATED, INTERIOR_POINT, COLUMN_GENERATION, SQUARE = range(5)
 MET = 0.9  # share of the tolerance: the certificate at the end also has what rounding makes of the distortion
 
 

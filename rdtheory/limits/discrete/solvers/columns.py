@@ -152,7 +152,7 @@ def improve(
     wide = probed[1] - probed[0] > 1e3 * NUDGE * (probed[1] - problem.least * problem.unit)
     straight = jnp.stack([jnp.minimum(probed[0], result.distortion), jnp.maximum(probed[1], result.distortion)])
     result = result._replace(segment=jnp.where(wide, straight, result.segment))
-    return _at_its_slope(result, aim)
+    return at_its_slope(result, aim)
 
 
 @partial(_compile.jit, static_argnames="size")
@@ -164,10 +164,10 @@ def certified(prepared: Prepared, tol: Array, guess: Array, slope: Array, *, siz
     some = View(problem.d.once(problem, letters), letters)
     point = matched_slope.point(problem, aim, some, mass / jnp.sum(mass), s, tol)
     point = point._replace(q=jnp.zeros_like(guess).at[letters].add(point.q))
-    return _at_its_slope(result_of(problem, point, tol, jnp.zeros((), int), COLUMN_GENERATION), aim)
+    return at_its_slope(result_of(problem, point, tol, jnp.zeros((), int), COLUMN_GENERATION), aim)
 
 
-def _at_its_slope(result: RateDistortion, aim: Aim) -> RateDistortion:
+def at_its_slope(result: RateDistortion, aim: Aim) -> RateDistortion:
     """To the last bit, where a slope was asked for."""
     return result._replace(slope=jnp.where(aim.kind == SLOPE, aim.target, result.slope))
 

@@ -84,7 +84,7 @@ def minimize(
             dq, dz, dnu, dslack = newton(
                 product - tried.dz * tried.dnu, complement + over_q(tried.center - tried.dq * tried.dslack)
             )
-            primal, dual = _to_boundary(q, dq), jnp.minimum(_to_boundary(slack, dslack), _to_boundary(nu, dnu))
+            primal, dual = to_boundary(q, dq), jnp.minimum(to_boundary(slack, dslack), to_boundary(nu, dnu))
             primal, dual = jnp.minimum(primal, 1.0), jnp.minimum(dual, 1.0)
             reached = jnp.sum(over_q((q + primal * dq) * (slack + dual * dslack))) / jnp.sum(live)
             return _Direction(dq, dz, dnu, dslack, mean * (reached / mean) ** 3, primal, dual)
@@ -137,7 +137,7 @@ def minimize(
     return state.best / jnp.sum(state.best), state.gap, state.steps
 
 
-def _to_boundary(x: Array, dx: Array) -> Array:
+def to_boundary(x: Array, dx: Array) -> Array:
     """How far x can go along dx before an entry turns negative."""
     ratio = jnp.where((x > 0) & (dx < 0), -dx / jnp.where(x > 0, x, 1.0), 0.0)
     return 1 / jnp.maximum(jnp.max(ratio), 1e-300)
