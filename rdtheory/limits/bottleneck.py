@@ -5,8 +5,8 @@ I(T;Y) = I(X;Y) - D. The dual bound must hold for all laws r, not only those in 
 
     c(r) = Σ_x (p_x / z_x) 2^(-s KL(p(·|x) ‖ r)) <= 1.
 
-For binary Y that is a function of one variable, and `certify` bounds its maximum on every cell of a partition; for
-three or four letters it does so by branch and bound on the simplex of laws. Gaussian X and Y have a formula.
+For up to four letters `certify` bounds its maximum, by branch and bound on the simplex of laws. Gaussian X and Y have a
+formula.
 """
 
 import math

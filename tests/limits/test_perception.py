@@ -75,6 +75,7 @@ def proved(p, d, result, D, P, extra=None, divergence="total variation"):
         else:
             log_mean = np.log(p[alive] @ np.exp(u - u.max())) + u.max()
         paid = mean + price * (min(P, -np.log2(p[alive].min())) + log_mean / np.log(2))
+        paid = min(paid, v[alive].max())  # more no law spends
     else:
         paid = np.ptp(v) * min(P, 1.001) + v @ p
     c = kernel[p > 0].T @ (p[p > 0] / z[p > 0])

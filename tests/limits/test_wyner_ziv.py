@@ -63,17 +63,17 @@ def spends(joint, d, result):
 
 
 def proved(joint, d, result, D):
-    """The dual bound from μ, w and s alone, with its condition checked for every strategy and side letter."""
+    """The dual bound from μ, w and s alone: of each side letter's greatest sum over the strategies."""
     mu, log_w, s = (np.asarray(x) for x in (result.potential, result.side_weights, result.slope))
     strategies = np.asarray(result.strategies)
     p, side = joint.sum(axis=1), joint.sum(axis=0)
-    worst = -np.inf
+    worst = np.full(len(side), -np.inf)
     for t, shown in enumerate(strategies):
         price = np.sum(joint * d[:, shown], axis=1) / p
         base = mu - s * (price - d.min(axis=1)) + (joint / p[:, None]) @ log_w[t]
         for y in range(len(side)):
-            worst = max(worst, np.log2(joint[:, y] / side[y] @ np.exp2(base)) - log_w[t, y])
-    return max(p @ mu - worst - s * (D - p @ d.min(axis=1)), 0.0)
+            worst[y] = max(worst[y], np.log2(joint[:, y] / side[y] @ np.exp2(base)) - log_w[t, y])
+    return max(p @ mu - side @ worst - s * (D - p @ d.min(axis=1)), 0.0)
 
 
 @known

@@ -21,11 +21,13 @@ with equality at r = t. For any potential a and any price u(x, y) of a reproduct
 .. math:: I(p, Q) \ge \sum_x p_x a_x - \log\max_y c_y - \mathbb E\, u(X, Y),
 
 since :math:`\sum p Q \log (Q 2^{u - a} / t) \ge -\log \sum p\, t\, 2^{a - u} = -\log \sum t_y c_y`. What a channel of
-the problem may spend of u at most is what the constraints say. notation: e = d - min d excess distortion, A what D
-allows of it; bits throughout.
+the problem may spend of u at most is what the constraints say. All programs but capacity, the bottleneck and R(D)
+itself are `_two_sides` with prices and budgets of their own. notation: e = d - min d excess distortion, A what D allows
+of it; bits throughout.
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -33,8 +35,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from rdtheory.distortion import Grid, Samples
-from rdtheory.limits.certify.every_law import greatest_of_two, greatest_on_simplex
-from rdtheory.limits.certify.sums import LEAST_LOG, U, log_sum, relative
+from rdtheory.limits.certify.every_law import greatest_c
+from rdtheory.limits.certify.sums import FLOOR, LEAST_LOG, U, log_sum, relative
 from rdtheory.limits.discrete import certificate, kernels
 from rdtheory.limits.discrete.arithmetic import unit_of
 from rdtheory.limits.discrete.problem import View, make
@@ -52,12 +54,12 @@ __all__ = [
 ]
 
 LN2 = math.log(2)
-FLOOR = 2.0**-1000  # least probability that a law gives to what it must not exclude
 FLUSHED = 2.0**-1000  # more than any term that is flushed: 2^-1022 times a logarithm
 SLIGHT = 2.0**-400  # least positive excess, in units of the greatest, that a channel is charged for
 LITTLE = 2.0**-900  # less than this is not spent: of what a channel is charged so much may be flushed
 FAR = 128.0  # bits; a slope that makes every positive excess cost this acts like an infinite one
 LETTERS = 4  # Y, up to which c is bounded over all laws
+NEARLY = 0.99  # of I(X;Y); a relevance below is not meant to be all of it, however little that is beside its rounding
 NOISE = 64.0  # bits; log of the smallest change of a channel that rounding may have made, 2^-64, with its sign
 
 
@@ -146,16 +148,10 @@ def conditional(joint: Array, d: Array, target: Array, channel: Array, potential
     >>> print(f"{found.lower:.6f} {found.upper:.6f}")
     0.278072 0.278072
     """
-    side = jnp.sum(joint, axis=0)
-    given = _rows(joint.T)  # P(x given y), (k, n)
-    budget = _budget(jnp.sum(joint, axis=1), d, target, summed=len(side))
+    budget = _budget(jnp.sum(joint, axis=1), d, target, summed=joint.shape[1])
     costs, spent = _priced(budget, slope)
-    error = relative(sum(joint.shape))
-    proved = jax.vmap(_dual, (0, 0, None))(given, potential, costs)
-    lower = side @ jnp.where(side > 0, proved - error * jnp.abs(proved), 0.0) - spent
-    budget = budget._replace(excess=budget.excess[None, :, :])
-    channel = _spending(joint.T[:, :, None], _law(channel, budget.excess < jnp.inf), budget, _best(budget.excess))
-    return _bounds(lower, side @ jax.vmap(_rate)(given, channel) * (1 + error), channel)
+    channel = _law(channel, budget.excess[None] < jnp.inf)
+    return _two_sides(joint, costs[None], spent, channel, potential, [budget], _best(budget.excess))
 
 
 def wyner_ziv(
@@ -170,12 +166,13 @@ def wyner_ziv(
 ) -> Certificate:
     r"""Min I(X;T|Y) over laws of a strategy T, a map from side letters to reproductions; channel (n, t).
 
-    joint (n, k); strategies (t, k), every map; potential (n,) a; side_weights (t, k), v = log w of any w > 0. I(X;T|Y)
-    is a sum over t of f(Q_t), f(q) the least :math:`\sum p_{xy} q_x \log(q_x/w_y)` over :math:`\sum p_y w_y = \sum p_x
-    q_x`. With ē the mean excess of a strategy, concavity of the geometric mean gives
+    joint (n, k); strategies (t, k), every map; potential (n,) a; side_weights (t, k) v. The bound of `conditional` with
+    the potential a for each y and, ē being the mean excess of a strategy, the price
 
-    .. math:: R \ge \sum_x p_x a_x - sA - \log\max_{ty} \sum_x p_{x|y} 2^{a_x - s\bar e_{xt}} 2^{\sum_{y'} p_{y'|x}
-        v_{ty'} - v_{ty}}.
+    .. math:: u_y(x, t) = s\bar e_{xt} + v_{ty} - \sum_{y'} p_{y'|x} v_{ty'},
+
+    of which every channel spends :math:`s\,\mathbb E\,\bar e` on average: as T does not depend on Y given X, the others
+    cancel.
 
     Examples
     --------
@@ -185,9 +182,7 @@ def wyner_ziv(
     >>> print(f"{found.lower:.6f} {found.upper:.6f}")
     0.278072 0.278072
     """
-    n, k = joint.shape
-    p, side = jnp.sum(joint, axis=1), jnp.sum(joint, axis=0)
-    of_side, given = _rows(joint), _rows(joint.T)  # P(y given x), (n, k); P(x given y), (k, n)
+    k, p, of_side = joint.shape[1], jnp.sum(joint, axis=1), _rows(joint)  # P(y given x), (n, k)
     budget = _budget(p, d, target, summed=k)
 
     def mean_of(excess: Array) -> Array:
@@ -196,21 +191,15 @@ def wyner_ziv(
 
     budget = budget._replace(excess=mean_of(budget.excess), priced=mean_of(budget.priced))
     costs, spent = _priced(budget, slope)
-    a, v = _finite(potential), _finite(side_weights)
-    mean, size = of_side @ v.T, of_side @ jnp.abs(v).T  # (n, t)
-
-    def log_kappa(p: Array, v: Array) -> Array:
-        terms = (p > 0)[:, None] & (costs < jnp.inf)
-        log_p = jnp.log2(jnp.where(p > 0, p, 1.0))[:, None]
-        sizes = jnp.abs(log_p) + jnp.abs(a)[:, None] + costs + size + jnp.abs(v)[None, :]
-        return log_sum(terms, log_p + a[:, None] - costs + mean - v[None, :], (2 * k + 16) * sizes)
-
-    worst = jnp.maximum(jnp.max(jax.vmap(log_kappa, (0, 1))(given, v)), LEAST_LOG)
-    lower = p @ a - relative(n + k) * (p @ jnp.abs(a)) - worst * (1 + 4 * U * jnp.sign(worst)) - spent
-    channel = _law(channel, budget.excess < jnp.inf)
-    channel = _spending(p[:, None], channel, budget, _best(budget.excess))
-    rates = jax.vmap(_rate, (0, None))(given, channel)
-    return _bounds(lower, side @ rates * (1 + relative(n + k)), channel)
+    v = _finite(side_weights)
+    mean, sizes = of_side @ v.T, (costs + of_side @ jnp.abs(v).T)[None] + jnp.abs(v).T[:, None, :]
+    # What is less by as much as rounding may have added is still a price.
+    prices = costs[None] + (v.T[:, None, :] - mean[None]) - (2 * k + 16) * U * sizes
+    prices = jnp.where(costs[None] < jnp.inf, prices, jnp.inf)
+    channel = jnp.broadcast_to(_law(channel, budget.excess < jnp.inf)[None], (k, *channel.shape))
+    potential = jnp.broadcast_to(potential[None], (k, len(p)))
+    found = _two_sides(joint, prices, spent, channel, potential, [budget], _best(budget.excess))
+    return found._replace(point=found.point[0])
 
 
 def total_variation(
@@ -226,7 +215,7 @@ def total_variation(
     r"""Min I(X;X̂) where E d <= D and half of Σ |r - p| is at most P; d (n, n), zero on its diagonal; price (n,).
 
     The second line with u = s e + t(x̂), of which no law within P of p spends more than :math:`\sum p_x t_x + P\,(\max
-    t - \min t)`. The channel is made to meet P by another after it, which costs no rate, then mixed with X̂ = X.
+    t - \min t)`. The channel is made to meet P by another after it, which costs no rate.
 
     Examples
     --------
@@ -238,16 +227,13 @@ def total_variation(
     """
     budget = _budget(p, d, target)
     t = _finite(price) - jnp.min(_finite(price))
-    most = jnp.minimum(level, 1.0)
-    paid = p @ t + most * jnp.max(t)
-    costs, spent = _priced(budget, slope)
-    lower = _dual(p, potential, costs + t[None, :]) - spent - paid * (1 + relative(len(p)))
+    most = jnp.minimum(level, 1.0)  # no two laws are further apart
+    paid = (p @ t + most * jnp.max(t)) * (1 + relative(len(p)))
 
-    channel = _law(channel, budget.excess < jnp.inf)
-    distance = jnp.sum(jnp.abs(p @ channel - p)) / 2 + relative(len(p))
-    channel, noise = _toward(p, channel, jnp.where(distance > most, 1 - most / distance, 0.0))
-    channel = _spending(p[:, None], channel, budget, jnp.eye(len(p)))
-    return _bounds(lower, _rate(p, channel) + noise, channel)
+    def distance(law: Array) -> Array:
+        return jnp.sum(jnp.abs(law - p)) / 2 + relative(len(p))
+
+    return _realistic(p, budget, slope, t, paid, channel, potential, distance, most)
 
 
 def divergence(
@@ -273,8 +259,7 @@ def divergence(
     >>> print(f"{found.lower:.6f} {found.upper:.6f}")
     0.278072 0.278072
     """
-    n, alive = len(p), p > 0
-    budget = _budget(p, d, target)
+    alive, budget = p > 0, _budget(p, d, target)
     # r is zero where p is.
     excess, charged = (jnp.where(alive[None, :], x, jnp.inf) for x in (budget.excess, budget.priced))
     budget = budget._replace(excess=excess, priced=charged)
@@ -283,14 +268,12 @@ def divergence(
     t = jnp.where(alive, _finite(price), 0.0)
     t = jnp.where(alive, t - jnp.min(jnp.where(alive, t, jnp.inf)), 0.0)
     mu = jnp.where((multiplier > 0) & jnp.isfinite(multiplier), multiplier, 1.0)
-    paid = _most_paid(p, t, mu, most)
-    costs, spent = _priced(budget, slope)
-    lower = _dual(p, potential, costs + t[None, :]) - spent - paid
 
-    channel = _law(channel, budget.excess < jnp.inf)
-    channel, noise = _toward(p, channel, 1 - _nearest(p, p @ channel, most))
-    channel = _spending(p[:, None], channel, budget, jnp.eye(n))
-    return _bounds(lower, _rate(p, channel) + noise, channel)
+    def distance(law: Array) -> Array:
+        value, off = _divergence(law, jnp.where(alive, p, 1.0), jnp.where(alive, law - p, 0.0))
+        return value + off
+
+    return _realistic(p, budget, slope, t, _most_paid(p, t, mu, most), channel, potential, distance, most)
 
 
 def classification(
@@ -319,22 +302,19 @@ def classification(
     first, second = _budget(p, d, target), _budget(p, e, level)
     costs, spent = _priced(first, slope)
     more, paid = _priced(second, level_slope)
-    lower = _dual(p, potential, costs + more) - spent - paid
-    best = _best(first.excess + second.excess)
-    channel = _law(channel, first.excess + second.excess < jnp.inf)
-    for budget in (first, second):
-        channel = _spending(p[:, None], channel, budget, best)
-    return _bounds(lower, _rate(p, channel), channel)
+    excess = first.excess + second.excess
+    return _alone(
+        p, costs + more, spent + paid, _law(channel, excess < jnp.inf), potential, [first, second], _best(excess)
+    )
 
 
 def bottleneck(joint: Array, relevance: Array, channel: Array, potential: Array, slope: Array) -> Certificate:
     r"""Min I(X;T) over descriptions with I(T;Y) >= `relevance`, T - X - Y; joint (n, k), channel (n, t).
 
     The second line with :math:`u = s D(p_{Y|x}\|r)` for every law r of Y, of which :math:`s (I(X;Y) - relevance)` may
-    be spent: the maximum of c over all r is bounded for up to four letters Y, on a partition of the line for two and by
-    branch and bound for more; beyond, what is proved is I(X;T) >= I(T;Y). A channel that keeps too little is
-    time-shared with T = X. A relevance that is I(X;Y) up to rounding, or more, is
-    meant to be that, and is kept where I(T;Y) is I(X;Y) up to rounding.
+    be spent: the maximum of c over all r is bounded by branch and bound for up to four letters Y; beyond, all that is
+    proved is I(X;T) >= I(T;Y). A channel that keeps too little is time-shared with T = X. A relevance that is I(X;Y) up
+    to rounding, or more, is meant to be that, and is kept where I(T;Y) is I(X;Y) up to rounding.
 
     Examples
     --------
@@ -353,16 +333,14 @@ def bottleneck(joint: Array, relevance: Array, channel: Array, potential: Array,
     kept, kept_off = _information(law, clusters, of_y, n)
     off, relevance = off + kept_off, jnp.minimum(relevance, information)
     entropy = p @ -jnp.log2(jnp.where(p > 0, p, 1.0)) + 2 * relative(n)
-    everything = information - relevance <= 2 * off
+    everything = (information - relevance <= 2 * off) & (relevance >= NEARLY * information)
     short = jnp.where(everything, relevance - off, relevance + off) - kept
     share = jnp.where(short > 0, jnp.clip(short / jnp.maximum(information - off - kept, FLOOR), 0.0, 1.0), 0.0)
     upper = jnp.minimum((1 - share) * _rate(p, channel) + share * entropy, entropy) * (1 + relative(n))
     lower = jnp.minimum(relevance, information - off)
-    if k <= LETTERS:
-        s = jnp.where(jnp.isfinite(slope) & (slope > 0), slope, 0.0)
-        a = _finite(potential)
-        greatest = greatest_of_two(p, a, s, laws) if k == 2 else greatest_on_simplex(p, a, s, laws, clusters)
-        proved = p @ a - relative(n) * (p @ jnp.abs(a)) - greatest
+    if 1 < k <= LETTERS:
+        s, a = jnp.where(jnp.isfinite(slope) & (slope > 0), slope, 0.0), _finite(potential)
+        proved = p @ a - relative(n) * (p @ jnp.abs(a)) - greatest_c(p, a, s, laws, clusters)
         lower = jnp.maximum(lower, proved - s * (jnp.maximum(information - relevance, 0.0) + off))
     return _bounds(lower, upper, channel)
 
@@ -407,14 +385,68 @@ def _priced(budget: _Budget, slope: Array) -> tuple[Array, Array]:
     return jnp.where(none & (excess > 0), jnp.inf, costs), jnp.where(none, 0.0, _times(s, budget.most)) * (1 + 8 * U)
 
 
+def _two_sides(
+    joint: Array,
+    prices: Array,
+    spent: Array,
+    channel: Array,
+    potential: Array,
+    budgets: list[_Budget],
+    best: Array,
+    noise: Array | float = 0.0,
+) -> Certificate:
+    """Of min I(X;X̂|Y), all but joint (n, k) with y first: the second line for each y, and the channel made feasible.
+
+    `spent` is the most of the prices that a channel of the problem spends, on average over y; `best` a channel without
+    excess; `noise` what the rate of the candidate may be more for its rounding.
+    """
+    side, given, error = jnp.sum(joint, axis=0), _rows(joint.T), relative(sum(joint.shape))
+    prices = jnp.broadcast_to(prices, (*given.shape, prices.shape[-1]))
+    proved = jax.vmap(_dual)(given, potential, prices)
+    lower = side @ jnp.where(side > 0, proved - error * jnp.abs(proved), 0.0) - spent
+    for budget in budgets:
+        channel = _spending(joint.T[:, :, None], channel, budget, best)
+    upper = side @ jax.vmap(_rate)(given, channel) * (1 + error) + noise
+    return _bounds(lower, upper, channel)
+
+
+def _alone(p: Array, prices: Array, spent: Array, channel: Array, potential: Array, *feasible) -> Certificate:
+    """Without side information."""
+    found = _two_sides(p[:, None], prices[None], spent, channel[None], potential[None], *feasible)
+    return found._replace(point=found.point[0])
+
+
+def _realistic(
+    p: Array,
+    budget: _Budget,
+    slope: Array,
+    price: Array,
+    paid: Array,
+    channel: Array,
+    potential: Array,
+    distance: Callable[[Array], Array],
+    level: Array,
+) -> Certificate:
+    """Where the output law is to be within `level` of p, by a distance that is convex and zero at p.
+
+    A channel after the candidate moves its output law towards p, then it is mixed with X̂ = X.
+    """
+    costs, spent = _priced(budget, slope)
+    channel = _law(channel, budget.excess < jnp.inf)
+    share = 1 - _within(distance(p @ channel), level, 0.0)
+    channel, noise = _toward(p, channel, share)
+    return _alone(p, costs + price[None, :], spent + paid, channel, potential, [budget], jnp.eye(len(p)), noise)
+
+
 def _spending(weights: Array, channel: Array, budget: _Budget, best: Array) -> Array:
-    """The channel mixed with one without excess, until the mean excess is within the budget."""
-    costly = (weights > 0) & (channel > 0) & (budget.excess > 0)
-    spent = jnp.sum(jnp.where(costly, weights * (channel * budget.excess), 0.0))
+    """The channel (k, n, m) mixed with one without excess, until the mean excess is within the budget."""
+    excess = budget.excess[None]
+    costly = (weights > 0) & (channel > 0) & (excess > 0)
+    spent = jnp.sum(jnp.where(costly, weights * (channel * excess), 0.0))
     some = _within(spent, budget.least, relative(channel.size))
     # Where nothing is allowed nothing is, not even what is flushed.
     kept = jnp.where(budget.least > 0, some, jnp.where(jnp.any(costly), 0.0, 1.0))
-    return kept * channel + (1 - kept) * best
+    return kept * channel + (1 - kept) * best[None]
 
 
 def _within(spent: Array, allowed: Array, error: Array | float) -> Array:
@@ -428,7 +460,7 @@ def _dual(p: Array, potential: Array, costs: Array) -> Array:
     used, a = p > 0, _finite(potential)
     log_p = jnp.log2(jnp.where(used, p, 1.0))
     exponents = (log_p + a)[:, None] - costs
-    sizes = (jnp.abs(log_p) + jnp.abs(a))[:, None] + costs
+    sizes = (jnp.abs(log_p) + jnp.abs(a))[:, None] + jnp.abs(costs)
     log_c = log_sum(used[:, None] & (costs < jnp.inf), exponents, 8 * sizes)
     highest = jnp.maximum(jnp.max(log_c), LEAST_LOG)
     a = jnp.where(used, a, 0.0)
@@ -480,34 +512,13 @@ def _toward(p: Array, channel: Array, share: Array) -> tuple[Array, Array]:
 
 
 def _most_paid(p: Array, t: Array, mu: Array, level: Array) -> Array:
-    """Upper bound of μ P + μ log Σ p 2^(t/μ), to the digits of t where μ is large."""
+    """Upper bound of μ P + μ log Σ p 2^(t/μ), to the digits of t where μ is large, or of max t, if that is less."""
     mean = p @ t
     x = jnp.where(p > 0, t - mean, 0.0) / mu * LN2
-    far, near = jnp.max(jnp.abs(x)), jnp.clip(x, -1.0, 1.0)
-    small, large = jnp.log1p(p @ (jnp.expm1(near) - near)), jnp.log(p @ jnp.exp(x - jnp.max(x))) + jnp.max(x)
-    size = p @ jnp.abs(t) + p @ jnp.abs(t - mean) + mu * (level + jnp.where(far <= 1, 0.0, 1 + far))
-    return mean + mu * (level + jnp.where(far <= 1, small, large) / LN2) + 8 * relative(len(p)) * size
-
-
-def _nearest(p: Array, law: Array, level: Array) -> Array:
-    """The greatest share of the way from p to `law` that stays within the divergence `level`, by bisection."""
-    change = jnp.where(p > 0, law - p, 0.0)
-
-    def divergence(share: Array) -> Array:
-        value, off = _divergence(p + share * change, jnp.where(p > 0, p, 1.0), jnp.where(p > 0, share * change, 0.0))
-        return value + off
-
-    def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = ends
-        middle = jnp.sqrt(low * high)
-        inside = divergence(middle) <= level
-        return jnp.where(inside, middle, low), jnp.where(inside, high, middle)
-
-    whole = divergence(jnp.ones(()))
-    outside = whole > level
-    # Divergence is convex along the way, so this much is within the level.
-    least = level / jnp.where(outside, whole, 1.0) * (1 - 1e-12)
-    return jnp.where(outside, jax.lax.fori_loop(0, 60, halve, (least, jnp.ones(())))[0], 1.0)
+    spread = jnp.log1p(p @ (jnp.expm1(x) - x)) / LN2  # as Σ p x = 0
+    size = p @ jnp.abs(t) + jnp.max(jnp.abs(jnp.where(p > 0, t - mean, 0.0))) + mu * (level + spread)
+    paid = mean + mu * (level + spread) + 8 * relative(len(p)) * size
+    return jnp.minimum(_or(paid, jnp.inf), jnp.max(jnp.where(p > 0, t, -jnp.inf)))
 
 
 def _bounds(lower: Array, upper: Array, point: Array) -> Certificate:

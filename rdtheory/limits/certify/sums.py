@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jax import Array
 
 U = 2.0**-53
+FLOOR = 2.0**-1000  # least probability that a law gives to what it must not exclude
 LEAST_LOG = -900.0  # of a maximum, so that what was flushed stays far below it
 
 
