@@ -338,7 +338,7 @@ def _uphill(weights: Array, s: Array, laws: Array, r: Array) -> Array:
     def move(_, r: Array) -> Array:
         now, terms = value(r)
         mean = (terms / now[None, :]).T @ laws
-        if r.shape[1] > 2:
+        if r.shape[1] != 2:
             return jnp.where((now > 0)[:, None], mean, r)
         at = jnp.clip(r[:, 1], 1e-300, 1 - 1e-16)[None, :]
         slope = s * (laws[:, 1:] / at - laws[:, :1] / (1 - at))

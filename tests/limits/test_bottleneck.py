@@ -246,6 +246,11 @@ def test_letters_of_zero_mass_and_laws_on_the_boundary_are_certified_too():
         assert point.rate - point.gap > point.relevance - 1e-9
 
 
+def test_of_one_letter_nothing_is_to_be_told():
+    point = rate_at(np.array([[0.3], [0.7]]), 0.0)
+    assert point.gap <= point.rate <= 1e-290 and point.cluster_laws.shape[1] == 1
+
+
 def test_five_letters_have_the_relevance_for_lower_bound():
     joint = np.random.default_rng(3).dirichlet(np.ones(15)).reshape(3, 5)
     point = rate_at(joint, 0.5 * information(joint), max_steps=2)
