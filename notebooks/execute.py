@@ -31,9 +31,11 @@ def execute(path: Path) -> None:
 
 
 def joined(outputs: list) -> list:
-    """Printed text in one piece, however often the kernel sent some."""
+    """Printed text in one piece, however often the kernel sent some, and nothing of progress."""
     found: list = []
     for output in outputs:
+        if output.get("data", {}).get("text/plain") == "":
+            continue
         if output.output_type == "stream" and found and found[-1].get("name") == output.name:
             found[-1].text += output.text
         else:

@@ -1,15 +1,16 @@
-"""What a long call is doing, on a line of stderr if that is a terminal. Of calls under two seconds nothing is shown.
+"""What a long call is doing, on a terminal or in a notebook. Of calls under two seconds nothing is shown.
 
 The line is the outermost call's. What others say within it comes behind: ``curve: 57 points; rate_at: 192 letters``.
 """
 
 import contextlib
+import html
 import multiprocessing
 import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 Tell = Callable[..., None]
 Item = TypeVar("Item")
@@ -37,7 +38,7 @@ class _Line:
     def __init__(self) -> None:
         self.works: list[_Work] = []  # from the outermost in
         self.lock = threading.Lock()
-        self.drawn: Any = None  # of rich, which is imported when there is something to draw
+        self.drawn: _Terminal | _Cell | None = None
         self.watched = False
 
     def opened(self, work: _Work) -> int:
@@ -68,25 +69,56 @@ class _Line:
     def draw(self, works: list[_Work]) -> None:
         said = "; ".join(dict.fromkeys(map(str, works)))  # of a function that calls itself once
         if self.drawn is None:
-            self.drawn = _bar(works[0], said)
-            self.drawn.start()
-        [task] = self.drawn.task_ids
-        self.drawn.update(task, description=said, completed=works[0].done, refresh=True)
+            self.drawn = (_Cell if _in_notebook() else _Terminal)(works[0])
+        self.drawn.show(works[0], said)
 
 
-def _bar(work: _Work, said: str) -> Any:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-    from rich.table import Column
+class _Terminal:
+    """A line of standard error, erased in the end. What draws it is imported when there is something to draw."""
 
-    counted = () if work.total is None else (BarColumn(bar_width=20), MofNCompleteColumn())
-    text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))
-    columns = (SpinnerColumn(), *counted, TimeElapsedColumn(), text)
-    progress = Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False)
-    progress.add_task(said, total=work.total)
-    # What the task has taken begins with the work, not with the line.
-    progress.tasks[0].start_time = progress.get_time() - (time.monotonic() - work.began)
-    return progress
+    def __init__(self, work: _Work) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.table import Column
+
+        counted = () if work.total is None else (BarColumn(bar_width=20), MofNCompleteColumn())
+        text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))
+        columns = (SpinnerColumn(), *counted, TimeElapsedColumn(), text)
+        self.bar = Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False)
+        self.task = self.bar.add_task(work.what, total=work.total)
+        # What the task has taken begins with the work, not with the line.
+        self.bar.tasks[0].start_time = self.bar.get_time() - (time.monotonic() - work.began)
+        self.bar.start()
+
+    def show(self, work: _Work, said: str) -> None:
+        self.bar.update(self.task, description=said, completed=work.done, refresh=True)
+
+    def stop(self) -> None:
+        self.bar.stop()
+
+
+class _Cell:
+    """The same as an output of a notebook's cell, which is empty in the end."""
+
+    def __init__(self, work: _Work) -> None:
+        from IPython.display import display
+
+        self.output = display({"text/plain": work.what}, raw=True, display_id=True)
+
+    def show(self, work: _Work, said: str) -> None:
+        counted = "" if work.total is None else f" {work.done}/{work.total}"
+        self.put(f"{time.monotonic() - work.began:.0f} s{counted} {said}")
+
+    def stop(self) -> None:
+        self.put("")
+
+    def put(self, line: str) -> None:
+        self.output.update({"text/plain": line, "text/html": line and f"<pre>{html.escape(line)}</pre>"}, raw=True)
+
+
+def _in_notebook() -> bool:
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
 
 
 def nothing(news: str = "", done: int = 0) -> None:
@@ -118,8 +150,7 @@ def doing(what: str, total: int | None = None, *, shown: bool = True) -> Generat
     """
     # Those of other threads and processes would be written over this one.
     if not (
-        sys.stderr
-        and sys.stderr.isatty()
+        (_in_notebook() or (sys.stderr and sys.stderr.isatty()))
         and threading.current_thread() is threading.main_thread()
         and multiprocessing.parent_process() is None
     ):

@@ -1,3 +1,4 @@
+import html
 import sys
 import threading
 import time
@@ -78,3 +79,22 @@ def test_nothing_is_shown_of_short_calls_elsewhere_or_if_it_is_not_wanted(monkey
         other.setattr(sys.stderr, "isatty", lambda: False)
         assert work() == ""
     assert "work" in work()
+
+
+def test_in_a_notebook_it_is_an_output_that_is_empty_in_the_end(monkeypatch):
+    said = []
+
+    class Output:
+        update = staticmethod(lambda data, raw: said.append(data))
+
+    ipython = pytest.importorskip("IPython.display")
+    monkeypatch.setattr(ipython, "display", lambda data, raw, display_id: Output())
+    monkeypatch.setattr(_progress, "_in_notebook", lambda: True)
+    monkeypatch.setattr(_progress, "AFTER", 0.0)
+    monkeypatch.setattr(_progress, "EVERY", 0.01)
+    with _progress.doing("outer", 3) as tell:
+        tell("<news>", 1)
+        time.sleep(0.5)
+    line = said[-2]["text/plain"]
+    assert line.endswith(" s 1/3 outer: <news>") and said[-2]["text/html"] == f"<pre>{html.escape(line)}</pre>"
+    assert said[-1] == {"text/plain": "", "text/html": ""}
