@@ -372,4 +372,7 @@ INDEX: tuple[Theorem, ...] = (
         "exact",
     ),
 )
-"""Every theorem, as `Theorem`."""
+"""Every theorem, as `Theorem`.
+
+:meta hide-value:
+"""
