@@ -37,24 +37,24 @@ class _Line:
 
     def __init__(self) -> None:
         self.works: list[_Work] = []  # from the outermost in
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a work may be closed by the garbage collector while a line is drawn
         self.drawn: _Terminal | _Cell | None = None
         self.watched = False
 
-    def opened(self, work: _Work) -> int:
+    def opened(self, work: _Work) -> None:
         with self.lock:
             self.works.append(work)
             if not self.watched:
                 threading.Thread(target=self.watch, daemon=True).start()
                 self.watched = True
-            return len(self.works) - 1
 
-    def closed(self, depth: int) -> None:
+    def closed(self, work: _Work) -> None:
         with self.lock:
-            del self.works[depth:]
+            self.works.remove(work)
             if not self.works and self.drawn is not None:
-                self.drawn.stop()
-                self.drawn = None
+                drawn, self.drawn = self.drawn, None
+                with contextlib.suppress(Exception):  # a terminal that is gone is no reason to lose what was computed
+                    drawn.stop()
 
     def watch(self) -> None:
         while True:
@@ -64,7 +64,8 @@ class _Line:
                     self.watched = False
                     return
                 if all(work.shown for work in self.works) and time.monotonic() - self.works[0].began >= AFTER:
-                    self.draw(list(self.works))
+                    with contextlib.suppress(Exception):
+                        self.draw(list(self.works))
 
     def draw(self, works: list[_Work]) -> None:
         said = "; ".join(dict.fromkeys(map(str, works)))  # of a function that calls itself once
@@ -84,7 +85,14 @@ class _Terminal:
         counted = () if work.total is None else (BarColumn(bar_width=20), MofNCompleteColumn())
         text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))
         columns = (SpinnerColumn(), *counted, TimeElapsedColumn(), text)
-        self.bar = Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False)
+        self.bar = Progress(
+            *columns,
+            console=Console(stderr=True),
+            transient=True,
+            auto_refresh=False,
+            redirect_stdout=False,  # what is printed meanwhile belongs where it was going
+            redirect_stderr=False,
+        )
         self.task = self.bar.add_task(work.what, total=work.total)
         # What the task has taken begins with the work, not with the line.
         self.bar.tasks[0].start_time = self.bar.get_time() - (time.monotonic() - work.began)
@@ -114,6 +122,12 @@ class _Cell:
 
     def put(self, line: str) -> None:
         self.output.update({"text/plain": line, "text/html": line and f"<pre>{html.escape(line)}</pre>"}, raw=True)
+
+
+def _somebody_looks() -> bool:
+    with contextlib.suppress(AttributeError, ValueError):  # standard error may be closed, or of the user's own making
+        return _in_notebook() or sys.stderr.isatty()
+    return False
 
 
 def _in_notebook() -> bool:
@@ -150,18 +164,18 @@ def doing(what: str, total: int | None = None, *, shown: bool = True) -> Generat
     """
     # Those of other threads and processes would be written over this one.
     if not (
-        (_in_notebook() or (sys.stderr and sys.stderr.isatty()))
+        _somebody_looks()
         and threading.current_thread() is threading.main_thread()
         and multiprocessing.parent_process() is None
     ):
         yield nothing
         return
     work = _Work(what, total, shown)
-    depth = _LINE.opened(work)
+    _LINE.opened(work)
     try:
         yield work.tell
     finally:
-        _LINE.closed(depth)
+        _LINE.closed(work)
 
 
 def each(what: str, items: Sequence[Item]) -> Generator[Item]:

@@ -1,4 +1,5 @@
 import html
+import io
 import sys
 import threading
 import time
@@ -98,3 +99,26 @@ def test_in_a_notebook_it_is_an_output_that_is_empty_in_the_end(monkeypatch):
     line = said[-2]["text/plain"]
     assert line.endswith(" s 1/3 outer: <news>") and said[-2]["text/html"] == f"<pre>{html.escape(line)}</pre>"
     assert said[-1] == {"text/plain": "", "text/html": ""}
+
+
+def test_what_is_printed_meanwhile_goes_where_it_was_going_and_a_terminal_may_vanish(monkeypatch, capsys):
+    terminal(monkeypatch)
+    with _progress.doing("outer"):
+        time.sleep(0.5)
+        sys.stdout.write("printed\n")
+        monkeypatch.setattr(_progress._Terminal, "stop", lambda self: 1 / 0)
+    printed, said = capsys.readouterr()
+    assert printed == "printed\n" and "outer" in said and "printed" not in said
+
+
+def closed() -> io.StringIO:
+    file = io.StringIO()
+    file.close()
+    return file
+
+
+@pytest.mark.parametrize("stderr", [None, object(), closed()])
+def test_standard_error_may_be_anything(monkeypatch, stderr):
+    monkeypatch.setattr(sys, "stderr", stderr)
+    with _progress.doing("outer") as tell:
+        assert tell is _progress.nothing

@@ -128,7 +128,7 @@ def fit(
                     best = state[0]
                 elif len(held_losses) - held_losses.index(min(held_losses)) > patience:
                     break
-            if tell is not _progress.nothing and not isinstance(key, Tracer):
+            if progress and tell is not _progress.nothing and not isinstance(loss, Tracer):
                 tell(f"loss {float(loss):.4f}", 1)  # waits for the epoch, or the bar would run ahead of the work
     xp, *known = _checks.look(*losses)
     chosen = held_losses.index(min(held_losses)) + 1 if held_losses else len(losses)
