@@ -351,7 +351,7 @@ def _gaussian(variance: Array, D: Array, P: Array) -> GaussianDemands:
     unit = jnp.where(variance > 0, variance, 1.0)
     spent, described = D / unit, D < variance
     enough = jnp.sqrt(jnp.where(described, (variance - D) / unit, 1.0)) * described  # σ̂ of R(D)
-    least = jnp.where(variance > 0, 1 - jnp.sqrt(P) / jnp.sqrt(unit), 0.0)
+    least = jnp.where(variance > 0, 1 - jnp.sqrt(P / unit), 0.0)
     deviation = jnp.maximum(least, enough)
     missing = (spent - (1 - deviation) ** 2) / (2 * deviation)  # 1 - κ, with its digits
     missing = jnp.where(deviation > 0, jnp.clip(missing, 0.0, 1.0), 1.0)

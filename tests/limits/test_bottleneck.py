@@ -251,6 +251,12 @@ def test_of_one_letter_nothing_is_to_be_told():
     assert point.gap <= point.rate <= 1e-290 and point.cluster_laws.shape[1] == 1
 
 
+@pytest.mark.parametrize("joint", [np.outer([0.2, 0.3, 0.5], [0.3, 0.3, 0.4]), np.array([[0.5, 0.0], [0.5, 0.0]])])
+def test_of_what_is_independent_nothing_is_to_be_told(joint):
+    point = rate_at(joint, 0.0)
+    assert point.gap <= point.rate <= 1e-12 and point.converged
+
+
 def test_five_letters_have_the_relevance_for_lower_bound():
     joint = np.random.default_rng(3).dirichlet(np.ones(15)).reshape(3, 5)
     point = rate_at(joint, 0.5 * information(joint), max_steps=2)

@@ -1,5 +1,6 @@
 import math
 
+import jax
 import numpy as np
 import pytest
 from scipy import optimize
@@ -133,3 +134,9 @@ def test_transforms_of_demands():
     assert_transforms_agree(lambda D, b: perception.gaussian_classification(1.0, 0.8, D, b), D, P)
     assert_transforms_agree(lambda D, P: perception.bernoulli(0.3, D, P), D, P)
     assert_only_bad_items_are_nan(perception.gaussian, (v, D, P), (1.0, -1.0, 0.0), 1)
+
+
+def test_where_all_is_allowed_nothing_is_sent():
+    variances = np.random.default_rng(0).uniform(0.1, 10, 300)
+    found = jax.vmap(lambda v: perception.gaussian(v, v, v))(variances)
+    assert np.all(found.rate == 0) and np.all(found.correlation == 0)

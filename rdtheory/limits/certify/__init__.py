@@ -331,11 +331,13 @@ def bottleneck(joint: Array, relevance: Array, channel: Array, potential: Array,
     law = p @ channel
     clusters = _rows((p[:, None] * channel).T @ laws)
     kept, kept_off = _information(law, clusters, of_y, n)
-    off, relevance = off + kept_off, jnp.minimum(relevance, information)
+    nothing, off, relevance = relevance <= 0, off + kept_off, jnp.minimum(relevance, information)
     entropy = p @ -jnp.log2(jnp.where(p > 0, p, 1.0)) + 2 * relative(n)
     everything = (information - relevance <= 2 * off) & (relevance >= NEARLY * information)
     short = jnp.where(everything, relevance - off, relevance + off) - kept
-    share = jnp.where(short > 0, jnp.clip(short / jnp.maximum(information - off - kept, FLOOR), 0.0, 1.0), 0.0)
+    share = jnp.where(
+        (short > 0) & ~nothing, jnp.clip(short / jnp.maximum(information - off - kept, FLOOR), 0.0, 1.0), 0.0
+    )
     upper = jnp.minimum((1 - share) * _rate(p, channel) + share * entropy, entropy) * (1 + relative(n))
     lower = jnp.minimum(relevance, information - off)
     if 1 < k <= LETTERS:

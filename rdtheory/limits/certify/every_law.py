@@ -93,7 +93,7 @@ def greatest_c(p: Array, potential: Array, s: Array, laws: Array, seen: Array) -
     room, zero = 100 * HALVED, jnp.zeros((), int)  # each round goes on with its own halves first
     corners = jnp.broadcast_to(WHOLE * jnp.eye(k, dtype=jnp.int64), (room, k, k))
     whole, among = bounded(corners[:1])[0], values(seen)
-    rough = U * jnp.max(jnp.where(used[:, None], at(jnp.mean(ends, axis=0, keepdims=True))[1], 0.0))
+    rough = U * jnp.max(jnp.where(used[:, None], at(jnp.maximum(jnp.mean(ends, axis=0, keepdims=True), FLOOR))[1], 0.0))
     highest = jnp.max(jnp.where(jnp.isnan(among), -jnp.inf, among))
     start = (whole, highest, jnp.maximum(AT_FIRST, enough(highest)), jnp.asarray(True))
     log_c, *_ = jax.lax.while_loop(lambda state: state[3], search, start)
