@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from rdtheory.limits import certify
+from rdtheory.limits.certify import every_law
 from rdtheory.rigor._balls import flint
 from tests import long
 
@@ -412,6 +413,43 @@ def check_bottleneck(seed, count=100, letters=2):
     assert_at_most(rate, np.asarray(found.upper), "is the rate of what is said to have")
 
 
+def check_greatest_c(seed, count=24):
+    """Of the laws that are given and their mixtures, none has a larger c: slopes at which every digit matters."""
+    rng = np.random.default_rng([seed, 77])
+    for letters in (2, 3, 4):
+        joints = [weights(rng, 4, letters) for _ in range(count)]
+        p = np.array([x.sum(axis=1) / x.sum() for x in joints])
+        laws = np.array([np.where(x.sum(axis=1, keepdims=True) > 0, x, x.sum(axis=0)) for x in joints])
+        laws = laws / laws.sum(axis=2, keepdims=True)
+        s = 10.0 ** rng.uniform(-3, 18, count)
+        a = rng.normal(size=(count, 4)) * rng.choice([0.0, 1.0, 100.0], size=(count, 1))
+        # Steep potentials that a law of its own pays for: then mixtures matter, and with them rounding.
+        far = np.array([np.max(np.sum(np.where(x > 0, x * np.log2(np.where(x > 0, x, 1)), 0), 1)) for x in laws])
+        a += (rng.random(count) < 0.5)[:, None] * np.abs(s * far)[:, None] * rng.random((count, 4)) / 4
+        found = jax.jit(lambda *of: jax.lax.map(lambda one: every_law.greatest_c(*one), of))(p, a, s, laws, laws)
+        for i in range(count):
+            rows = [[flint.arb(float(x)) for x in row] for row in laws[i]]
+            rows = [[x / sum(row, flint.arb(0)) for x in row] for row in rows]
+            mixed = [rng.dirichlet(np.ones(4)) for _ in range(6)]
+            shares = [*np.eye(4), *mixed, *(0.999 * np.eye(4)[j] + 0.001 * x for j, x in enumerate(mixed[:4]))]
+            for share in shares:
+                r = [
+                    sum((rows[x][y] * flint.arb(float(share[x])) for x in range(4)), flint.arb(0))
+                    for y in range(letters)
+                ]
+                assert not log_c(p[i], a[i], s[i], rows, r) > flint.arb(float(found[i])), (seed, letters, i)
+
+
+def log_c(p, a, s, rows, r):
+    bits = flint.arb(2).log()
+    total = flint.arb(0)
+    for mass, potential, row in zip(p, a, rows, strict=True):
+        if mass > 0 and all(y > 0 or x == 0 for x, y in zip(row, r, strict=True)):
+            spent = sum((x * (x / y).log() for x, y in zip(row, r, strict=True) if x > 0), flint.arb(0))
+            total += flint.arb(float(mass)) * (flint.arb(float(potential)) * bits - flint.arb(float(s)) * spent).exp()
+    return total.log() / bits
+
+
 def divergences(rows, r):
     """D of each row (…, n, k) from each law (…, t, k), all of whose letters are possible."""
     own = average(rows, log2(np.where(rows != 0, rows, ONE)))
@@ -434,6 +472,7 @@ CHECKS = [
     check_classification,
     check_wyner_ziv,
     check_bottleneck,
+    check_greatest_c,
     check_bottleneck_of_three,
     check_bottleneck_of_four,
 ]
@@ -494,6 +533,28 @@ def test_where_nothing_is_allowed_nothing_is_however_little(p, d):
         jax.jit(certify.total_variation)(p, d, zero, jnp.ones(()), second, free, zero, free),
     ):
         assert mpmath.mpf(float(found.upper)) >= entropy
+
+
+def test_laws_that_differ_only_in_the_digits_of_the_rarer_letter():
+    """Both shares of the other letter round to one: 1.777 was claimed of an optimum of at most H(X) = 1."""
+    joint = jnp.array([[0.5, 0.5e-300], [0.5, 2.5e-17]])
+    for columns in ([0, 1], [1, 0]):
+        found = certify.bottleneck(
+            joint[:, columns], jnp.asarray(1e-18), jnp.eye(2), jnp.array([0.0, 4.0]), jnp.asarray(1e14)
+        )
+        assert found.lower <= 1e-15 and found.upper <= 1 + 1e-12
+
+
+def test_an_infinite_cost_is_never_paid():
+    found = certify.capacity(
+        jnp.eye(3),
+        jnp.array([0, jnp.inf, jnp.inf]),
+        jnp.asarray(0.5),
+        jnp.array([0.2, 0.8, 0]),
+        jnp.ones(3),
+        jnp.zeros(()),
+    )
+    assert found.lower <= 0 and found.upper >= 0
 
 
 def test_what_rounding_leaves_of_a_distance_is_charged():

@@ -59,7 +59,8 @@ SLIGHT = 2.0**-400  # least positive excess, in units of the greatest, that a ch
 LITTLE = 2.0**-900  # less than this is not spent: of what a channel is charged so much may be flushed
 FAR = 128.0  # bits; a slope that makes every positive excess cost this acts like an infinite one
 LETTERS = 4  # Y, up to which c is bounded over all laws
-NEARLY = 0.99  # of I(X;Y); a relevance below is not meant to be all of it, however little that is beside its rounding
+# Of I(X;Y) as it is computed, which below 1e-27 bit is rounding: a relevance below is not meant to be all of it.
+NEARLY = 0.99
 NOISE = 64.0  # bits; log of the smallest change of a channel that rounding may have made, 2^-64, with its sign
 
 
@@ -215,7 +216,8 @@ def total_variation(
     r"""Min I(X;X̂) where E d <= D and half of Σ |r - p| is at most P; d (n, n), zero on its diagonal; price (n,).
 
     The second line with u = s e + t(x̂), of which no law within P of p spends more than :math:`\sum p_x t_x + P\,(\max
-    t - \min t)`. The channel is made to meet P by another after it, which costs no rate.
+    t - \min t)`. The channel is made to meet P, up to rounding that is charged, by another after it, which costs no
+    rate.
 
     Examples
     --------
@@ -454,7 +456,10 @@ def _spending(weights: Array, channel: Array, budget: _Budget, best: Array) -> A
 def _within(spent: Array, allowed: Array, error: Array | float) -> Array:
     """Greatest share of what spends so much that is surely within what is allowed."""
     surely = allowed * (1 - error)
-    return jnp.where(spent * (1 + error) > surely, surely / jnp.where(spent > 0, spent * (1 + 2 * error), 1.0), 1.0)
+    # What is no number (an infinite cost that is never paid) has no share.
+    return jnp.where(
+        spent * (1 + error) <= surely, 1.0, surely / jnp.where(spent > 0, spent * (1 + 2 * error), jnp.inf)
+    )
 
 
 def _dual(p: Array, potential: Array, costs: Array) -> Array:

@@ -11,7 +11,6 @@ from rdtheory.limits.certify.sums import FLOOR, LEAST_LOG, U, log_sum
 
 LN2 = math.log(2)
 HALVED, ROUNDS = 128, 4000  # simplices of laws that are halved at once, and how often at most
-DEEPEST = 90  # halvings of a simplex
 WHOLE = 2**60  # a share of one, in the units of the corners of simplices
 SHARE = 2.0**-6  # of log c: a bound so near its greatest value is good enough
 AT_FIRST, CLOSER = 2.0**-8, 2.0**-6  # bits, and how much nearer it is to be each time
@@ -27,7 +26,8 @@ def greatest_c(p: Array, potential: Array, s: Array, laws: Array, seen: Array) -
     2^-60, so that the halves are all of it.
     """
     (n, k), closest = laws.shape, 2.0**-44 if laws.shape[1] == 2 else 2.0**-32  # bits, that take milliseconds
-    ends = laws[jnp.stack([jnp.argmin(laws[:, 0]), jnp.argmax(laws[:, 0])])] if k == 2 else jnp.eye(k)
+    odds = laws[:, 0] / laws[:, -1]  # of two letters: the larger share alone has not the digits of the smaller
+    ends = laws[jnp.stack([jnp.argmin(odds), jnp.argmax(odds)])] if k == 2 else jnp.eye(k)
     used = p > 0
     constant = jnp.where(used, jnp.log2(jnp.where(used, p, 1.0)) + potential, -jnp.inf)
     negentropies = jnp.sum(jnp.where(laws > 0, laws * jnp.log2(jnp.where(laws > 0, laws, 1.0)), 0.0), axis=1)
