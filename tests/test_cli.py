@@ -273,6 +273,7 @@ def test_what_cannot_be_compressed_is_one_line_and_exit_2_and_leaves_nothing(lay
         (("compress", w, *x, *out), "give one of relative, bits and distortion, got none"),
         (("compress", w, *x, "--bits", "2"), "--out: say which file to write"),
         (("compress", w, *x, "--bits", "2", "--out", folder / "no" / "w.rd"), "--out: there is no folder"),
+        (("compress", w, *x, "--bits", "2", "--out", folder), "is a folder, and a file is to be written"),
         (("compress", folder / "bad.npz", *x, "--bits", "1", *out), "bad.npz is not a sound"),
         (("compress", folder / "bad.safetensors", *x, "--bits", "1", *out), "bad.safetensors is not a sound"),
         (("compress", folder / "none.npz", *x, "--bits", "1", *out), "none.npz: there is no such file"),

@@ -83,6 +83,8 @@ def compress(
             raise ValueError("--out: say which file to write, or --dry-run to see the table alone")
         if out is not None and not out.parent.is_dir():
             raise FileNotFoundError(f"--out: there is no folder {out.parent}")
+        if out is not None and out.is_dir():
+            raise IsADirectoryError(f"--out: {out} is a folder, and a file is to be written")
         import jax
 
         jax.config.update("jax_enable_x64", True)
