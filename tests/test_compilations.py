@@ -64,6 +64,7 @@ calls = {
     "lagrangian": lambda: rd.discrete.lagrangian(p, d, 1.0),
     "interior_point": lambda: rd.interior_point(p, d, 1.0),
     **{f"curve, {k} slopes": lambda k=k: rd.curve(p, d, np.linspace(0.1, 3.0, k)) for k in (50, 51, 40)},
+    **{f"{k} distortions": lambda k=k: rd.curve(p, d, distortions=np.linspace(0.05, 0.25, k)) for k in (3, 4)},
 }
 print(json.dumps({name: counted(call) for name, call in calls.items()}))
 """
@@ -84,6 +85,7 @@ def test_a_slope_a_distortion_and_a_rate_are_one_program_and_curves_of_about_fif
     found = json.loads(run(COUNTED + EVERYDAY))
     curves = [found.pop(f"curve, {k} slopes") for k in (50, 51, 40)]
     assert curves == [2, 1, 1]
+    assert [found.pop(f"{k} distortions") for k in (3, 4)] == [1, 1]  # what takes them apart; none puts points together
     assert found.pop("rate_at") == 1 and set(found.values()) == {0}
 
 

@@ -230,12 +230,16 @@ def _small_curve(
     return lax.map(lambda item: lax.cond(item[0] < count, at, lambda _: nothing, item[1]), numbered)
 
 
-# Compiled, for each of their operations would be compiled by itself, for each size.
-
-
-@partial(_compile.jit, brief=True)
 def stacked(*points: RateDistortion) -> RateDistortion:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *points)
+    """Points as one curve: on the host, for on a device each number of points would be a program of its own."""
+    leaves = jax.tree.leaves(points)
+    if is_traced(leaves) or any(map(_checks.is_spread, leaves)):
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *points)
+    curve = jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(points))
+    return jax.device_put(curve, points[0].rate.sharding if points[0].rate.committed else None)
+
+
+# Compiled, for each of their operations would be compiled by itself, for each size.
 
 
 @partial(_compile.jit, brief=True)
