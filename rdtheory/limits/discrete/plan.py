@@ -40,7 +40,9 @@ class Stage(NamedTuple):
     ``columns``: the interior point on `size` letters at a time, which is all of them if there are no more.
     ``half``: on all letters of a problem that reads the same backwards, together with their images; skipped if it does
     not. ``coarser``: a problem like this one of about `size` source letters, by stages of its own; its law is then
-    certified here; skipped if there is none. ``accelerated``: Blahut-Arimoto.
+    certified here; skipped if there is none. ``square``: Newton's method on a kernel factored as a whole, of as many
+    letters as source letters, `size` of them out of use at most; skipped where the stage before was a help.
+    ``accelerated``: Blahut-Arimoto.
     """
 
     method: str
