@@ -31,12 +31,12 @@ def find(
         values = np.where(np.isnan(values), -np.inf, values)
         best = int(np.argmax(values))
         a, b = x[max(best - 1, 0)], x[min(best + 1, len(x) - 1)]
-        if not a < b or b - a < 1e-12 * max(abs(a), abs(b)):
-            break
         peak = x[best]
+        if not a < b or b - a < 1e-15 * max(abs(a), abs(b)):
+            break
         if values[best] - values.min() < FLAT:
             break
-        x = np.linspace(a, b, 1001)
+        x = np.union1d(np.linspace(a, b, 1001), [peak])  # a peak that is told can be too narrow to be met again
     reach = np.concatenate([2.0 ** np.arange(-1000, -30, 0.1), reach, 2.0 ** np.arange(40.1, 500, 0.1)])
     steps = np.concatenate([peak - reach[::-1], peak + reach])
     steps = steps[(steps > low) & (steps < high)]

@@ -42,6 +42,13 @@ def test_peak_of_an_own_density_is_found_far_away():
     assert 0.005 < source.scale < 0.05
 
 
+@pytest.mark.parametrize("breaks", [(), (1e9,)])
+def test_a_peak_hardly_wider_than_the_rounding_of_its_place_is_found(breaks):
+    source = sources.from_log_density(lambda x: -0.5 * ((x - 1e9) / 1e-5) ** 2, (-np.inf, np.inf), breaks)
+    assert np.abs(source.breaks - 1e9).max() < 1e-5
+    assert 0.5e-5 < source.scale < 5e-5
+
+
 def test_samples_become_atoms():
     source = sources.from_samples(jnp.array([2.0, 1.0, 2.0, 5.0]))
     assert source.log_density is None

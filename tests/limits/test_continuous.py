@@ -10,6 +10,7 @@ from scipy.integrate import quad
 import rdtheory as rd
 from rdtheory import sources
 from rdtheory.limits import continuous
+from rdtheory.limits.continuous.law import law_of
 from tests import oracles
 
 LN2 = np.log(2)
@@ -312,6 +313,18 @@ def test_far_from_zero_it_is_as_about_zero(source, D, width):
     assert max(plain.lower, far.lower) <= min(plain.upper, far.upper)
     assert far.upper - far.lower <= width
     assert abs(float(far.masses @ (far.points - 1e9)) - float(plain.masses @ plain.points)) < 1e-3
+
+
+def test_a_source_far_from_zero_for_its_width_is_no_constant():
+    source = sources.from_log_density(lambda x: -0.5 * ((x - 1e9) / 1e-5) ** 2, (-np.inf, np.inf), breaks=(1e9,))
+    result = continuous.rate_at(source, 0.25e-10)
+    assert 0.5 < result.lower <= 1 <= result.upper < 1.5
+
+
+def test_a_variance_lost_in_rounding_is_refused():
+    narrow = sources.from_log_density(lambda x: -0.5 * ((x - 1e6) / 0.01) ** 2, (-np.inf, np.inf), breaks=(1e6,))
+    with pytest.raises(ValueError, match="center the source"):
+        law_of(narrow._replace(breaks=np.array([0.0, 1e6]), scale=1.0))
 
 
 def test_a_jump_nobody_told_about_is_found():

@@ -114,10 +114,16 @@ def law_of(source: Source, units: Units = AS_GIVEN) -> Law:
     x, w = rule(panels.left, panels.right)
     p = w * np.exp(source.log_density(x) - panels.log_scale)
     start = float(np.median(source.breaks))
-    variance = float(np.sum(p * ((x - start) / source.scale) ** 2)) * source.scale**2
+    moment = float(np.sum(p * ((x - start) / source.scale) ** 2)) * source.scale**2
     # Where even that is huge, or still growing at the last panel, there is no mean to speak of.
-    mean = float(np.sum(p * x)) if variance < 1e12 * source.scale**2 else start
-    return Law(source, panels, mean, variance - (mean - start) ** 2, math.inf, away)
+    off = float(np.sum(p * (x - start))) if moment < 1e12 * source.scale**2 else 0.0
+    variance = moment - off**2
+    if variance <= (panels.error + 8 * EPS) * moment < math.inf:
+        raise ValueError(
+            f"the variance of the density, {variance:.2g}, is lost in rounding: center the source, that is, "
+            "give the density of its distance from a point near its middle"
+        )
+    return Law(source, panels, start + off, variance, math.inf, away)
 
 
 def _resolved(source: Source, jitter: LogDensity) -> Panels:
