@@ -29,7 +29,8 @@ def find(
     for _ in range(ROUNDS):
         values = log_density(x)
         values = np.where(np.isnan(values), -np.inf, values)
-        best = int(np.argmax(values))
+        highest = np.nonzero(values == values.max())[0]
+        best = int(highest[(len(highest) - 1) // 2])  # not the end of a flat top: what is next to it is no width
         a, b = x[max(best - 1, 0)], x[min(best + 1, len(x) - 1)]
         peak = x[best]
         if not a < b or b - a < 1e-15 * max(abs(a), abs(b)):
