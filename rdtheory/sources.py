@@ -256,8 +256,9 @@ def from_log_density(log_density: Callable, support: tuple[float, float], breaks
     support : (low, high), perhaps infinite.
     breaks : points inside the support where the density or a derivative jumps. They need not be given, but help. Give
         a point near each very narrow peak or hole: one narrower than 1e-5 of a finite support, or than a thousandth of
-        its distance from the highest peak, can otherwise be missed. What is certified then holds without it; nothing
-        tells, as a density that need not be normalized misses no mass.
+        its distance from the highest peak, or one that changes the density by less than a tenth, can otherwise be
+        missed. What is certified then holds without it; nothing tells, as a density that need not be normalized misses
+        no mass. A solver that finds too many asks for breaks.
 
     Raises
     ------

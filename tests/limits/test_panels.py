@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from rdtheory.limits.continuous import panels
+from rdtheory import sources
+from rdtheory.limits.continuous import law, panels
+from rdtheory.limits.continuous.law import in_units, law_of, units_of
 from rdtheory.limits.continuous.panels import divide, resolve, rule
 
 
@@ -113,6 +115,74 @@ def test_what_is_no_density_is_refused():
         resolve(later, edges)
     with pytest.raises(ValueError, match="finite positive integral"):
         resolve(lambda x: np.zeros(x.shape) if x.size == 16 else np.full(x.shape, -np.inf), edges)
+
+
+def mass_of(log_density):
+    """Of a density on [0, 1], and by how much it may be off."""
+    source = sources.from_log_density(log_density, (0.0, 1.0))
+    units = units_of(source)
+    found = law_of(in_units(source, units), units).panels
+    return math.exp(found.log_scale), found.error * math.exp(found.log_scale)
+
+
+def test_a_jump_next_to_the_end_of_a_panel_is_seen():
+    places = [0.7487557250039351, *np.random.default_rng(0).uniform(size=200)]
+    for place in places:
+        mass, error = mass_of(lambda x, place=place: np.where(x < place, math.log(2), 0.0))
+        assert abs(mass - (1 + place)) <= error + 4e-14
+
+
+@pytest.mark.parametrize("width", [1e-5, 2e-4])
+@pytest.mark.parametrize("root", [0, 1])
+def test_no_peak_or_hole_is_missed_that_is_wide_enough(root, width):
+    """Uniform, or crowded with nodes next to zero: the square of a uniform number."""
+
+    def base(x):
+        return root * (math.log(0.5) - 0.5 * np.log(x))
+
+    for place in np.random.default_rng(1).uniform(0.05, 0.95, 12):
+        a, b = place - width / 2, place + width / 2
+        beneath = math.sqrt(b) - math.sqrt(a) if root else b - a
+        for inside, height in ((1.0, -math.log(width)), (0.0, -np.inf)):
+            mass, error = mass_of(lambda x, a=a, b=b, height=height: np.where((x > a) & (x < b), height, base(x)))
+            assert abs(mass - (1 - beneath + inside)) <= error + 1e-10 < 1e-5
+
+
+def test_looking_closer_takes_little_memory_and_finds_nothing_where_all_is_smooth(monkeypatch):
+    sizes, look, looked = [], law.hidden, []
+    monkeypatch.setattr(law, "hidden", lambda *given: looked.append(look(*given)) or looked[-1])
+    smooth = [
+        (lambda x: -0.5 * np.log(x), (0.0, 1.0)),
+        (lambda x: -0.9 * np.log(x), (0.0, 1.0)),
+        (lambda x: -(np.abs(x - 0.3) ** 0.3), (-1.0, 1.0)),
+        (lambda x: 0.5 * np.sin(1e3 * x), (0.0, 1.0)),
+        (lambda x: -2 * np.log1p(x * x), (-np.inf, np.inf)),
+        (lambda x: -x - np.exp(-x), (-700.0, np.inf)),
+        (lambda x: -(((x - 1e9) / 1e-5) ** 2), (-np.inf, np.inf)),
+    ]
+    for log_density, support in smooth:
+        source = sources.from_log_density(log_density, support)
+        watched = source._replace(log_density=lambda x, f=source.log_density: sizes.append(np.size(x)) or f(x))
+        units = units_of(source)
+        law_of(in_units(watched, units), units)
+    assert [found.size for found in looked] == [0] * len(smooth)
+    looked.clear()
+    sizes.clear()
+    mixture = sources.gaussian_mixture(np.array([1.0]), np.array([0.0]), np.array([1.0]))
+    law_of(mixture._replace(log_density=lambda x: sizes.append(np.size(x)) or mixture.log_density(x)))
+    assert max(sizes) <= panels.AT_A_TIME
+    assert sum(sizes) < 100_000
+
+
+def test_more_than_can_be_found_is_said(monkeypatch):
+    monkeypatch.setattr(law, "CLOSER_LOOKS", 1)
+    at = (np.arange(300) + 0.5 + 0.2 * np.sin(np.arange(300))) / 300
+
+    def comb(x):
+        return np.where(np.abs(x - at[np.clip(x * 300, 0, 299).astype(int)]) < 1e-5, 3.0, 0.0)
+
+    with pytest.raises(ValueError, match="give breaks"):
+        mass_of(comb)
 
 
 def test_pieces_are_equal_and_no_wider_than_asked_for():

@@ -108,7 +108,7 @@ def law_of(source: Source, units: Units = AS_GIVEN) -> Law:
         x, p = source.atoms, source.masses
         mean = float(p @ x)
         return Law(source, None, mean, float(p @ (x - mean) ** 2), float(-p @ np.log2(p)), 0.0)
-    panels = _resolved(source, _jitter(source.log_density, away))
+    panels = _resolved(source, away)
     if not panels.error < LEFT:
         raise ValueError(f"the density cannot be integrated: a share of {panels.error:.2g} of it may be missing")
     x, w = rule(panels.left, panels.right)
@@ -126,17 +126,22 @@ def law_of(source: Source, units: Units = AS_GIVEN) -> Law:
     return Law(source, panels, start + off, variance, math.inf, away)
 
 
-def _resolved(source: Source, jitter: LogDensity) -> Panels:
+def _resolved(source: Source, away: float) -> Panels:
     """Panels, resolved again as long as something is found that was hidden between their nodes."""
     assert source.log_density is not None
+    jitter = _jitter(source.log_density, away)
     edges = _edges(source)
     panels = resolve(source.log_density, edges, jitter)
     for _ in range(CLOSER_LOOKS):
-        found = hidden(source.log_density, panels)
+        found = hidden(source, panels, jitter, away)
         if not found.size:
-            break
+            return panels
         edges = np.union1d(edges, found)
         panels = resolve(source.log_density, edges, jitter)
+    if hidden(source, panels, jitter, away).size:
+        raise ValueError(
+            "log_density has too many narrow peaks, holes or jumps to find them all: give breaks near them"
+        )
     return panels
 
 

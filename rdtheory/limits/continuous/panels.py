@@ -10,15 +10,26 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rdtheory.sources import Source
+
 ORDER = 16
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(ORDER)
 FINEST = 1000  # halvings: towards a pole at zero as far as numbers go
 NARROWEST = 2.0**-44  # relative to its place: the outermost nodes of half of it are not rounded to its ends
 MOST = 200_000  # panels
-LOOKS, FEWEST = 2**17, 32  # between all nodes, for what is hidden there, and between two of them at least
+LEAST = 1e-290  # no panel is halved to less
+OF_SUPPORT, OF_THE_WAY = 5e-6, 5e-4  # between looks for what is hidden: of a finite support, of the way to the peak
+AT_A_TIME = 2**15  # looks
 STANDS_OUT = 0.1  # nats; between neighboring nodes no smooth density rises or falls by so much and comes back
 MATTERS = 1e-14  # mass
-AT_ONCE = 16  # places where something is found
+JUMPS = 1e-3  # of the greatest value in a panel; no smooth density is so far from the polynomial through its nodes
+AT_ONCE = 64  # places where something is found
+BISECTIONS = 60
+EPS = np.finfo(float).eps
+TOWARDS_END = 16.0 ** -np.arange(10)  # of the way from the end to the outermost node
+EXTRAPOLATION = np.polynomial.legendre.legvander((1 + NODES[0]) * TOWARDS_END - 1, ORDER - 1) @ np.linalg.inv(
+    np.polynomial.legendre.legvander(NODES, ORDER - 1)
+)
 
 
 class Panels(NamedTuple):
@@ -35,6 +46,12 @@ def rule(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Nodes and weights, (panels, 16)."""
     half = (right - left) / 2
     return left[:, None] + half[:, None] * (1 + NODES), half[:, None] * WEIGHTS
+
+
+def _halves(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Left and right ends of both halves of each, (2 panels, 2)."""
+    middle = left + (right - left) / 2
+    return np.stack([left, middle, middle, right], 1).reshape(-1, 2)
 
 
 def resolve(
@@ -59,8 +76,7 @@ def resolve(
     error = 0.0
     moments = _moments(values - shift, w)
     for depth in range(FINEST + 1):
-        middle = left + (right - left) / 2
-        halves = np.stack([np.stack([left, middle], 1), np.stack([middle, right], 1)], 2).reshape(-1, 2)
+        halves = _halves(left, right)
         x, w = rule(halves[:, 0], halves[:, 1])
         values = log_density(x)
         if np.isnan(values).any():
@@ -90,34 +106,132 @@ def resolve(
     return Panels(table[:, 0], table[:, 1], table[:, 2] / total, float(np.log(total) + shift), error / total)
 
 
-def hidden(log_density: Callable[[np.ndarray], np.ndarray], panels: Panels) -> np.ndarray:
-    """New edges about peaks and holes between the nodes, where there are any that a closer look can see.
+class _Found(NamedTuple):
+    """What a closer look has seen."""
+
+    mass: float
+    place: float
+    near: float  # the least step away from it
+    far: float  # the greatest
+
+
+def hidden(source: Source, panels: Panels, jitter: Callable[[np.ndarray], np.ndarray], away: float) -> np.ndarray:
+    """New edges about peaks, holes and jumps between the nodes, where there are any that a closer look can see.
 
     The rule and its halves agree where none has a node in it, so only looking helps. From a place found edges lead away
-    in doubling steps, so that the rules see how wide it is.
+    in doubling steps, so that the rules see how wide it is. Panels too narrow to be halved are taken as they are.
     """
-    x, _ = rule(panels.left, panels.right)
-    x = np.unique(x)
-    low, high = x[:-1, None], x[1:, None]
-    looks = max(LOOKS // len(x), FEWEST)
-    between = low + (high - low) * (np.arange(looks) + 0.5) / looks
-    log_f = log_density(x)
-    above, below = np.maximum(log_f[1:], log_f[:-1])[:, None], np.minimum(log_f[1:], log_f[:-1])[:, None]
-    seen = log_density(between)
-    with np.errstate(invalid="ignore"):
-        out = np.maximum(seen - above, below - seen) > STANDS_OUT
-        out &= (high - low) * np.exp(np.maximum(seen, above) - panels.log_scale) > MATTERS
-    gaps = np.nonzero(out.any(axis=1))[0]
-    if not gaps.size:
-        return np.empty(0)
-    mass = np.where(out, np.exp(np.maximum(seen, above) - panels.log_scale), 0.0)[gaps] * (high - low)[gaps]
-    edges = []
-    for gap, one in sorted(zip(gaps, mass, strict=True), key=lambda pair: -pair[1].max())[:AT_ONCE]:
-        place = between[gap, int(np.argmax(one))]
-        steps = (x[gap + 1] - x[gap]) * 2.0 ** np.arange(-8 - math.ceil(math.log2(looks)), 1)
+    size = np.maximum(np.maximum(np.abs(panels.left), np.abs(panels.right)), away)
+    divisible = panels.right - panels.left > np.maximum(NARROWEST * size, LEAST)
+    left, right, size = panels.left[divisible], panels.right[divisible], np.repeat(size[divisible], 2)
+    left, right = _halves(left, right).T  # on which the rule was last
+    x, _ = rule(left, right)
+
+    def log_density(at: np.ndarray) -> np.ndarray:
+        assert source.log_density is not None
+        return source.log_density(at) - panels.log_scale
+
+    values = log_density(x)
+    found = []
+    # What is seen beyond the outermost node is held against it alone: where panels meet there may be a jump.
+    for side, node, end in ((slice(None), x[:, 0], left), (slice(None, None, -1), x[:, -1], right)):
+        found += _jumps(log_density, values[:, side], node, end, size, jitter)
+        first, second = values[:, side][:, :2].T
+        with np.errstate(invalid="ignore"):
+            slope = np.abs(first - second)
+        bend = np.where(np.isfinite(slope), slope / 2, 0.0)
+        low, high = np.minimum(node, end), np.maximum(node, end)
+        found += _peaks(log_density, low, high, first - bend, first + bend, _looks(source, low, high), jitter)
+    low, high, one, other = (part.ravel() for part in (x[:, :-1], x[:, 1:], values[:, :-1], values[:, 1:]))
+    below, above = np.minimum(one, other), np.maximum(one, other)
+    found += _peaks(log_density, low, high, below, above, _looks(source, low, high), jitter)
+    edges = [np.empty(0)]
+    for _, place, near, far in sorted(found, reverse=True)[:AT_ONCE]:
+        steps = far * 2.0 ** np.arange(math.floor(math.log2(near / far)), 1)
         edges.append(np.concatenate([place - steps, [place], place + steps]))
-    found = np.concatenate(edges)
-    return found[(found > panels.left[0]) & (found < panels.right[-1])]
+    new = np.concatenate(edges)
+    return new[(new > panels.left[0]) & (new < panels.right[-1])]
+
+
+def _looks(source: Source, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """How many are taken between two points, from how far apart: a share of the support and of the way to the peak."""
+    assert source.log_density is not None
+    peak = source.breaks[int(np.argmax(source.log_density(source.breaks)))]
+
+    def passed(x: np.ndarray) -> np.ndarray:
+        u = (x - peak) / source.scale
+        return (x - peak) / (source.support[1] - source.support[0]) / OF_SUPPORT + np.where(
+            np.abs(u) < 1, u, np.sign(u) * (1 + np.log(np.maximum(np.abs(u), 1)))
+        ) / OF_THE_WAY
+
+    return np.maximum(np.ceil(passed(high) - passed(low)), 1).astype(int)
+
+
+def _peaks(
+    log_density: Callable[[np.ndarray], np.ndarray],
+    low: np.ndarray,
+    high: np.ndarray,
+    below: np.ndarray,
+    above: np.ndarray,
+    looks: np.ndarray,
+    jitter: Callable[[np.ndarray], np.ndarray],
+) -> list[_Found]:
+    """Where between two points the logarithm of the density leaves what is expected there: peaks and holes."""
+    found, width, until = [], high - low, np.cumsum(looks)
+    first = 0
+    while first < len(looks):
+        begun = until[first] - looks[first]
+        last = max(int(np.searchsorted(until, begun + AT_A_TIME, "right")), first + 1)
+        of = np.repeat(np.arange(first, last), looks[first:last])
+        x = low[of] + width[of] * ((begun + np.arange(len(of)) - (until - looks)[of] + 0.5) / looks[of])
+        seen = log_density(x)
+        with np.errstate(invalid="ignore", over="ignore"):
+            out = np.maximum(seen - above[of], below[of] - seen) > STANDS_OUT
+            mass = np.where(out, width[of] * np.exp(np.maximum(seen, above[of])), 0.0)
+            k = np.nonzero(mass > MATTERS)[0]
+            if k.size:
+                k = k[np.maximum(seen - above[of], below[of] - seen)[k] > STANDS_OUT + jitter(x[k])]
+        k = k[np.argsort(-mass[k], kind="stable")]
+        k = k[np.unique(of[k], return_index=True)[1]]  # the greatest of each
+        found += [_Found(float(mass[i]), float(x[i]), width[of[i]] / looks[of[i]] / 256, width[of[i]]) for i in k]
+        first = last
+    return found
+
+
+def _jumps(
+    log_density: Callable[[np.ndarray], np.ndarray],
+    values: np.ndarray,
+    node: np.ndarray,
+    end: np.ndarray,
+    size: np.ndarray,
+    jitter: Callable[[np.ndarray], np.ndarray],
+) -> list[_Found]:
+    """Where between the outermost node of a panel and its end the density leaves the polynomial through its nodes.
+
+    A jump there is so near to the end that no node of the rule or of its halves need be beyond.
+    """
+    x = end[:, None] + (node - end)[:, None] * TOWARDS_END
+    rest = np.abs(x - end[:, None])
+    with np.errstate(over="ignore", invalid="ignore"):
+        f, seen = np.exp(values), log_density(x)
+        off = np.abs(np.exp(seen) - f @ EXTRAPOLATION.T)
+        out = (off > JUMPS * np.maximum(f.max(axis=1, keepdims=True), np.exp(seen))) & (off * rest > MATTERS)
+        out &= rest > 4 * EPS * size[:, None]  # nearer it may be the other side of a break that is seen
+        out[:, 0] = False  # the node itself
+        panel, k = np.nonzero(out)
+        certain = off[panel, k] > 2 * np.exp(seen[panel, k]) * jitter(x[panel, k]) if panel.size else panel > 0
+    panel, which = np.unique(panel[certain], return_index=True)
+    k = k[certain][which]
+    a, b = x[panel, k - 1], x[panel, k]
+    near = np.abs(a - b) / 256
+    f_a, f_b = np.exp(seen[panel, k - 1]), np.exp(seen[panel, k])
+    for _ in range(BISECTIONS if panel.size else 0):
+        middle = a + (b - a) / 2
+        beyond = (np.exp(log_density(middle)) > (f_a + f_b) / 2) == (f_b > f_a)
+        a, b = np.where(beyond, a, middle), np.where(beyond, middle, b)
+    mass = (off * rest)[panel, k]
+    far = np.abs(node - end)[panel]
+    return [_Found(*map(float, one)) for one in zip(mass, b, near, far, strict=True)]
 
 
 def _moments(log_f: np.ndarray, w: np.ndarray) -> np.ndarray:
