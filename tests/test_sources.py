@@ -49,6 +49,12 @@ def test_a_peak_hardly_wider_than_the_rounding_of_its_place_is_found(breaks):
     assert 0.5e-5 < source.scale < 5e-5
 
 
+def test_the_peak_of_a_flat_top_is_not_its_end():
+    source = sources.from_log_density(lambda x: np.where(np.abs(x - 0.9) < 1e-3, 5.0, 0.0), (0.0, 1.0))
+    np.testing.assert_allclose(source.breaks, [0.9], atol=5e-4)
+    np.testing.assert_allclose(source.scale, 1e-3, rtol=0.6)
+
+
 def test_samples_become_atoms():
     source = sources.from_samples(jnp.array([2.0, 1.0, 2.0, 5.0]))
     assert source.log_density is None
