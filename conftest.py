@@ -21,7 +21,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from beartype import beartype
 from jaxtyping import config, install_import_hook
 
 jax.config.update("jax_enable_x64", True)
@@ -37,6 +36,8 @@ def checked(function):
     A function inside another is made anew by each call of that one, and its check, which takes milliseconds to make,
     is not.
     """
+    from beartype import beartype  # notebooks are run where it is not
+
     if "<locals>" not in function.__qualname__:
         return beartype(function)
     code = function.__code__
