@@ -35,12 +35,19 @@ def scattered():
     return problem(rng.dirichlet(np.full(N, 3.0)), np.linalg.norm(places[:, None] - places, axis=2))
 
 
+def unlike():
+    """Reproductions that are not the source's letters, so that the matrix is not that of its transpose."""
+    x, rng = np.linspace(-6, 6, N), np.random.default_rng(3)
+    return problem(np.exp(-np.abs(x - 0.3)), np.abs(x[:, None] - (x + rng.uniform(-0.03, 0.03, N))))
+
+
 # Letters out of use: none, a few at both ends, here and there, here and there.
 CASES = {
     "steep": (line(N, lambda x: np.exp(-np.abs(x - 0.3))), 40.0),
     "ends": (line(N, lambda x: np.exp(-np.abs(x - 0.3))), 5.0),
     "noisy": (line(N, noisy), 8.0),
     "scattered": (scattered(), 20.0),
+    "unlike": (unlike(), 10.0),
 }
 
 
