@@ -88,3 +88,13 @@ def test_bad_input_is_named(make, message, as_user):
 def test_a_density_that_is_no_function(as_user):
     with pytest.raises(TypeError, match="log_density must be a function"):
         sources.from_log_density(3.0, (0.0, 1.0))
+
+
+def test_a_peak_that_is_told_is_kept_though_no_grid_meets_it():
+    width = 1e-10
+
+    def log_density(x):
+        return np.where(np.abs(x - 0.7730538236899066) < width / 2, np.log(1 / width), 0.0)
+
+    told = sources.from_log_density(log_density, (0.0, 1.0), breaks=(0.7730538236899066,))
+    assert 0.01 * width < told.scale < 100 * width
