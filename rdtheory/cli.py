@@ -103,7 +103,7 @@ def verify(
     Exit status: 0 if every line holds, 1 if one does not, 2 for a wrong argument, 3 if a check could not be run because
     scikit-learn is missing (pip install 'rdtheory[data]'), 130 after Ctrl-C, which leaves nothing half-written.
 
-    Less than half a minute on two processors, half of that with --quick; compiled programs are kept.
+    Less than a minute on two processors, half of that with --quick; compiled programs are kept.
 
     Example: rdtheory verify --only linear-bound --only relu-theorem --out report
     """
