@@ -539,14 +539,14 @@ def test_laws_that_differ_only_in_the_digits_of_the_rarer_letter():
     """Both shares of the other letter round to one: 1.777 was claimed of an optimum of at most H(X) = 1."""
     joint = jnp.array([[0.5, 0.5e-300], [0.5, 2.5e-17]])
     for columns in ([0, 1], [1, 0]):
-        found = certify.bottleneck(
+        found = jax.jit(certify.bottleneck)(
             joint[:, columns], jnp.asarray(1e-18), jnp.eye(2), jnp.array([0.0, 4.0]), jnp.asarray(1e14)
         )
         assert found.lower <= 1e-15 and found.upper <= 1 + 1e-12
 
 
 def test_an_infinite_cost_is_never_paid():
-    found = certify.capacity(
+    found = jax.jit(certify.capacity)(
         jnp.eye(3),
         jnp.array([0, jnp.inf, jnp.inf]),
         jnp.asarray(0.5),

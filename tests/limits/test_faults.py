@@ -130,11 +130,11 @@ def test_the_kernel_charges_for_what_vanishes_beside_the_largest(large):
     best = rd.rate_at(p, jnp.asarray(far_apart(np.inf)), 0.05)
     channel, D, one = jnp.full((3, 3), 1.0), jnp.asarray(0.05), jnp.ones(())
     found = [
-        rd.certify.rate_distortion(p, d, D, one * jnp.ones(3), one),
-        rd.certify.conditional(p[:, None], d, D, channel[None], zero[None], one),
-        rd.certify.total_variation(p, d, D, one, channel, zero, one, zero),
-        rd.certify.divergence(p, d, D, one, channel, zero, one, zero, one),
-        rd.certify.classification(p, d, D, d, D, channel, zero, one, one),
+        jax.jit(rd.certify.rate_distortion)(p, d, D, one * jnp.ones(3), one),
+        jax.jit(rd.certify.conditional)(p[:, None], d, D, channel[None], zero[None], one),
+        jax.jit(rd.certify.total_variation)(p, d, D, one, channel, zero, one, zero),
+        jax.jit(rd.certify.divergence)(p, d, D, one, channel, zero, one, zero, one),
+        jax.jit(rd.certify.classification)(p, d, D, d, D, channel, zero, one, one),
     ]
     for certificate in found:
         assert certificate.lower <= best.rate
@@ -146,7 +146,7 @@ def test_weights_that_cannot_be_divided_by_make_no_channel_of_zeros(size):
     p, zero = jnp.full(2, 0.5), jnp.zeros(2)
     exact = 1 - oracles.entropy([0.1, 0.9])
     weights = jnp.full((2, 2), size)
-    found = rd.certify.conditional(
+    found = jax.jit(rd.certify.conditional)(
         p[:, None], 1 - jnp.eye(2), jnp.asarray(0.1), weights[None], zero[None], jnp.ones(())
     )
     assert found.lower <= exact <= found.upper
@@ -158,7 +158,8 @@ def test_samples_are_solved_in_any_unit(scale):
     x, y, p = rng.normal(size=(60, 2)), rng.normal(size=(12, 2)), np.full(60, 1 / 60)
     plain = rd.rate_at(p, rd.distortion.samples(x, y), 0.7, tol=1e-9)
     found = rd.rate_at(p, rd.distortion.samples(scale * x, scale * y), 0.7 * scale**2, tol=1e-9)
-    assert_holds(found, float(plain.rate), 1e-9)
+    assert max(plain.rate - plain.gap, found.rate - found.gap) <= min(plain.rate, found.rate)
+    assert max(plain.gap, found.gap) <= 1e-9
 
 
 @pytest.mark.parametrize("scale", [1e-160, 1e160])
@@ -210,5 +211,5 @@ def test_excesses_whose_means_vanish_cost_what_nothing_does():
     assert found.rate >= plain.rate - plain.gap
     assert found.rate - found.gap <= plain.rate
     uniform = jnp.asarray(np.append(np.full(100, 0.01), 0.0))
-    found = rd.certify.rate_distortion(*map(jnp.asarray, (p, d, 0.99e-7 * e)), uniform, jnp.asarray(1 / e))
+    found = jax.jit(rd.certify.rate_distortion)(*map(jnp.asarray, (p, d, 0.99e-7 * e)), uniform, jnp.asarray(1 / e))
     assert found.lower <= plain.rate and found.upper >= plain.rate - plain.gap
