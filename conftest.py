@@ -5,12 +5,16 @@ Most of the time of a test is compilation, so it is made short: without optimiza
 jaxlib has that, and kept for the other processes of the same run.
 """
 
+import functools
 import gc
+import inspect
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import types
+import typing
 from pathlib import Path
 
 # Tests keep all processors busy: more threads for each matrix would wait for each other in a loop.
@@ -19,13 +23,52 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from jaxtyping import config, install_import_hook
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def jaxtyped(*, typechecker, with_sizes=jaxtyping.jaxtyped):
+    """jaxtyping's decorator, which counts sizes; where an annotation has none beartype alone, which costs far less."""
+
+    def decorated(function):
+        if not isinstance(function, types.FunctionType) or _is_inner(function) or _has_sizes(function):
+            return with_sizes(function, typechecker=typechecker)
+        checking = typechecker(function)
+
+        @functools.wraps(function)
+        def call(*args, **kwargs):
+            return (function if config.jaxtyping_disable else checking)(*args, **kwargs)
+
+        return call
+
+    return decorated
+
+
+def _is_inner(function):
+    return "<locals>" in function.__qualname__
+
+
+def _has_sizes(function):
+    try:
+        annotations = inspect.get_annotations(function, eval_str=True)
+    except NameError:  # of what is imported for types alone
+        return True
+    return any(map(_is_sized, annotations.values()))
+
+
+def _is_sized(annotation):
+    if isinstance(annotation, type) and issubclass(annotation, jaxtyping.AbstractArray):
+        return True
+    return any(map(_is_sized, typing.get_args(annotation)))
+
+
 # Before rdtheory is imported anywhere: its annotations become checks, by beartype.
+jaxtyping.jaxtyped = jaxtyped
 install_import_hook("rdtheory", "conftest.checked")
 gc.set_threshold(100_000, 50, 100)  # what JAX has compiled is never garbage, and is millions of objects to look at
 
@@ -38,7 +81,7 @@ def checked(function):
     """
     from beartype import beartype  # notebooks are run where it is not
 
-    if "<locals>" not in function.__qualname__:
+    if not _is_inner(function):
         return beartype(function)
     code = function.__code__
     form = code.co_varnames, code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags
