@@ -94,4 +94,4 @@ def test_the_quick_checks_are_few_programs(tmp_path):
     command = [sys.executable, "-m", "rdtheory", "verify", "--quick", "--out", str(tmp_path)]
     done = subprocess.run(command, env={**os.environ, "JAX_LOG_COMPILES": "1"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert 10 < len(re.findall(startup.COMPILED, done.stderr)) <= 125
+    assert 10 < len(re.findall(startup.COMPILED, done.stderr)) <= 120

@@ -1,6 +1,5 @@
 """Checks of the golden rules and of ReLU models."""
 
-import jax
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
@@ -8,7 +7,7 @@ from jax.typing import ArrayLike
 from rdtheory.models import candidates, golden_rules, relu
 from rdtheory.results import OptimalityCheck
 from rdtheory.verify.linear import correlated
-from rdtheory.verify.rows import Row, agree, at_most, estimate, generator, host
+from rdtheory.verify.rows import Row, agree, at_most, estimate, generator, host, split
 
 CHOICES = ("full", "diagonal", "magnitude")
 
@@ -139,7 +138,7 @@ def relu_optimality(key: Array, quick: bool) -> list[Row]:
 
 def relu_layer(key: Array, quick: bool) -> list[Row]:
     """Small layers, exhaustively: how nearly the objective is optimal, and what simpler ones cost."""
-    key_masks, key_cells = key, jax.random.fold_in(key, 1)
+    key_masks, key_cells, _ = split(key)
     rows = []
     for name, checks in (
         ("masks", layer_choices(key_masks, 40 if quick else 240)),
