@@ -245,6 +245,32 @@ def squares(first, second, width=3.0):
     return mass.ravel() / mass.sum(), d, dense.reshape(size, size)
 
 
+@pytest.mark.parametrize("axes", [(9000,), (100, 60), (22, 19, 17)])
+def test_shifted_tables_are_what_the_columns_give(axes):
+    """In blocks of rows, of which the last one is not full, far into the tails."""
+    rng = np.random.default_rng(len(axes))
+    tables = [np.append(0.0, np.cumsum(rng.exponential(size=n - 1)) / n) for n in axes]
+    n, letters, q = int(np.prod(axes)), rng.choice(np.prod(axes), 7, replace=False), rng.dirichlet(np.ones(7))
+    x, y = np.unravel_index(np.arange(n), axes), np.unravel_index(letters, axes)
+    apart = [np.abs(i[:, None] - j[None, :]) for i, j in zip(x, y, strict=True)]
+    d = sum(table[gap] for table, gap in zip(tables, apart, strict=True)).astype(np.longdouble)
+    s = float(800 / d.min(axis=1).max())  # so many bits is one letter away from the nearest of them
+
+    @jax.jit
+    def moments(offsets):
+        made = problems.make(jnp.ones(n) / n, kernels.of(distortion.Grid(offsets)))
+        return made.unit, made.d.once(made, jnp.asarray(letters)).moments(jnp.asarray(q), s * made.unit)
+
+    unit, found = moments(tuple(map(jnp.asarray, tables)))
+    terms = q * 2.0 ** (-s * d)
+    z, mean = terms.sum(axis=1), (terms * d).sum(axis=1) / terms.sum(axis=1)
+    variance = (terms * (d - mean[:, None]) ** 2).sum(axis=1) / z
+    assert 2.0**-900 < z.min() < 1e-200
+    unit = float(unit)
+    for got, wanted, atol in zip(found, (z, mean / unit, variance / unit**2), (0.0, 0.0, 1e-12), strict=True):
+        np.testing.assert_allclose(got, wanted.astype(float), rtol=1e-11, atol=atol)
+
+
 def test_squares_are_recognized():
     _, d, _ = squares(6, 5)
     assert isinstance(kernels.of(d), kernels.Plane)

@@ -13,7 +13,7 @@ from jax import Array
 from jax.scipy.special import xlogy
 
 from rdtheory.limits.discrete.arithmetic import LN2, times
-from rdtheory.limits.discrete.kernels import Columns, Stored, Streamed, kept
+from rdtheory.limits.discrete.kernels import Columns, Shifted, Stored, Streamed, kept
 from rdtheory.limits.discrete.problem import Problem, View, price
 
 FAR = 64.0  # bits
@@ -43,7 +43,7 @@ class Bounds(NamedTuple):
     rounding: Array  # bound on the rounding error of rates made from them, in bits
 
 
-def moments(p: Array, excess: Stored | Columns | Streamed, q: Array, s: Array) -> Moments:
+def moments(p: Array, excess: Stored | Columns | Streamed | Shifted, q: Array, s: Array) -> Moments:
     z, mean, variance = excess.moments(q, s)
     lost = jnp.any((p > 0) & (kept(z) != z))
     spent = jnp.where(lost, 0.0, jnp.maximum(p @ mean, 0.0))  # distances may be a digit less than the least of them

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rdtheory.limits.discrete.arithmetic import unit_of
-from rdtheory.limits.discrete.kernels import Columns, Distortion, Stored, Streamed
+from rdtheory.limits.discrete.kernels import Columns, Distortion, Shifted, Stored, Streamed
 
 
 class Problem(NamedTuple):
@@ -34,7 +34,7 @@ class Problem(NamedTuple):
 class View(NamedTuple):
     """Some reproduction letters."""
 
-    excess: Stored | Columns | Streamed
+    excess: Stored | Columns | Streamed | Shifted
     letters: Array  # (k,) which they are
 
 

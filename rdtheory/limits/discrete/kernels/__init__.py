@@ -20,7 +20,7 @@ one costs a lower bound (`overshoot`). A view, at a slope, is a kernel of four o
 from jax import Array
 
 from rdtheory.distortion import Grid, Samples
-from rdtheory.limits.discrete.kernels.grid import Lattice
+from rdtheory.limits.discrete.kernels.grid import Lattice, Shifted
 from rdtheory.limits.discrete.kernels.matrix import Matrix
 from rdtheory.limits.discrete.kernels.plane import Columns, Plane, PlaneKernel, is_plane
 from rdtheory.limits.discrete.kernels.samples import Cloud, Streamed
@@ -37,6 +37,7 @@ __all__ = [
     "Plane",
     "PlaneKernel",
     "Scaled",
+    "Shifted",
     "Stored",
     "Streamed",
     "Table",

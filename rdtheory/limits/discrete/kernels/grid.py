@@ -9,12 +9,14 @@ from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from rdtheory import _compile
 from rdtheory.limits.discrete.arithmetic import excess_over, scaled_kernel
 from rdtheory.limits.discrete.kernels import stored
 from rdtheory.limits.discrete.kernels.stored import Facts, Scaled, Stored
+
+BLOCK, UNROLLED = 2**12, 4  # rows of which sums stay in the cache, and letters added to them at once
 
 
 class Lattice(NamedTuple):
@@ -36,8 +38,8 @@ class Lattice(NamedTuple):
     def view(self, of: Scaled, letters: Array) -> Stored:
         return Stored(excess_over(of.p, columns(self.offsets, letters), of.floor) / of.unit)
 
-    def once(self, of: Scaled, letters: Array) -> Stored:
-        return self.view(of, letters)
+    def once(self, of: Scaled, letters: Array) -> "Shifted":
+        return Shifted(tuple(table / of.unit for table in self.offsets), letters)
 
     def price(self, of: Scaled, s: Array, weights: Array) -> tuple[Array, Array]:
         tables = [scaled_kernel(table / of.unit, s) for table in self.offsets]
@@ -62,6 +64,46 @@ class Lattice(NamedTuple):
     def coarser(self, p: Array, most: int) -> "tuple[Array, Lattice, Array] | None":
         """The source moved to every 2, 4, 8, ... th point so that cubic polynomials keep their means."""
         return coarser(self.offsets, p, most=most)
+
+
+class Shifted(NamedTuple):
+    """Excess distortion of some letters, never stored: of each it is the same table, shifted."""
+
+    tables: tuple[Array, ...]  # offsets, in units of the problem
+    letters: Array
+
+    def moments(self, q: Array, s: Array) -> tuple[Array, Array, Array]:
+        """Z, mean and variance of the excess given each source letter."""
+        axes = points(self.tables)
+        rows = max(1, min(axes[0], BLOCK // math.prod(axes[1:])))
+        blocks, block = -(-axes[0] // rows), (rows, *axes[1:])
+        beyond = (blocks * rows - axes[0], *(0 for _ in axes[1:]))  # of the last block: left out in the end
+        costs = [
+            jnp.pad(jnp.concatenate([t[:0:-1], t]), (0, more)) for t, more in zip(self.tables, beyond, strict=True)
+        ]
+        kernels = [scaled_kernel(cost, s) for cost in costs]  # so many powers of two, and no more
+        places = jnp.unravel_index(self.letters, axes)
+
+        def shifted(tables: list[Array], start: Array, j: Array) -> list[Array]:
+            """About letter j, each along its own axis."""
+            starts = (n - 1 - place[j] for n, place in zip(axes, places, strict=True))
+            slices = []
+            for axis, (table, at, length) in enumerate(zip(tables, starts, block, strict=True)):
+                there = lax.dynamic_slice_in_dim(table, at if axis else at + start, length)
+                slices.append(jnp.expand_dims(there, tuple(other for other in range(len(axes)) if other != axis)))
+            return slices
+
+        def sums(start: Array) -> tuple[Array, Array, Array]:
+            def add(j: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+                zeroth, first, second = state
+                term = q[j] * math.prod(shifted(kernels, start, j))
+                excess = sum(shifted(costs, start, j))
+                return zeroth + term, first + term * excess, second + term * excess**2
+
+            return lax.fori_loop(0, len(q), add, (jnp.zeros(block),) * 3, unroll=UNROLLED)
+
+        found = lax.map(sums, rows * jnp.arange(blocks))
+        return stored.moments_from(*(x.reshape(-1)[: math.prod(axes)] for x in found))
 
 
 def points(tables: tuple[Array, ...]) -> tuple[int, ...]:
