@@ -165,10 +165,10 @@ def _from_coarser(
     p, d, letters = smaller
     guess = guess if isinstance(d, Matrix) else None  # which has the same letters
     found = _found(stage.inner, task._replace(p=p, d=d, tol=task.tol / 2, max_steps=steps), guess)
-    law, size = _among(letters, found.reproduction_pmf, m=task.d.shape[1]), SIZES[-1]
+    law, size = found.reproduction_pmf, SIZES[-1]
     if not isinstance(law, Tracer):
         size = min(32 * -(-int(_count(law)) // 32), size)
-    result = columns.certified(prepared, task.tol, law, found.slope, size=min(size, len(law)))
+    result = columns.certified(prepared, task.tol, letters, law, found.slope, size=min(size, len(law)))
     return result._replace(steps=found.steps)
 
 
@@ -250,12 +250,6 @@ def _likely(q: Array) -> Array:
 @partial(_compile.jit, brief=True)
 def _count(q: Array) -> Array:
     return jnp.sum(q > 0)
-
-
-@partial(_compile.jit, static_argnames="m", brief=True)
-def _among(letters: Array, q: Array, m: int) -> Array:
-    """The masses of some of m letters, and none of the others."""
-    return jnp.zeros(m).at[letters].add(q)
 
 
 @partial(_compile.jit, brief=True)

@@ -156,14 +156,17 @@ def improve(
 
 
 @partial(_compile.jit, static_argnames="size")
-def certified(prepared: Prepared, tol: Array, guess: Array, slope: Array, *, size: int) -> RateDistortion:
-    """The certificate of a pmf found elsewhere, about right, in use on `size` letters at most."""
+def certified(
+    prepared: Prepared, tol: Array, letters: Array, guess: Array, slope: Array, *, size: int
+) -> RateDistortion:
+    """The certificate of a pmf on some letters found elsewhere, about right, in use on `size` of them at most."""
     problem, aim = prepared
-    mass, letters = lax.top_k(guess, size)
+    mass, used = lax.top_k(guess, size)
+    letters = letters[used]
     s = jnp.where(jnp.isnan(aim.fixed), slope * problem.unit, aim.fixed)
     some = View(problem.d.once(problem, letters), letters)
     point = matched_slope.point(problem, aim, some, mass / jnp.sum(mass), s, tol)
-    point = point._replace(q=jnp.zeros_like(guess).at[letters].add(point.q))
+    point = point._replace(q=jnp.zeros(len(problem.usable)).at[letters].add(point.q))
     return at_its_slope(result_of(problem, point, tol, jnp.zeros((), int), COLUMN_GENERATION), aim)
 
 
