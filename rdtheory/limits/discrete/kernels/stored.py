@@ -10,7 +10,8 @@ from jax.scipy.linalg import cho_solve
 from rdtheory.limits.discrete.arithmetic import finite_or_zero, scaled_kernel
 
 TINY = 2.0**-900  # of z; so p / z times what is flushed is next to nothing
-BLOCKS, WIDE = 4, 64  # of columns of which products are taken, and how wide these must be to be worth it
+BLOCKS, WIDE = 4, 64  # of rows of which products are taken, and how wide these must be to be worth it
+SMALL = 2**12  # entries; of more, XLA's product takes two or three times as long if its first factor is transposed
 NEGLIGIBLE = 1e-17  # beside a diagonal of ones: kept out, or denormal numbers make a step a hundred times slower
 
 
@@ -53,9 +54,13 @@ class Table(NamedTuple):
 
     def inverse(self, weights: Array, root: Array, ridge: Array) -> Callable[[Array], Array]:
         """(I + BᵀB)⁻¹ with B = diag(weights)^½ K diag(root), factored as the smaller of that and I + BBᵀ."""
+        n, m = self.values.shape
+        if m <= n and n * m > SMALL:
+            return inverse_of(_gram(root[:, None] * self.values.T * jnp.sqrt(weights)[None, :]), ridge)
         scaled = jnp.sqrt(weights)[:, None] * self.values * root[None, :]
-        n, m = scaled.shape
-        inner = inverse_of(_gram(scaled if m <= n else scaled.T), ridge)
+        if m <= n:
+            return inverse_of(scaled.T @ scaled, ridge)
+        inner = inverse_of(_gram(scaled), ridge)
 
         def woodbury(b: Array) -> Array:
             return b - inner(scaled @ b) @ scaled
@@ -64,7 +69,7 @@ class Table(NamedTuple):
             x = woodbury(b)
             return x + woodbury(b - x - (scaled @ x) @ scaled)  # once more on what rounding left
 
-        return inner if m <= n else outer
+        return outer
 
     def sums(self, q: Array) -> tuple[Array, Array]:
         """Σ_y q K and Σ_y q K excess, for every x."""
@@ -108,13 +113,13 @@ def log_letters(p: Array, usable: Array) -> Array:
 
 
 def _gram(x: Array) -> Array:
-    """XᵀX on and below the diagonal, which is all that a Cholesky factor is made of; above, as it comes."""
-    width = x.shape[1] // BLOCKS
+    """XXᵀ on and below the diagonal, which is all that a Cholesky factor is made of; above, as it comes."""
+    width = len(x) // BLOCKS
     if width < WIDE:
-        return x.T @ x
-    ends = [width * i for i in range(1, BLOCKS)] + [x.shape[1]]
-    rows = [x[:, start:end].T @ x[:, :end] for start, end in zip([0, *ends], ends, strict=False)]
-    return jnp.concatenate([jnp.pad(row, ((0, 0), (0, x.shape[1] - row.shape[1]))) for row in rows])
+        return x @ x.T
+    ends = [width * i for i in range(1, BLOCKS)] + [len(x)]
+    rows = [x[start:end] @ x[:end].T for start, end in zip([0, *ends], ends, strict=False)]
+    return jnp.concatenate([jnp.pad(row, ((0, 0), (0, len(x) - row.shape[1]))) for row in rows])
 
 
 def inverse_of(gram: Array, ridge: Array) -> Callable[[Array], Array]:
