@@ -10,8 +10,7 @@ from jax.scipy.linalg import cho_solve
 from rdtheory.limits.discrete.arithmetic import finite_or_zero, scaled_kernel
 
 TINY = 2.0**-900  # of z; so p / z times what is flushed is next to nothing
-BLOCKS, WIDE = 4, 64  # of rows of which products are taken, and how wide these must be to be worth it
-SMALL = 2**12  # entries; of more, XLA's product takes two or three times as long if its first factor is transposed
+SMALL = 2**12  # entries; the product of more takes XLA two or three times as long if its first factor is transposed
 NEGLIGIBLE = 1e-17  # beside a diagonal of ones: kept out, or denormal numbers make a step a hundred times slower
 
 
@@ -114,12 +113,9 @@ def log_letters(p: Array, usable: Array) -> Array:
 
 def _gram(x: Array) -> Array:
     """XXᵀ on and below the diagonal, which is all that a Cholesky factor is made of; above, as it comes."""
-    width = len(x) // BLOCKS
-    if width < WIDE:
-        return x @ x.T
-    ends = [width * i for i in range(1, BLOCKS)] + [len(x)]
-    rows = [x[start:end] @ x[:end].T for start, end in zip([0, *ends], ends, strict=False)]
-    return jnp.concatenate([jnp.pad(row, ((0, 0), (0, len(x) - row.shape[1]))) for row in rows])
+    half = len(x) // 2
+    first = x[:half] @ x[:half].T
+    return jnp.concatenate([jnp.pad(first, ((0, 0), (0, len(x) - half))), x[half:] @ x.T])
 
 
 def inverse_of(gram: Array, ridge: Array) -> Callable[[Array], Array]:
