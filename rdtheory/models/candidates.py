@@ -47,7 +47,7 @@ def pruned(
     w, ok = _checks.weights("weights", weights)
     k = w.size
     keep = _checks.count("keep", keep, 0, k)
-    _limit(math.comb(k, keep))
+    _limit(math.comb(k, min(keep, k - keep, 20)))  # with 20 it is above the limit
     supports = np.array(list(itertools.combinations(range(k), keep)), int).reshape(math.comb(k, keep), keep)
     if importance is None or keep == 0:
         masks = np.zeros((len(supports), k))
@@ -87,18 +87,33 @@ def quantized(
     w, ok = _checks.weights("weights", weights)
     k = w.size
     levels = _checks.count("levels", levels, 1, k)
-    _limit(levels**k // math.factorial(levels))
-    # Label cells in order of first use: each partition once.
+    _limit(_partitions(k, levels))
+    # Label cells in order of first use: each partition once. Those are kept that can still come to use every cell.
     labels = np.zeros((1, 1), int)
-    for _ in range(k - 1):
+    for left in range(k - 1, 0, -1):
         grown = [np.column_stack([labels, np.full(len(labels), cell)]) for cell in range(levels)]
         labels = np.concatenate([rows[rows[:, -1] <= rows[:, :-1].max(axis=1) + 1] for rows in grown])
-    labels = labels[labels.max(axis=1) == levels - 1]
+        labels = labels[labels.max(axis=1) + left >= levels]
     labels = labels[np.lexsort(labels.T[::-1])]
     matrix, matrix_ok = _metric.checked(importance, w.shape)
     return _checks.poison(_projections(w, matrix, np.eye(levels)[labels]), ok & matrix_ok)
 
 
+def _partitions(k: int, cells: int) -> int:
+    """Stirling's number S(k, cells) if that is within the limit, and else a smaller number that is not, either.
+
+    S(l + r, l) = Σ_{j ≤ l} j S(j + r - 1, j) grows with r.
+    """
+    counts = np.ones(cells)
+    for _ in range(k - cells):
+        counts = np.cumsum(np.arange(1, cells + 1) * counts)
+        if counts[-1] > LIMIT:
+            break
+    return int(counts[-1])
+
+
 def _limit(count: int) -> None:
     if count > LIMIT:
-        raise ValueError(f"that makes {count:,} candidates, more than {LIMIT:,}: take fewer weights or an easier count")
+        raise ValueError(
+            f"that makes at least {count:,} candidates, more than {LIMIT:,}: take fewer weights or an easier count"
+        )

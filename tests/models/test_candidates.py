@@ -62,6 +62,31 @@ def test_quantized_counts_the_stirling_numbers(k, levels, count):
     assert candidates.quantized(np.arange(float(k)), levels, np.ones(k)).shape == (count, k)
 
 
+@pytest.mark.parametrize(
+    ("call", "count"),
+    [
+        (lambda: candidates.pruned(np.arange(5.0), 3), 10),
+        (lambda: candidates.quantized(np.arange(5.0), 3, np.ones(5)), 25),
+        (lambda: candidates.quantized(np.arange(6.0), 2, np.ones(6)), 31),
+    ],
+)
+def test_as_many_as_the_limit_are_made_and_no_more(monkeypatch, call, count):
+    monkeypatch.setattr(candidates, "LIMIT", count)
+    assert len(call()) == count
+    monkeypatch.setattr(candidates, "LIMIT", count - 1)
+    with pytest.raises(ValueError, match=f"at least {count} candidates"):
+        call()
+
+
+def test_it_is_what_is_made_that_is_limited():
+    assert candidates.quantized(np.arange(20.0), 19, np.ones(20)).shape == (190, 20)  # of 20 weights two share a cell
+    for k, count in [(40, "137,846,528,820"), (20_000, r"[\d,]+")]:
+        with pytest.raises(ValueError, match=f"at least {count} candidates, more than 1,000,000"):
+            candidates.pruned(np.ones(k), k // 2)
+    with pytest.raises(ValueError, match="candidates, more than 1,000,000"):
+        candidates.quantized(np.ones(20_000), 10_000, np.ones(20_000))
+
+
 def test_quantized_in_a_full_importance_satisfies_both_rules():
     for candidate in candidates.quantized(W, 2, FULL):
         np.testing.assert_allclose(golden_rules.residuals(W, candidate, FULL).cosine, 0, atol=1e-8)
@@ -99,7 +124,6 @@ def test_jit_and_vmap_change_nothing():
             ValueError,
             "levels must be a whole number, at least 1 and at most 5",
         ),
-        (lambda: candidates.pruned(np.ones(40), 20), ValueError, "137,846,528,820 candidates"),
         (lambda: candidates.quantized(np.ones(40), 3, np.ones(40)), ValueError, "candidates, more than 1,000,000"),
         (lambda: candidates.pruned(W, 2, np.ones(3)), ValueError, "importance must have shape"),
         (lambda: candidates.quantized(W, 2, -DIAGONAL), ValueError, "importance must be >= 0"),
