@@ -68,8 +68,8 @@ def bump(shares: Array, a: Array) -> tuple[Array, Array, Array, Array, Array]:
     """
     noisy = shares > NOISELESS
     carried = jnp.where(noisy & (1 - shares > 1e-12), 1 - shares, 0.0)
-    shares, safe = 1 - carried, jnp.where(carried > 0, carried, 1.0)
-    center = jnp.where(carried > 0, a / safe, 0.0)
+    shares = 1 - carried
+    center = a / jnp.where(carried > 0, carried, 1.0)  # of no curvature no center counts
     return 0.5 * a * center - 0.5 * jnp.log(shares), center, carried / shares, shares, noisy
 
 
