@@ -43,7 +43,7 @@ from cosmic_ray.work_db import WorkDB, use_db
 from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkItem, WorkResult
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 ROOT = Path(__file__).parents[1]
 HERE, EQUIVALENT = ROOT / ".mutation", ROOT / "benchmarks" / "mutants.toml"
@@ -397,7 +397,8 @@ def main() -> None:
     for number in range(options.workers):
         trees.put(copied(number))
     reasons = {(entry["module"], entry["line"]): entry["why"] for entry in _equivalent()}
-    table = Table("module", "mutants", "killed", "equivalent", "survived", "killed of what can be", box=None)
+    names = Column("module", no_wrap=True)
+    table = Table(names, "mutants", "killed", "equivalent", "survived", "killed of what can be", box=None)
     survivors, sums = [], [0, 0, 0]
     columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
