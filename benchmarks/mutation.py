@@ -210,6 +210,7 @@ def _pytest(tree: Path, files: list[str], told: Path, plugin_of) -> tuple[int, R
         os.dup2(file.fileno(), 2)
     os.chdir(tree)
     sys.path.insert(0, str(tree))
+    multiprocessing.process._parent_process = None  # children show no progress, which tests look for
     options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
     plugin = plugin_of()
     return int(pytest.main([*options, *files], plugins=[plugin])), plugin
