@@ -36,6 +36,13 @@ def test_each_measure_is_its_definition_whatever_the_batch(batch_size):
         np.testing.assert_allclose(found, value, rtol=1e-12, err_msg=name)
 
 
+def test_inputs_may_be_whole_numbers_or_lists(as_user):
+    w, whole = np.arange(20.0).reshape(5, 4) % 7, np.arange(115).reshape(23, 5) % 11
+    wanted = evaluation.cross_entropy(linear, w, whole.astype(float), LABELS)
+    for given in (whole, whole.astype(np.uint8), whole.tolist()):
+        assert evaluation.cross_entropy(linear, w, given, LABELS) == wanted
+
+
 def test_a_divergence_between_nearly_equal_networks_keeps_its_digits():
     w, step = rng.normal(size=(5, 4)), rng.normal(size=(5, 4))
     for size in (1e-3, 1e-6, 1e-9):

@@ -90,10 +90,15 @@ def test_the_heads_of_an_attention_block():
     assert np.all(found["q"].outputs == 0)  # a softmax over one token
 
 
-def test_tokens_add_up():
+@pytest.mark.parametrize(
+    "times",
+    [lambda x, w: x @ w, lambda x, w: jnp.moveaxis(lax.dot_general(w, x, (((0,), (2,)), ((), ()))), 0, 2)],
+    ids=["from the right", "from the left"],
+)
+def test_tokens_add_up(times):
     """Of several tokens, A is the mean of x xᵀ, B the sum of the gradients' squares, each found by hand."""
     w, x, t = normal(3, 4), normal(N, 5, 3), normal(5, 4)
-    found = importance.moments(lambda w, x: jnp.sum((x @ w) * t[None], axis=(1, 2)), w, x)
+    found = importance.moments(lambda w, x: jnp.sum(times(x, w) * t[None], axis=(1, 2)), w, x)
     np.testing.assert_allclose(found.inputs[0], np.einsum("nti,ntj->ij", x, x) / (5 * N), rtol=1e-12)
     np.testing.assert_allclose(found.outputs[0], t.T @ t, rtol=1e-12)
     np.testing.assert_allclose(found.standard_error, 0, atol=1e-12)  # the gradients are those of every example
@@ -162,6 +167,12 @@ def test_a_large_fan_in_has_channels_and_taps(monkeypatch):
     np.testing.assert_allclose(taps[0], wanted[1] / np.trace(wanted[0]), rtol=1e-10, atol=1e-14)
     flat = importance.moments(lambda w, x: x.reshape(len(x), -1) @ w, normal(40, 2), x)
     np.testing.assert_allclose(flat.inputs[0], np.mean(x.reshape(N, -1) ** 2, axis=0), rtol=1e-12)
+
+
+def test_a_matrix_is_kept_of_fan_ins_up_to_8192():
+    for m, kept in ((8192, (1, 8192, 8192)), (8193, (1, 8193))):
+        rows, shares = jax.ShapeDtypeStruct((1, 1, 1, m), float), jax.ShapeDtypeStruct((1,), float)
+        assert jax.eval_shape(_moments._second, rows, shares).shape == kept
 
 
 # Tables, stacks, weights used twice ----------------------------------------------------------------------------------
