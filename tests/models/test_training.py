@@ -194,6 +194,7 @@ def test_fitting_noise_stops_early_at_the_least_loss_on_what_was_held_out():
     held = np.asarray(found.held_out_losses)
     assert len(held) < 40
     assert found.epoch == held.argmin() + 1 == len(held) - 4
+    assert len(fit_noise(held_out=OTHERS).held_out_losses) == found.epoch + 5  # unless told
     bits = evaluation.cross_entropy(NETWORK.apply, found.params, *OTHERS)
     np.testing.assert_allclose(bits, held.min(), rtol=1e-12)
     # Going on would have fitted the noise better and the others worse.
