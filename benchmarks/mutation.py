@@ -74,6 +74,7 @@ MORE = {
     "models/datasets": ["image_files"],
     "models/importance": ["flax"],
     "schemes/bitstream": ["bitstream_hostile"],
+    "schemes/trellis": ["bitstream"],
     "schemes/quantize": ["error_feedback", "gaussian_codebook", "transform", "uniform"],
 }
 # What tests import, without rdtheory.
