@@ -279,6 +279,10 @@ def test_the_centroid_in_its_limits():
     np.testing.assert_allclose(quantize.centroid(np.full(4, 0.3), np.ones(4), np.ones(4)), 0.3, rtol=1e-15)
     np.testing.assert_allclose(quantize.centroid(values, np.zeros(3), np.zeros(3)), 2.0, rtol=1e-14)
     np.testing.assert_allclose(quantize.centroid(1e6 + values, np.ones(3), np.zeros(3)), 1e6 + 2.0, rtol=1e-15)
+    wanted = quantize.centroid(values, np.ones(3), np.ones(3))
+    for unit in [1e-150, 1e150]:  # in other units it is the same
+        found = quantize.centroid(unit * values, np.ones(3), np.full(3, 1 / unit) / unit)
+        np.testing.assert_allclose(found, unit * wanted, rtol=1e-14)
 
 
 @pytest.mark.parametrize("seed", range(5))
