@@ -413,3 +413,29 @@ def test_one_letter_on_either_side(p, d):
         assert_certified(problem, result)
     for result in (*results[:4], *results[5:]):
         np.testing.assert_allclose(result.distortion, D, rtol=1e-12)
+
+
+# Slopes that are to be found ------------------------------------------------------------------------------------------
+
+
+def test_a_distortion_or_a_rate_takes_about_as_many_steps_as_a_slope():
+    rng = np.random.default_rng(0)
+    p, d = rng.dirichlet(np.ones(8), 200), rng.uniform(size=(200, 8, 8))
+    least, most = np.sum(p * d.min(2), 1), np.einsum("ki,kij->kj", p, d).min(1)
+    at_distortion, at_rate = (jax.jit(jax.vmap(verb)) for verb in (rd.rate_at, rd.distortion_at))
+
+    def at(share):
+        found = at_distortion(p, d, least + share * (most - least))
+        assert jnp.all(found.converged)
+        return found
+
+    met = at(rng.uniform(0.05, 0.95, 200))
+    back = at_rate(p, d, met.rate)
+    given = jax.jit(jax.vmap(rd.interior_point))(p, d, met.slope)
+    assert jnp.all(back.converged)
+    np.testing.assert_allclose(back.distortion, met.distortion, rtol=1e-6)
+    assert jnp.mean(met.steps) <= 2 * jnp.mean(given.steps)
+    assert jnp.mean(back.steps) <= 4 * jnp.mean(given.steps)
+    # Where the slope is found only by a search: letters hardly in use, and slopes that are hardly finite.
+    at(1 - 10.0 ** rng.uniform(-8, -3, 200))
+    at(10.0 ** rng.uniform(-8, -3, 200))

@@ -166,10 +166,10 @@ def rate_at(
 ) -> RateDistortion:
     r"""Rate R(D) at a given distortion, certified.
 
-    Solves :math:`\min_Q I(X;Y)` subject to :math:`\mathbb E\,d(X,Y) \le D` by a bracketed search for the slope. On
-    a straight piece of R(D), where one slope serves an interval of D, its two ends are time-shared. The certificate
-    is made at the D that was asked for: a channel that misses it by a little is mixed with the one of least
-    distortion.
+    Solves :math:`\min_Q I(X;Y)` subject to :math:`\mathbb E\,d(X,Y) \le D` by the interior point, the slope being
+    one more unknown of its equations; where that fails, by a bracketed search for the slope. On a straight piece of
+    R(D), where one slope serves an interval of D, its two ends are time-shared. The certificate is made at the D that
+    was asked for: a channel that misses it by a little is mixed with the one of least distortion.
 
     Parameters
     ----------

@@ -74,6 +74,11 @@ class Table(NamedTuple):
         """Σ_y q K and Σ_y q K excess, for every x."""
         return self.values @ q, self.costs @ q
 
+    def powers(self, q: Array) -> tuple[Array, Array, Array]:
+        """Those and Σ_y q K excess²."""
+        excess = self.costs / jnp.where(self.values > 0, self.values, 1.0)
+        return *self.sums(q), (self.costs * excess) @ q
+
 
 class Stored(NamedTuple):
     """Excess distortion of some letters."""

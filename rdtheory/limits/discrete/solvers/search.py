@@ -1,4 +1,4 @@
-"""The interior point at one slope after another, until a distortion or a rate is met.
+"""The interior point until a distortion or a rate is met: its slope moves, or, where that fails, slopes are tried.
 
 F(s) = min_q -Σ p log z is concave with derivative D(s), so a bracket of slopes is a bracket of distortions. Secants in
 log s make it small, chords of R(D) find the slope of a straight piece at once, halving is the safeguard. notation: see
@@ -18,6 +18,7 @@ from rdtheory.limits.discrete.kernels import Columns, Stored, Table
 from rdtheory.limits.discrete.matched_slope import RATE, SLOPE, Aim
 from rdtheory.limits.discrete.problem import Problem
 from rdtheory.limits.discrete.solvers import interior_point
+from rdtheory.limits.discrete.solvers.interior_point import Slope
 from rdtheory.limits.discrete.solvers.mirror import Half
 
 TRIES = 100  # slopes tried in one search
@@ -51,6 +52,7 @@ class Search(NamedTuple):
     cold: Array  # whether to start from the uniform q, for from the last one it failed
     tries: Array
     steps: Array
+    free: Array  # whether the slope is found together with q: at first, where the constraint tells it
 
 
 def search(
@@ -74,13 +76,21 @@ def search(
     allowed = certificate.allowance(problem, target)
     accuracy = jnp.maximum(0.02 * tol, 0.1 * inner)
 
-    def off(s: Array, spent: Array, rate: Array) -> tuple[Array, Array]:
-        """How far the slope is too small, in log s, were D ∝ 1/s; and how far from the constraint, in bits."""
+    def too_small(spent: Array, rate: Array) -> Array:
+        """How far the slope is, in log s, were D ∝ 1/s."""
+        log_off = jnp.log(jnp.maximum(spent, 1e-300) / allowed)
+        return jnp.where(kind == RATE, 2 * LN2 * (target - rate), log_off)
+
+    def missed(s: Array, spent: Array, rate: Array) -> Array:
+        """How far from the constraint, in bits."""
         # R falls by at most s times an excess, and what is missing by no more than it takes to make up for it.
         missing = jnp.where(spent > allowed, (1 - allowed / spent) * problem.most, 0.0)
-        by_rate, missed = kind == RATE, jnp.maximum(jnp.abs(times(s, spent - allowed)), missing)
-        log_off = jnp.where(by_rate, 2 * LN2 * (target - rate), jnp.log(jnp.maximum(spent, 1e-300) / allowed))
-        return log_off, jnp.where(by_rate, jnp.abs(target - rate), missed)
+        bits = jnp.maximum(jnp.abs(times(s, spent - allowed)), missing)
+        return jnp.where(kind == RATE, jnp.abs(target - rate), bits)
+
+    def short(s: Array, spent: Array, rate: Array) -> Array:
+        """How far in excess distortion, were log D linear in s."""
+        return jnp.where(kind == RATE, (rate - target) / s, -spent * too_small(spent, rate))
 
     def body(state: Search) -> Search:
         s = state.s
@@ -89,7 +99,12 @@ def search(
         spread = jnp.where(state.cold, 1.0, 0.1) * live / jnp.sum(live) + jnp.where(state.cold, 0.0, 0.9) * state.q
         # A probe is exact enough where what is left of its gap is far below s · NUDGE · D, by which two ends differ.
         accurate = jnp.where(state.found, PROBE * inner, inner)
-        q, gap, steps = interior_point.minimize(kernel, p, spread, accurate, budget - state.steps)
+        slope = None
+        if not (isinstance(excess, Columns) or _is_slope(kind)):
+            slope = Slope(excess.at, s, missed, short, jnp.asarray(kind != SLOPE), state.free)
+        q, gap, steps, moved = interior_point.minimize(kernel, p, spread, accurate, budget - state.steps, slope)
+        if slope:
+            s, kernel = moved, excess.at(moved)
         z, costs = kernel.sums(q)
         spent = (p / z) @ costs
         rate = certificate.free_energy(p, z) - times(s, spent)
@@ -97,7 +112,7 @@ def search(
         if _is_slope(kind):
             following, low, high, last, found, hit = s, state.low, state.high, state.last, True, here
         else:
-            log_off, bits = off(s, spent, rate)
+            log_off, bits = too_small(spent, rate), missed(s, spent, rate)
             low = jax.tree.map(lambda a, b: jnp.where(log_off > 0, a, b), here, state.low)
             high = jax.tree.map(lambda a, b: jnp.where(log_off > 0, b, a), here, state.high)
             following = _next_slope(state, low, high, aim, jnp.log(s), log_off)
@@ -116,22 +131,18 @@ def search(
         smooth = state.smooth
         if probe:
             assert isinstance(kernel, Table)  # of all letters together
-            # The condition is one for a whole batch, of which a branch is then left out.
-            smooth = lax.cond(
-                kind == SLOPE,
-                lambda: jnp.where(state.found, smooth, _is_smooth(kernel, p, here, z, costs)),
-                lambda: smooth,
-            )
+            table = kernel
+            smooth = lax.cond(state.found, lambda: state.smooth, lambda: _is_smooth(table, p, here, z, costs))
         around = hit.s * jnp.where(below | above, 1 + NUDGE, 1 - NUDGE)
         steps += state.steps
         following = Search(
             s=jnp.where(state.found | found, around, following),
             q=jnp.where(state.found, state.q, q),
             low=low, high=high, last=last, hit=hit, found=state.found | found, probed=probed, smooth=smooth,
-            cold=jnp.asarray(False), tries=state.tries + 1, steps=steps,
+            cold=jnp.asarray(False), tries=state.tries + 1, steps=steps, free=jnp.asarray(False),
         )  # fmt: skip
-        again = ~state.cold & (gap > accurate)
-        once_more = state._replace(cold=jnp.asarray(True), steps=steps)
+        again = (~state.cold | state.free) & (gap > accurate)
+        once_more = state._replace(s=s, hit=hit, cold=jnp.asarray(True), free=jnp.asarray(False), steps=steps)
         return jax.tree.map(lambda a, b: jnp.where(again, a, b), once_more, following)
 
     def go_on(state: Search) -> Array:
@@ -148,7 +159,8 @@ def search(
     high = End(jnp.full_like(s, jnp.inf), none, none, q)
     count = jnp.zeros((), int)
     nowhere, unprobed, no = End(s, none, none, q), jnp.full(2, jnp.nan), jnp.asarray(False)
-    state = Search(s, q, low, high, (none, none), nowhere, no, unprobed, no, cold, count, count)
+    free = (kind != SLOPE) & jnp.isnan(fixed)
+    state = Search(s, q, low, high, (none, none), nowhere, no, unprobed, no, cold, count, count, free)
     return lax.while_loop(go_on, body, state)
 
 
