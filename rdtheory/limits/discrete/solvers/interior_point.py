@@ -90,7 +90,7 @@ def minimize(
     Letters in which the starting q is zero stay out. Rows of p = 0 are inert. `tol` is in bits. With a slope that
     moves, `kernel` is that of the first one, and `MET` times what the constraint is missed by counts as a gap, too.
     """
-    m, live, at_first = len(q), q > 0, kernel
+    live, at_first = q > 0, kernel
 
     def over_q(x: Array) -> Array:
         return jnp.where(live, x, 0.0)
@@ -182,7 +182,7 @@ def minimize(
     state = _State(
         q=q,
         nu=nu / jnp.max(c),
-        slack=jnp.where(live, jnp.maximum(1 - c / jnp.max(c), 0.1 / m), 1.0),
+        slack=jnp.where(live, jnp.maximum(1 - c / jnp.max(c), 0.1 / jnp.sum(live)), 1.0),
         ridge=jnp.asarray(4 * jnp.finfo(p.dtype).eps, p.dtype),
         s=s,
         reach=jnp.ones_like(s),
