@@ -113,9 +113,9 @@ def stored(value: ArrayLike) -> Array:
     return _on_device(_as_array(value))
 
 
-def _on_device(value: Array | np.ndarray) -> Array:
+def _on_device(value: Array | np.ndarray, beside: ArrayLike | None = None) -> Array:
     # Not `jnp.asarray`, which is compiled for each shape.
-    return value if isinstance(value, Array) else jax.device_put(value)
+    return value if isinstance(value, Array) else jax.device_put(value, None if beside is None else place(beside))
 
 
 def holds(condition: ArrayLike, message: Callable[[], str]) -> Flag:
@@ -160,7 +160,7 @@ def pmf(name: str, value: ArrayLike, ndim: int = 1) -> tuple[Array, Flag]:
         abs(total - 1) <= tolerance,
         lambda: f"{name} must sum to 1, but sums to {float(total):.12g}; divide it by its sum if that was meant",
     )
-    return _on_device(_normalized(v, total) if xp is jnp else v / total), ok
+    return _on_device(_normalized(v, total) if xp is jnp else v / total, value), ok
 
 
 def _is_matrix(value: ArrayLike) -> bool:
@@ -197,7 +197,7 @@ def stochastic_matrix(name: str, value: ArrayLike) -> tuple[Array, Flag]:
         (abs(totals - 1) <= tolerance).all(),
         lambda: f"each row of {name} must sum to 1, but the sums are {_show(totals[:, 0])}",
     )
-    return _on_device(_normalized(v, totals) if xp is jnp else v / totals), ok
+    return _on_device(_normalized(v, totals) if xp is jnp else v / totals, value), ok
 
 
 @jax.custom_jvp
@@ -406,6 +406,12 @@ def look(*values: ArrayLike):
     if any(isinstance(value, Tracer) or is_spread(value) for value in values):
         return jnp, *values
     return np, *(np.asarray(value) for value in values)
+
+
+def place(*values: ArrayLike) -> jax.sharding.Sharding | None:
+    """Where an array among the values was put on purpose; what goes by the host has to be put back there."""
+    arrays = (value for value in values if isinstance(value, Array) and not isinstance(value, Tracer))
+    return next((array.sharding for array in arrays if array.committed), None)
 
 
 def is_spread(value: ArrayLike) -> bool:

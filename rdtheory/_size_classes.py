@@ -39,7 +39,8 @@ def pad(x: Array | np.ndarray, shape: tuple[int, ...], value: ArrayLike = 0.0) -
         return x
     padded = np.full(shape, value, x.dtype)
     padded[tuple(map(slice, x.shape))] = x
-    return padded
+    place = _checks.place(x)
+    return padded if place is None else jax.device_put(padded, place)
 
 
 def cut(result: Result, **shapes: tuple[int, ...]) -> Result:
@@ -52,4 +53,4 @@ def _corner(x: Array, shape: tuple[int, ...]) -> Array:
     if x.shape[x.ndim - len(shape) :] == shape:
         return x
     corner = (..., *map(slice, shape))
-    return x[corner] if isinstance(x, Tracer) else jax.device_put(np.asarray(x)[corner])
+    return x[corner] if isinstance(x, Tracer) else jax.device_put(np.asarray(x)[corner], _checks.place(x))

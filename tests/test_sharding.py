@@ -12,10 +12,33 @@ import pytest
 
 from rdtheory.limits.discrete.kernels import matrix
 from tests import sharded
+from tests.test_package import run
 
 TIMEOUT = 150  # seconds
 # Each virtual device would start as many threads of LAPACK as there are cores.
 ENVIRONMENT = {"JAX_PLATFORMS": "cpu", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+ELSEWHERE = """
+import json
+import jax
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_num_cpu_devices", 2)
+import numpy as np
+import rdtheory as rd
+here = jax.devices()[1]
+found = {}
+for n, p in ((5, np.arange(1, 6) / 15), (130, np.full(130, 1 / 130))):  # the second reads the same backwards
+    p, d = jax.device_put((p, abs(np.subtract.outer(np.arange(n), np.arange(n))) / n), here)
+    results = {
+        "rate_at": rd.rate_at(p, d, 0.1),
+        "distortion_at": rd.distortion_at(p, d, 0.2),
+        "curve": rd.curve(p, d, np.array([5.0, 10.0])),
+        "interior_point": rd.interior_point(p, d, 5.0),
+        "blahut_arimoto": rd.blahut_arimoto(p, d, 5.0, max_steps=10),
+        "lagrangian": rd.discrete.lagrangian(p, d, 5.0),
+    }
+    found |= {f"{name}, {n} letters": all(x.devices() == {here} for x in r) for name, r in results.items()}
+print(json.dumps(found))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +92,9 @@ def test_devices_exchange_sums_and_never_the_matrix():
     (found,) = spread(8, 1, n)
     assert max(found.values()) <= max(n, sharded.LETTERS**2) < n**2 / 8
     assert min(found.values()) > 0  # something was found to be exchanged
+
+
+def test_an_answer_is_on_the_device_of_its_arguments():
+    found = json.loads(run(ELSEWHERE))
+    assert len(found) == 12
+    assert all(found.values()), found

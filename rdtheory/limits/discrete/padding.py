@@ -34,12 +34,13 @@ def pad(p: Array, d: Array, *, mirrored: bool = True) -> Padded:
         if d.size > PADDED:
             return Padded(p, d, True)
         n, m = (2 * size_class(-(-length // 2)) for length in (n, m))
-        return Padded(*mirror.about_middle(p, d, n, m), True)
+        return Padded(*jax.device_put(mirror.about_middle(p, d, n, m), _checks.place(p, d)), True)
     shape = size_class(n), size_class(m)
     if d.size > PADDED or shape == d.shape or any(isinstance(x, Tracer) or _checks.is_spread(x) for x in (p, d)):
         return Padded(p, d, False)
     wide = _size_classes.pad(np.asarray(d), (n, shape[1]), np.inf)
-    return Padded(*jax.device_put((_size_classes.pad(np.asarray(p), shape[:1]), _size_classes.pad(wide, shape))), False)
+    padded = _size_classes.pad(np.asarray(p), shape[:1]), _size_classes.pad(wide, shape)
+    return Padded(*jax.device_put(padded, _checks.place(p, d)), False)
 
 
 def pad_pmf(q: Array, padded: Padded) -> Array:
@@ -64,7 +65,7 @@ def unpad(result: RateDistortion, padded: Padded, m: int, count: int | None = No
         return result._replace(reproduction_pmf=q[..., :m])
     if q.shape[-1] != m:
         q = mirror.gather(q, m) if padded.mirrored else np.asarray(q)[..., :m]
-        result = result._replace(reproduction_pmf=jax.device_put(q))
+        result = result._replace(reproduction_pmf=jax.device_put(q, _checks.place(result.rate)))
     return result if count in (None, len(q)) else _first(result, count)
 
 

@@ -236,7 +236,7 @@ def stacked(*points: RateDistortion) -> RateDistortion:
     if is_traced(leaves) or any(map(_checks.is_spread, leaves)):
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *points)
     curve = jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(points))
-    return jax.device_put(curve, points[0].rate.sharding if points[0].rate.committed else None)
+    return jax.device_put(curve, _checks.place(points[0].rate))
 
 
 # Compiled, for each of their operations would be compiled by itself, for each size.
