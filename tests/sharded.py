@@ -62,7 +62,7 @@ def collectives(n: int) -> dict[str, int]:
 
     def certified(p, d, guess, target, kind):
         prepared = columns.prepare(p, Matrix(d), target, kind=kind, store=False)
-        return columns.certified(prepared, 1e-9, guess, target, size=LETTERS)
+        return columns.certified(prepared, 1e-9, jax.numpy.arange(n), guess, target, size=LETTERS)
 
     found = {}
     for program in (improved, certified):
