@@ -221,7 +221,7 @@ def distortion_at(
 ) -> RateDistortion:
     r"""Least distortion D(R) at a given rate, certified.
 
-    Solves :math:`\min_Q \mathbb E\,d(X,Y)` subject to :math:`I(X;Y) \le R`, by the search of `rate_at` on the rate.
+    Solves :math:`\min_Q \mathbb E\,d(X,Y)` subject to :math:`I(X;Y) \le R`, by the method of `rate_at`.
 
     Parameters
     ----------
