@@ -182,7 +182,7 @@ def minimize(
     state = _State(
         q=q,
         nu=nu / jnp.max(c),
-        slack=jnp.where(live, jnp.maximum(1 - c / jnp.max(c), 0.1 / jnp.sum(live)), 1.0),
+        slack=jnp.where(live, jnp.maximum(1 - c / jnp.max(c), 0.1 / len(q)), 1.0),
         ridge=jnp.asarray(4 * jnp.finfo(p.dtype).eps, p.dtype),
         s=s,
         reach=jnp.ones_like(s),
