@@ -81,7 +81,7 @@ def test_a_source_spread_over_devices_gives_the_answers_of_one(on_one_device, de
             got = found[name]
             for exact in ("method", "converged"):
                 assert got[exact] == wanted[exact], f"{exact} of {name}"
-            # Spread out it is not padded, and where the slope is searched for, too, the steps are others: both are within
+            # Spread out it is not padded, so that where a slope is searched for the steps are others: both are within
             # their gaps of the same rate, which knows q by its square root.
             searched = name.startswith(("rate_at", "distortion_at"))
             left = max(got["gap"], wanted["gap"]) if searched else 0.0
