@@ -52,7 +52,7 @@ WRONG = {
     "simplices still open": (
         2,
         BRIEF,
-        ("jnp.maximum(jnp.maximum(highest + close, left_out), rest)", "highest + close"),
+        ("jnp.maximum(jnp.maximum(highest + close, left_out), rest)", "jnp.maximum(highest + close, left_out)"),
     ),
     "edges of odd length": (3, COARSE, ("jnp.any(both % 2 == 1, axis=1)", "jnp.any(both < 0, axis=1)")),
     "what is not halved": (3, COARSE, ("jnp.maximum(highest + close, left_out)", "highest + close")),
