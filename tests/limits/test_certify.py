@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from rdtheory.limits import certify
-from rdtheory.limits.certify import every_law
+from rdtheory.limits.certify import every_law, feasible, sums
 from rdtheory.rigor._balls import flint
 from tests import long
 
@@ -176,7 +176,7 @@ def priced(slope, now):
     costly = (now.excess > 0) & finite(now.excess)
     smallest = least(np.where(costly, now.excess, INFINITE).reshape(len(slope), -1))
     s = ball(np.where(sound(slope, slope), slope, 0))
-    s = np.where(s * smallest > certify.FAR, certify.FAR / smallest, s)
+    s = np.where(s * smallest > feasible.FAR, feasible.FAR / smallest, s)
     costs = np.where(costly, s[:, None, None] * np.where(costly, now.excess, ZERO), now.excess)
     none = (now.allowed == 0)[:, None, None] & (now.excess > 0)
     return np.where(none, INFINITE, costs), s * now.allowed
@@ -491,21 +491,34 @@ def test_no_candidate_makes_a_false_bound(check, seed):
 
 
 CORRUPTED = {
-    "no allowance for rounding": ("relative", lambda original: lambda terms: 0.0),
-    "more is spent than allowed": ("_within", lambda original: lambda spent, allowed, error: jnp.ones(())),
-    "smaller divergences": ("_divergence", lambda original: lambda *a: (0.999999 * original(*a)[0], original(*a)[1])),
-    "larger divergences": ("_divergence", lambda original: lambda *a: (1.000001 * original(*a)[0], original(*a)[1])),
-    "a smaller sum of c": ("log_sum", lambda original: lambda *a: original(*a) - 1e-9),
-    "a cheaper distortion": ("_priced", lambda original: lambda *a: (original(*a)[0], 0.999 * original(*a)[1])),
-    "potentials for nothing": ("_dual", lambda original: lambda *a: original(*a) + 1e-9),
-    "less than the greatest c": ("greatest_c", lambda original: lambda *a: original(*a) - 1e-2),
+    "no allowance for rounding": ([certify, feasible, sums], "relative", lambda original: lambda terms: 0.0),
+    "more is spent than allowed": ([feasible], "within", lambda original: lambda spent, allowed, error: jnp.ones(())),
+    "smaller divergences": (
+        [sums],
+        "divergence",
+        lambda original: lambda *a, **k: (0.999999 * original(*a, **k)[0], original(*a, **k)[1]),
+    ),
+    "larger divergences": (
+        [sums],
+        "divergence",
+        lambda original: lambda *a, **k: (1.000001 * original(*a, **k)[0], original(*a, **k)[1]),
+    ),
+    "a smaller sum of c": ([sums], "log_sum", lambda original: lambda *a: original(*a) - 1e-9),
+    "a cheaper distortion": (
+        [feasible],
+        "priced",
+        lambda original: lambda *a: (original(*a)[0], 0.999 * original(*a)[1]),
+    ),
+    "potentials for nothing": ([sums], "dual", lambda original: lambda *a: original(*a) + 1e-9),
+    "less than the greatest c": ([certify], "greatest_c", lambda original: lambda *a: original(*a) - 1e-2),
 }
 
 
 @pytest.mark.parametrize("corruption", CORRUPTED)
 def test_every_corrupted_sum_is_caught(corruption, monkeypatch):
-    name, change = CORRUPTED[corruption]
-    monkeypatch.setattr(certify, name, change(getattr(certify, name)))
+    modules, name, change = CORRUPTED[corruption]
+    for module in modules:
+        monkeypatch.setattr(module, name, change(getattr(module, name)))
     caught = 0
     for check in CHECKS:
         try:

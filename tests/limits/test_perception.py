@@ -8,7 +8,7 @@ from scipy.optimize import brentq
 from scipy.special import xlog1py
 
 import rdtheory as rd
-from rdtheory.limits.certify import _most_paid
+from rdtheory.limits.certify import sums
 from rdtheory.limits.perception import TOL, classification_rate_at, rate_at
 from tests import oracles
 from tests.problems import bernoulli_rate, entropy, hamming
@@ -207,7 +207,7 @@ def test_a_letter_without_mass_is_never_shown_under_divergence():
 
 def test_a_price_costs_at_most_what_the_ball_of_divergence_allows():
     p, t = np.array([0.5, 0.0, 0.3, 0.2]), np.array([1.0, 3e4, 1.5, 3.0])
-    most_paid = jax.jit(functools.partial(_most_paid, jnp.asarray(p), jnp.asarray(t)))
+    most_paid = jax.jit(functools.partial(sums.most_paid, jnp.asarray(p), jnp.asarray(t)))
     laws = rng.dirichlet(np.ones(3), size=4000)
     laws = np.insert(laws, 1, 0.0, axis=1)
     away = np.array([divergence(law, p) for law in laws])

@@ -26,7 +26,6 @@ itself are `_two_sides` with prices and budgets of their own. notation: e = d - 
 of it; bits throughout.
 """
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -35,10 +34,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from rdtheory.distortion import Grid, Samples
+from rdtheory.limits.certify import feasible, sums
 from rdtheory.limits.certify.every_law import greatest_c
-from rdtheory.limits.certify.sums import FLOOR, LEAST_LOG, U, log_sum, relative
+from rdtheory.limits.certify.sums import FLOOR, FLUSHED, LN2, U, relative
 from rdtheory.limits.discrete import certificate, kernels
-from rdtheory.limits.discrete.arithmetic import unit_of
 from rdtheory.limits.discrete.problem import View, make
 
 __all__ = [
@@ -53,15 +52,9 @@ __all__ = [
     "wyner_ziv",
 ]
 
-LN2 = math.log(2)
-FLUSHED = 2.0**-1000  # more than any term that is flushed: 2^-1022 times a logarithm
-SLIGHT = 2.0**-400  # least positive excess, in units of the greatest, that a channel is charged for
-LITTLE = 2.0**-900  # less than this is not spent: of what a channel is charged so much may be flushed
-FAR = 128.0  # bits; a slope that makes every positive excess cost this acts like an infinite one
 LETTERS = 4  # Y, up to which c is bounded over all laws
 # Of I(X;Y) as it is computed, which below 1e-27 bit is rounding: a relevance below is not meant to be all of it.
 NEARLY = 0.99
-NOISE = 64.0  # bits; log of the smallest change of a channel that rounding may have made, 2^-64, with its sign
 
 
 class Certificate(NamedTuple):
@@ -87,7 +80,7 @@ def rate_distortion(p: Array, d: Array | Grid | Samples, target: Array, output_p
     >>> print(f"{found.lower:.6f} {found.upper:.6f}")
     0.278072 0.278072
     """
-    problem = make(_law(p, p > 0), kernels.of(d))
+    problem = make(feasible.law(p, p > 0), kernels.of(d))
     letters = jnp.arange(len(problem.usable))
     every = View(problem.d.once(problem, letters), letters)
     q, s = certificate.weights(problem, every, output_pmf), jnp.where(slope >= 0, slope * problem.unit, 0.0)
@@ -114,26 +107,26 @@ def capacity(w: Array, costs: Array, budget: Array, input_pmf: Array, output_pmf
     0.500084 0.500084
     """
     inputs, outputs = jnp.any(w > 0, axis=1), jnp.any(w > 0, axis=0)
-    w = _rows(w)
+    w = feasible.rows(w)
     cheapest = jnp.min(jnp.where(inputs, costs, jnp.inf))
     above, allowed = costs - cheapest, jnp.maximum(budget - cheapest, 0.0)
     usable = inputs & ((above <= 0) | (allowed > 0))  # what costs more than all of the budget is never sent
     error = relative(len(inputs) + len(outputs))
 
     s = jnp.where(jnp.isfinite(slope) & (slope > 0), slope, 0.0)
-    divergences, off = _divergence(w, jnp.maximum(_law(output_pmf, outputs), FLOOR)[None, :])
-    spared = _times(s, costs - budget)
+    divergences, off = sums.divergence(w, jnp.maximum(feasible.law(output_pmf, outputs), FLOOR)[None, :])
+    spared = feasible.times(s, costs - budget)
     upper = jnp.max(jnp.where(usable, divergences + off - spared + 4 * U * jnp.abs(spared), -jnp.inf))
     most = jnp.log2(jnp.minimum(jnp.sum(usable), jnp.sum(outputs)).astype(w.dtype)) * (1 + error)
-    upper = jnp.minimum(_or(upper, jnp.inf), most)
+    upper = jnp.minimum(sums.either(upper, jnp.inf), most)
 
-    p = _law(input_pmf, usable)
-    kept = _within(p @ jnp.where(usable, above, 0.0), allowed, error)
-    p = kept * p + (1 - kept) * _one_hot(jnp.argmax(usable & (above <= 0)), len(p))
-    divergences, off = _divergence(w, jnp.maximum(p @ w, FLOOR)[None, :])
+    p = feasible.law(input_pmf, usable)
+    kept = feasible.within(p @ jnp.where(usable, above, 0.0), allowed, error)
+    p = kept * p + (1 - kept) * feasible.one_hot(jnp.argmax(usable & (above <= 0)), len(p))
+    divergences, off = sums.divergence(w, jnp.maximum(p @ w, FLOOR)[None, :])
     # r = pW up to rounding, of which D(pW‖r) is the square.
     lower = p @ jnp.where(p > 0, divergences - off, 0.0) * (1 - error) - error**2 / LN2 - len(outputs) * FLUSHED
-    return Certificate(jnp.maximum(_or(lower, 0.0), 0.0), upper, p)
+    return Certificate(jnp.maximum(sums.either(lower, 0.0), 0.0), upper, p)
 
 
 def conditional(joint: Array, d: Array, target: Array, channel: Array, potential: Array, slope: Array) -> Certificate:
@@ -149,10 +142,10 @@ def conditional(joint: Array, d: Array, target: Array, channel: Array, potential
     >>> print(f"{found.lower:.6f} {found.upper:.6f}")
     0.278072 0.278072
     """
-    budget = _budget(jnp.sum(joint, axis=1), d, target, summed=joint.shape[1])
-    costs, spent = _priced(budget, slope)
-    channel = _law(channel, budget.excess[None] < jnp.inf)
-    return _two_sides(joint, costs[None], spent, channel, potential, [budget], _best(budget.excess))
+    budget = feasible.budget(jnp.sum(joint, axis=1), d, target, summed=joint.shape[1])
+    costs, spent = feasible.priced(budget, slope)
+    channel = feasible.law(channel, budget.excess[None] < jnp.inf)
+    return _two_sides(joint, costs[None], spent, channel, potential, [budget], feasible.best(budget.excess))
 
 
 def wyner_ziv(
@@ -183,23 +176,23 @@ def wyner_ziv(
     >>> print(f"{found.lower:.6f} {found.upper:.6f}")
     0.278072 0.278072
     """
-    k, p, of_side = joint.shape[1], jnp.sum(joint, axis=1), _rows(joint)  # P(y given x), (n, k)
-    budget = _budget(p, d, target, summed=k)
+    k, p, of_side = joint.shape[1], jnp.sum(joint, axis=1), feasible.rows(joint)  # P(y given x), (n, k)
+    budget = feasible.budget(p, d, target, summed=k)
 
     def mean_of(excess: Array) -> Array:
         shown = jnp.where((joint > 0)[:, None, :], of_side[:, None, :] * excess[:, strategies], 0.0)
         return jnp.where((p > 0)[:, None], jnp.sum(shown, axis=2), 0.0)
 
     budget = budget._replace(excess=mean_of(budget.excess), priced=mean_of(budget.priced))
-    costs, spent = _priced(budget, slope)
-    v = _finite(side_weights)
+    costs, spent = feasible.priced(budget, slope)
+    v = sums.finite(side_weights)
     mean, sizes = of_side @ v.T, (costs + of_side @ jnp.abs(v).T)[None] + jnp.abs(v).T[:, None, :]
     # What is less by as much as rounding may have added is still a price.
     prices = costs[None] + (v.T[:, None, :] - mean[None]) - (2 * k + 16) * U * sizes
     prices = jnp.where(costs[None] < jnp.inf, prices, jnp.inf)
-    channel = jnp.broadcast_to(_law(channel, budget.excess < jnp.inf)[None], (k, *channel.shape))
+    channel = jnp.broadcast_to(feasible.law(channel, budget.excess < jnp.inf)[None], (k, *channel.shape))
     potential = jnp.broadcast_to(potential[None], (k, len(p)))
-    found = _two_sides(joint, prices, spent, channel, potential, [budget], _best(budget.excess))
+    found = _two_sides(joint, prices, spent, channel, potential, [budget], feasible.best(budget.excess))
     return found._replace(point=found.point[0])
 
 
@@ -227,8 +220,8 @@ def total_variation(
     >>> print(f"{found.lower:.6f} {found.upper:.6f}")
     0.278072 0.278072
     """
-    budget = _budget(p, d, target)
-    t = _finite(price) - jnp.min(_finite(price))
+    budget = feasible.budget(p, d, target)
+    t = sums.finite(price) - jnp.min(sums.finite(price))
     most = jnp.minimum(level, 1.0)  # no two laws are further apart
     paid = (p @ t + most * jnp.max(t)) * (1 + relative(len(p)))
 
@@ -261,21 +254,21 @@ def divergence(
     >>> print(f"{found.lower:.6f} {found.upper:.6f}")
     0.278072 0.278072
     """
-    alive, budget = p > 0, _budget(p, d, target)
+    alive, budget = p > 0, feasible.budget(p, d, target)
     # r is zero where p is.
     excess, charged = (jnp.where(alive[None, :], x, jnp.inf) for x in (budget.excess, budget.priced))
     budget = budget._replace(excess=excess, priced=charged)
     # No law on the letters alive is further from p than that of the rarest.
     most = jnp.minimum(level, -jnp.log2(jnp.min(jnp.where(alive, p, 1.0))))
-    t = jnp.where(alive, _finite(price), 0.0)
+    t = jnp.where(alive, sums.finite(price), 0.0)
     t = jnp.where(alive, t - jnp.min(jnp.where(alive, t, jnp.inf)), 0.0)
     mu = jnp.where((multiplier > 0) & jnp.isfinite(multiplier), multiplier, 1.0)
 
     def distance(law: Array) -> Array:
-        value, off = _divergence(law, jnp.where(alive, p, 1.0), jnp.where(alive, law - p, 0.0))
+        value, off = sums.divergence(law, jnp.where(alive, p, 1.0), jnp.where(alive, law - p, 0.0))
         return value + off
 
-    return _realistic(p, budget, slope, t, _most_paid(p, t, mu, most), channel, potential, distance, most)
+    return _realistic(p, budget, slope, t, sums.most_paid(p, t, mu, most), channel, potential, distance, most)
 
 
 def classification(
@@ -301,12 +294,18 @@ def classification(
     >>> print(f"{found.lower:.6f} {found.upper:.6f}")
     0.278072 0.278072
     """
-    first, second = _budget(p, d, target), _budget(p, e, level)
-    costs, spent = _priced(first, slope)
-    more, paid = _priced(second, level_slope)
+    first, second = feasible.budget(p, d, target), feasible.budget(p, e, level)
+    costs, spent = feasible.priced(first, slope)
+    more, paid = feasible.priced(second, level_slope)
     excess = first.excess + second.excess
     return _alone(
-        p, costs + more, spent + paid, _law(channel, excess < jnp.inf), potential, [first, second], _best(excess)
+        p,
+        costs + more,
+        spent + paid,
+        feasible.law(channel, excess < jnp.inf),
+        potential,
+        [first, second],
+        feasible.best(excess),
     )
 
 
@@ -327,12 +326,12 @@ def bottleneck(joint: Array, relevance: Array, channel: Array, potential: Array,
     """
     n, k = joint.shape
     p, of_y = jnp.sum(joint, axis=1), jnp.sum(joint, axis=0)
-    laws = jnp.where((p > 0)[:, None], _rows(joint), of_y[None, :])
-    information, off = _information(p, laws, of_y, n)
-    channel = _law(channel, jnp.ones(channel.shape, bool))
+    laws = jnp.where((p > 0)[:, None], feasible.rows(joint), of_y[None, :])
+    information, off = sums.information(p, laws, of_y, n)
+    channel = feasible.law(channel, jnp.ones(channel.shape, bool))
     law = p @ channel
-    clusters = _rows((p[:, None] * channel).T @ laws)
-    kept, kept_off = _information(law, clusters, of_y, n)
+    clusters = feasible.rows((p[:, None] * channel).T @ laws)
+    kept, kept_off = sums.information(law, clusters, of_y, n)
     nothing, off, relevance = relevance <= 0, off + kept_off, jnp.minimum(relevance, information)
     entropy = p @ -jnp.log2(jnp.where(p > 0, p, 1.0)) + 2 * relative(n)
     everything = (information - relevance <= 2 * off) & (relevance >= NEARLY * information)
@@ -340,53 +339,13 @@ def bottleneck(joint: Array, relevance: Array, channel: Array, potential: Array,
     share = jnp.where(
         (short > 0) & ~nothing, jnp.clip(short / jnp.maximum(information - off - kept, FLOOR), 0.0, 1.0), 0.0
     )
-    upper = jnp.minimum((1 - share) * _rate(p, channel) + share * entropy, entropy) * (1 + relative(n))
+    upper = jnp.minimum((1 - share) * sums.rate(p, channel) + share * entropy, entropy) * (1 + relative(n))
     lower = jnp.minimum(relevance, information - off)
     if 1 < k <= LETTERS:
-        s, a = jnp.where(jnp.isfinite(slope) & (slope > 0), slope, 0.0), _finite(potential)
+        s, a = jnp.where(jnp.isfinite(slope) & (slope > 0), slope, 0.0), sums.finite(potential)
         proved = p @ a - relative(n) * (p @ jnp.abs(a)) - greatest_c(p, a, s, laws, clusters)
         lower = jnp.maximum(lower, proved - s * (jnp.maximum(information - relevance, 0.0) + off))
     return _bounds(lower, upper, channel)
-
-
-class _Budget(NamedTuple):
-    """In units of a power of two near the largest excess, so that nothing that matters is flushed."""
-
-    excess: Array  # d - min d, of source letters with mass; no less than it is, and zero where that is
-    priced: Array  # the same, no more than it is
-    least: Array  # A, what D allows of it, is in [least, most]
-    most: Array
-    unit: Array
-
-
-def _budget(p: Array, d: Array, target: Array, summed: int = 0) -> _Budget:
-    """Where every least distortion is zero A is D, exactly; a D below Σ p min d is meant to be that.
-
-    `summed` is of how many terms each p is the sum.
-    """
-    floor = jnp.where(p > 0, jnp.min(d, axis=1), 0.0)
-    excess = jnp.where(jnp.isfinite(d), jnp.where((p > 0)[:, None], d - floor[:, None], 0.0), jnp.inf)
-    excess = jnp.where((p > 0)[:, None], excess, 0.0)
-    largest = jnp.max(jnp.where(jnp.isfinite(excess), excess, 0.0))
-    unit = unit_of(largest)
-    wanted, least = target / unit, p @ (floor / unit)
-    off = jnp.where(least == 0, 0.0, relative(len(p) + summed) * least + 2 * U * wanted)
-    spare, most = _or(wanted - least - off, 0.0), _or(jnp.maximum(wanted - least, 0.0) + off, jnp.inf)
-    most = jnp.where((most > 0) | ((least == 0) & (target > 0)), jnp.maximum(most, FLOOR), 0.0)
-    raised = jnp.where(excess > 0, jnp.maximum(excess / unit, SLIGHT), 0.0)
-    return _Budget(raised, excess / unit, jnp.where(spare > LITTLE, spare, 0.0), most, unit)
-
-
-def _priced(budget: _Budget, slope: Array) -> tuple[Array, Array]:
-    """S e for a slope that the problem allows, and the most of it that a channel within the budget spends.
-
-    Where nothing is allowed the price of every excess is infinite.
-    """
-    excess, none = budget.priced, budget.most == 0
-    smallest = jnp.min(jnp.where(excess > 0, excess, jnp.inf))
-    s = jnp.where(slope > 0, jnp.minimum(slope * budget.unit, FAR / smallest), 0.0)
-    costs = jnp.where(excess < jnp.inf, _times(s, excess), jnp.inf)
-    return jnp.where(none & (excess > 0), jnp.inf, costs), jnp.where(none, 0.0, _times(s, budget.most)) * (1 + 8 * U)
 
 
 def _two_sides(
@@ -395,7 +354,7 @@ def _two_sides(
     spent: Array,
     channel: Array,
     potential: Array,
-    budgets: list[_Budget],
+    budgets: list[feasible.Budget],
     best: Array,
     noise: Array | float = 0.0,
 ) -> Certificate:
@@ -404,25 +363,25 @@ def _two_sides(
     `spent` is the most of the prices that a channel of the problem spends, on average over y; `best` a channel without
     excess; `noise` what the rate of the candidate may be more for its rounding.
     """
-    side, given, error = jnp.sum(joint, axis=0), _rows(joint.T), relative(sum(joint.shape))
+    side, given, error = jnp.sum(joint, axis=0), feasible.rows(joint.T), relative(sum(joint.shape))
     prices = jnp.broadcast_to(prices, (*given.shape, prices.shape[-1]))
-    proved = jax.vmap(_dual)(given, potential, prices)
+    proved = jax.vmap(sums.dual)(given, potential, prices)
     lower = side @ jnp.where(side > 0, proved - error * jnp.abs(proved), 0.0) - spent
     for budget in budgets:
-        channel = _spending(joint.T[:, :, None], channel, budget, best)
-    upper = side @ jax.vmap(_rate)(given, channel) * (1 + error) + noise
+        channel = feasible.spending(joint.T[:, :, None], channel, budget, best)
+    upper = side @ jax.vmap(sums.rate)(given, channel) * (1 + error) + noise
     return _bounds(lower, upper, channel)
 
 
-def _alone(p: Array, prices: Array, spent: Array, channel: Array, potential: Array, *feasible) -> Certificate:
+def _alone(p: Array, prices: Array, spent: Array, channel: Array, potential: Array, *constraints) -> Certificate:
     """Without side information."""
-    found = _two_sides(p[:, None], prices[None], spent, channel[None], potential[None], *feasible)
+    found = _two_sides(p[:, None], prices[None], spent, channel[None], potential[None], *constraints)
     return found._replace(point=found.point[0])
 
 
 def _realistic(
     p: Array,
-    budget: _Budget,
+    budget: feasible.Budget,
     slope: Array,
     price: Array,
     paid: Array,
@@ -435,134 +394,13 @@ def _realistic(
 
     A channel after the candidate moves its output law towards p, then it is mixed with X̂ = X.
     """
-    costs, spent = _priced(budget, slope)
-    channel = _law(channel, budget.excess < jnp.inf)
-    share = 1 - _within(distance(p @ channel), level, 0.0)
-    channel, noise = _toward(p, channel, share)
+    costs, spent = feasible.priced(budget, slope)
+    channel = feasible.law(channel, budget.excess < jnp.inf)
+    share = 1 - feasible.within(distance(p @ channel), level, 0.0)
+    channel, noise = feasible.toward(p, channel, share)
     return _alone(p, costs + price[None, :], spent + paid, channel, potential, [budget], jnp.eye(len(p)), noise)
-
-
-def _spending(weights: Array, channel: Array, budget: _Budget, best: Array) -> Array:
-    """The channel (k, n, m) mixed with one without excess, until the mean excess is within the budget."""
-    excess = budget.excess[None]
-    costly = (weights > 0) & (channel > 0) & (excess > 0)
-    spent = jnp.sum(jnp.where(costly, weights * (channel * excess), 0.0))
-    some = _within(spent, budget.least, relative(channel.size))
-    # Where nothing is allowed nothing is, not even what is flushed.
-    kept = jnp.where(budget.least > 0, some, jnp.where(jnp.any(costly), 0.0, 1.0))
-    return kept * channel + (1 - kept) * best[None]
-
-
-def _within(spent: Array, allowed: Array, error: Array | float) -> Array:
-    """Greatest share of what spends so much that is surely within what is allowed."""
-    surely = allowed * (1 - error)
-    # What is no number (an infinite cost that is never paid) has no share.
-    return jnp.where(
-        spent * (1 + error) <= surely, 1.0, surely / jnp.where(spent > 0, spent * (1 + 2 * error), jnp.inf)
-    )
-
-
-def _dual(p: Array, potential: Array, costs: Array) -> Array:
-    """Σ p a - log max c, less what it may be off; costs (n, m), infinite where a reproduction is forbidden."""
-    used, a = p > 0, _finite(potential)
-    log_p = jnp.log2(jnp.where(used, p, 1.0))
-    exponents = (log_p + a)[:, None] - costs
-    sizes = (jnp.abs(log_p) + jnp.abs(a))[:, None] + jnp.abs(costs)
-    log_c = log_sum(used[:, None] & (costs < jnp.inf), exponents, 8 * sizes)
-    highest = jnp.maximum(jnp.max(log_c), LEAST_LOG)
-    a = jnp.where(used, a, 0.0)
-    return p @ a - relative(len(p)) * (p @ jnp.abs(a)) - highest - 4 * U * jnp.abs(highest)
-
-
-def _rate(p: Array, channel: Array) -> Array:
-    """Upper bound of I(p, channel)."""
-    divergences, off = _divergence(channel, jnp.maximum(p @ channel, FLOOR)[None, :])
-    return p @ jnp.where(p > 0, divergences + off, 0.0) * (1 + relative(len(p)))
-
-
-def _information(p: Array, w: Array, r: Array, summed: int) -> tuple[Array, Array]:
-    """I(p, W), of which r is the output law, and what it may be off; W and r are sums of so many terms."""
-    divergences, off = _divergence(w, jnp.maximum(r, FLOOR)[None, :], summed=summed)
-    value, error = p @ jnp.where(p > 0, divergences, 0.0), relative(w.size + summed)
-    return value, p @ jnp.where(p > 0, off, 0.0) + error * (value + error)
-
-
-def _divergence(w: Array, r: Array, change: Array | None = None, summed: int = 0) -> tuple[Array, Array]:
-    """D(W_x‖r) of each row and what it may be off, relative to its terms; r > 0, of which `change` is w - r.
-
-    Σ w log(w/r) - w + r has no negative term, so little is lost where w is near r. It is written with one ratio there:
-    the compiler may compute w twice, a last digit apart. If r does not sum to 1 this is more than the divergence from r
-    divided by its sum.
-    """
-    ratio = (w - r if change is None else change) / r
-    near = jnp.abs(ratio) < 0.25
-    x = jnp.where(near, ratio, 0.0)
-    apart = jnp.where(w > 0, w * jnp.log(jnp.where(w > 0, w, 1.0) / r), 0.0)
-    terms = jnp.where(near, r * ((1 + x) * jnp.log1p(x) - x), apart - w + r)
-    sizes = jnp.where(near, 3 * r * jnp.abs(x), jnp.abs(apart) + w + r)
-    off = relative(r.shape[-1] + summed) * jnp.sum(sizes, axis=-1) + r.shape[-1] * FLUSHED
-    return jnp.sum(terms, axis=-1) / LN2, 2 * off / LN2
-
-
-def _toward(p: Array, channel: Array, share: Array) -> tuple[Array, Array]:
-    """The channel followed by one that moves its output law towards p, by `share` of the way; a bound of the noise.
-
-    Processing the output costs no rate. Where the law is nearly p already, little of the way is more than rounding.
-    """
-    output = p @ channel
-    surplus, missing = share * jnp.maximum(output - p, 0.0), share * jnp.maximum(p - output, 0.0)
-    moved = jnp.where(output > 0, surplus / jnp.where(output > 0, output, 1.0), 0.0)
-    # All that is missing may be lost in rounding, of a likely letter for one; rows must sum to one all the same.
-    law = jnp.where(jnp.sum(missing) > 0, missing / jnp.where(jnp.sum(missing) > 0, jnp.sum(missing), 1.0), p)
-    noise = jnp.where(share > 0, NOISE * relative(len(p)), 0.0)
-    return channel * (1 - moved)[None, :] + (channel @ moved)[:, None] * law[None, :], noise
-
-
-def _most_paid(p: Array, t: Array, mu: Array, level: Array) -> Array:
-    """Upper bound of μ P + μ log Σ p 2^(t/μ), to the digits of t where μ is large, or of max t, if that is less."""
-    mean = p @ t
-    x = jnp.where(p > 0, t - mean, 0.0) / mu * LN2
-    spread = jnp.log1p(p @ (jnp.expm1(x) - x)) / LN2  # as Σ p x = 0
-    size = p @ jnp.abs(t) + jnp.max(jnp.abs(jnp.where(p > 0, t - mean, 0.0))) + mu * (level + spread)
-    paid = mean + mu * (level + spread) + 8 * relative(len(p)) * size
-    return jnp.minimum(_or(paid, jnp.inf), jnp.max(jnp.where(p > 0, t, -jnp.inf)))
 
 
 def _bounds(lower: Array, upper: Array, point: Array) -> Certificate:
     """No rate is negative, and what is not a number bounds nothing."""
-    return Certificate(jnp.maximum(_or(lower, 0.0), 0.0), _or(upper, jnp.inf), point)
-
-
-def _law(weights: Array, usable: Array) -> Array:
-    """The weights made a law on what is usable, along the last axis; uniform if there are none."""
-    clean = jnp.where(usable & (weights > 0) & jnp.isfinite(weights), jnp.minimum(weights, 1 / FLOOR), 0.0)
-    largest = jnp.max(clean, axis=-1, keepdims=True)
-    scaled = jnp.where(largest > 0, clean / jnp.where(largest > 0, largest, 1.0), usable)
-    return scaled / jnp.maximum(jnp.sum(scaled, axis=-1, keepdims=True), 1.0)
-
-
-def _rows(joint: Array) -> Array:
-    """Each row divided by its sum."""
-    total = jnp.sum(joint, axis=1, keepdims=True)
-    return joint / jnp.where(total > 0, total, 1.0)
-
-
-def _best(excess: Array) -> Array:
-    """The channel to a letter without excess."""
-    return _one_hot(jnp.argmin(excess, axis=-1), excess.shape[-1])
-
-
-def _one_hot(at: Array, size: int) -> Array:
-    return jax.nn.one_hot(at, size, dtype=jnp.float64)
-
-
-def _times(s: Array, x: Array) -> Array:
-    return jnp.where(x == 0, 0.0, jnp.where(s == 0, 0.0, s * x))
-
-
-def _finite(x: Array) -> Array:
-    return jnp.where(jnp.isfinite(x), x, 0.0)
-
-
-def _or(x: Array, instead: float) -> Array:
-    return jnp.where(jnp.isnan(x), instead, x)
+    return Certificate(jnp.maximum(sums.either(lower, 0.0), 0.0), sums.either(upper, jnp.inf), point)

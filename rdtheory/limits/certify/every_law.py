@@ -1,15 +1,12 @@
 """The greatest c(r) = Σ p 2^(a - s D(p_{Y|x}‖r)) over every law r of Y, bounded from above: the bottleneck's dual."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from rdtheory.limits.certify.sums import FLOOR, LEAST_LOG, U, log_sum
+from rdtheory.limits.certify.sums import FLOOR, LEAST_LOG, LN2, U, log_sum
 
-LN2 = math.log(2)
 HALVED, ROUNDS = 128, 4000  # simplices of laws that are halved at once, and how often at most
 WHOLE = 2**60  # a share of one, in the units of the corners of simplices
 SHARE = 2.0**-6  # of log c: a bound so near its greatest value is good enough
