@@ -233,6 +233,15 @@ def test_a_heavy_tail_leaves_an_honest_interval():
     assert bool(result.converged) == (result.upper - result.lower <= 1e-6)
 
 
+def test_a_source_without_a_mean_has_its_lower_bound():
+    """Cauchy, absolute error: f - D² f'' >= 0 for D² <= 8/9, so that Shannon's bound is the rate."""
+    result = continuous.rate_at(sources.student_t(1.0), 0.663, difference=1.0, max_steps=3)
+    rate = np.log2(4 * np.pi) - np.log2(2 * np.e * 0.663)
+    assert rate - 1e-6 <= result.lower <= rate + 1e-12
+    assert rate <= result.upper
+    assert not result.converged
+
+
 @pytest.mark.parametrize(
     ("difference", "message"),
     [

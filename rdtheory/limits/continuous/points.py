@@ -83,7 +83,8 @@ def rate_at(
     max_steps : rounds of refinement after which to stop anyway.
     difference : r > 0 for ρ(u) = abs(u)^r, or a function ρ of u = x - y on NumPy arrays: continuous, ρ(0) = 0,
         never negative, never falling away from zero on either side. It may be asymmetric, bounded, or flat at zero.
-        Samples take 2, or a power up to 1. Heavy tails, and r below one, may leave a wider interval than asked for.
+        Samples take 2, or a power up to 1. Heavy tails, and r below one, may leave a wider interval than asked for;
+        ``upper`` is infinite where the mean of ρ is, unless that is the square.
 
     Returns
     -------

@@ -213,6 +213,8 @@ def _slope(law: Law, rho: Measure, D: float) -> float:
 
     def distortion(slope: float) -> float:
         cells = cells_of(law, grid_of(law, rho, slope, COARSE, MOST_COARSE))
+        # What is outside does not depend on the slope: where it is too much for D alone, no slope would do.
+        cells = cells._replace(far_p=np.zeros_like(cells.far_p))
         if cells.outside > HOPELESS:
             return noise_distortion(rho, slope)
         edges = cells.grid.cells + 1
