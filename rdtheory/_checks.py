@@ -17,6 +17,8 @@ from jax import Array
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
+from rdtheory._devices import is_spread
+
 Result = TypeVar("Result")
 Flag = Array | np.bool_
 LARGE = 2**16  # entries
@@ -114,8 +116,10 @@ def stored(value: ArrayLike) -> Array:
 
 
 def _on_device(value: Array | np.ndarray, beside: ArrayLike | None = None) -> Array:
+    if isinstance(value, Array):
+        return value
     # Not `jnp.asarray`, which is compiled for each shape.
-    return value if isinstance(value, Array) else jax.device_put(value, None if beside is None else place(beside))
+    return jax.device_put(value, beside.sharding if isinstance(beside, Array) and beside.committed else None)
 
 
 def holds(condition: ArrayLike, message: Callable[[], str]) -> Flag:
@@ -406,17 +410,6 @@ def look(*values: ArrayLike):
     if any(isinstance(value, Tracer) or is_spread(value) for value in values):
         return jnp, *values
     return np, *(np.asarray(value) for value in values)
-
-
-def place(*values: ArrayLike) -> jax.sharding.Sharding | None:
-    """Where an array among the values was put on purpose; what goes by the host has to be put back there."""
-    arrays = (value for value in values if isinstance(value, Array) and not isinstance(value, Tracer))
-    return next((array.sharding for array in arrays if array.committed), None)
-
-
-def is_spread(value: ArrayLike) -> bool:
-    """Whether a concrete array is held by several devices."""
-    return isinstance(value, Array) and not isinstance(value, Tracer) and len(value.sharding.device_set) > 1
 
 
 def _has_root(matrix: np.ndarray, tolerance: float) -> bool:

@@ -14,7 +14,7 @@ from jax import Array
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from rdtheory import _checks
+from rdtheory import _checks, _devices
 
 Result = TypeVar("Result")
 LARGEST = 64  # size up to which that is done: above, programs run longer than they are compiled
@@ -39,7 +39,7 @@ def pad(x: Array | np.ndarray, shape: tuple[int, ...], value: ArrayLike = 0.0) -
         return x
     padded = np.full(shape, value, x.dtype)
     padded[tuple(map(slice, x.shape))] = x
-    place = _checks.place(x)
+    place = _devices.place(x)
     return padded if place is None else jax.device_put(padded, place)
 
 
@@ -53,4 +53,4 @@ def _corner(x: Array, shape: tuple[int, ...]) -> Array:
     if x.shape[x.ndim - len(shape) :] == shape:
         return x
     corner = (..., *map(slice, shape))
-    return x[corner] if isinstance(x, Tracer) else jax.device_put(np.asarray(x)[corner], _checks.place(x))
+    return x[corner] if isinstance(x, Tracer) else jax.device_put(np.asarray(x)[corner], _devices.place(x))

@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 from jax.core import Tracer
 
-from rdtheory import _checks, _compile, _size_classes
+from rdtheory import _compile, _devices, _size_classes
 from rdtheory._size_classes import size_class
 from rdtheory.limits.discrete.solvers import mirror
 from rdtheory.results import RateDistortion
@@ -34,13 +34,14 @@ def pad(p: Array, d: Array, *, mirrored: bool = True) -> Padded:
         if d.size > PADDED:
             return Padded(p, d, True)
         n, m = (2 * size_class(-(-length // 2)) for length in (n, m))
-        return Padded(*jax.device_put(mirror.about_middle(p, d, n, m), _checks.place(p, d)), True)
-    shape = size_class(n), size_class(m)
-    if d.size > PADDED or shape == d.shape or any(isinstance(x, Tracer) or _checks.is_spread(x) for x in (p, d)):
-        return Padded(p, d, False)
-    wide = _size_classes.pad(np.asarray(d), (n, shape[1]), np.inf)
-    padded = _size_classes.pad(np.asarray(p), shape[:1]), _size_classes.pad(wide, shape)
-    return Padded(*jax.device_put(padded, _checks.place(p, d)), False)
+        padded, folded = mirror.about_middle(p, d, n, m), True
+    else:
+        shape = size_class(n), size_class(m)
+        if d.size > PADDED or shape == d.shape or any(isinstance(x, Tracer) or _devices.is_spread(x) for x in (p, d)):
+            return Padded(p, d, False)
+        wide = _size_classes.pad(np.asarray(d), (n, shape[1]), np.inf)
+        padded, folded = (_size_classes.pad(np.asarray(p), shape[:1]), _size_classes.pad(wide, shape)), False
+    return Padded(*jax.device_put(padded, _devices.place(p, d)), folded)
 
 
 def pad_pmf(q: Array, padded: Padded) -> Array:
@@ -61,11 +62,11 @@ def unpad(result: RateDistortion, padded: Padded, m: int, count: int | None = No
     q = result.reproduction_pmf
     if q.shape[-1] == m and count in (None, len(q)):
         return result
-    if isinstance(q, Tracer) or _checks.is_spread(q):
+    if isinstance(q, Tracer) or _devices.is_spread(q):
         return result._replace(reproduction_pmf=q[..., :m])
     if q.shape[-1] != m:
         q = mirror.gather(q, m) if padded.mirrored else np.asarray(q)[..., :m]
-        result = result._replace(reproduction_pmf=jax.device_put(q, _checks.place(result.rate)))
+        result = result._replace(reproduction_pmf=jax.device_put(q, _devices.place(result.rate)))
     return result if count in (None, len(q)) else _first(result, count)
 
 

@@ -10,7 +10,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from rdtheory import _checks, _compile, _progress
+from rdtheory import _checks, _compile, _devices, _progress
 from rdtheory._compile import is_traced
 from rdtheory.distortion import Grid, Samples
 from rdtheory.limits import _derivatives
@@ -304,7 +304,7 @@ def lagrangian(
     ok &= s_ok & _checks.stopping(tol, max_steps)
     found = run.point(*constants(p, d, s, tol, max_steps), kind=matched_slope.SLOPE)
     _, rate, slope, distortion = _checks.look(found.rate, found.slope, found.distortion)
-    value = jax.device_put(rate + slope * distortion, _checks.place(found.rate))
+    value = jax.device_put(rate + slope * distortion, _devices.place(found.rate))
     if is_traced(p, d, s):
         value = _envelope(value, (p, d, s), found.reproduction_pmf, found.slope, found.slope, found.distortion)
     return _checks.poison(Lagrangian(value, found.gap, found.converged), ok)

@@ -12,7 +12,7 @@ from jax import Array, lax
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from rdtheory import _checks, _compile, _progress
+from rdtheory import _compile, _devices, _progress
 from rdtheory._compile import is_traced
 from rdtheory.distortion import Grid, Samples
 from rdtheory.limits._threads import with_one_thread
@@ -181,7 +181,7 @@ def curve(
         padded = padding.pad(p, distortion, mirrored=mirrored)
         if is_small(padded.d.shape, padded.mirrored) or sizes(*distortion.shape) == [distortion.shape[1]]:
             as_they_are = is_traced(p, distortion, slopes, tol, max_steps)
-            as_they_are |= any(map(_checks.is_spread, (p, distortion, slopes)))
+            as_they_are |= any(map(_devices.is_spread, (p, distortion, slopes)))
             many = slopes if as_they_are else padding.pad_last(slopes)
 
             def solve() -> RateDistortion:
@@ -233,10 +233,10 @@ def _small_curve(
 def stacked(*points: RateDistortion) -> RateDistortion:
     """Points as one curve: on the host, for on a device each number of points would be a program of its own."""
     leaves = jax.tree.leaves(points)
-    if is_traced(leaves) or any(map(_checks.is_spread, leaves)):
+    if is_traced(leaves) or any(map(_devices.is_spread, leaves)):
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *points)
     curve = jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(points))
-    return jax.device_put(curve, _checks.place(points[0].rate))
+    return jax.device_put(curve, _devices.place(points[0].rate))
 
 
 # Compiled, for each of their operations would be compiled by itself, for each size.

@@ -10,7 +10,7 @@ from jax import Array, lax
 from jax.core import Tracer
 from jax.scipy.special import xlog1py, xlogy
 
-from rdtheory import _checks
+from rdtheory import _devices
 from rdtheory.limits.discrete.arithmetic import LN2, excess_over, scaled_kernel
 from rdtheory.limits.discrete.kernels import stored
 from rdtheory.limits.discrete.kernels.stored import Facts, Scaled, Stored
@@ -77,7 +77,7 @@ class Matrix(NamedTuple):
     @property
     def storable(self) -> bool:
         """Whether the kernel of all letters is worth storing, which takes longer than computing it if it is large."""
-        return self.entries.size <= STORED or _checks.is_spread(self.entries)
+        return self.entries.size <= STORED or _devices.is_spread(self.entries)
 
     def price(self, of: Scaled, s: Array, weights: Array) -> tuple[Array, Array]:
         return _priced(self.entries, of, s, weights), jnp.zeros_like(s)
@@ -94,7 +94,7 @@ class Matrix(NamedTuple):
     def coarser(self, p: Array, most: int = ROWS) -> "tuple[Array, Matrix, Array] | None":
         """Only the source, and only where rows change slowly: its mass is moved to few of them."""
         step = len(p) // most
-        if step < 2 or any(isinstance(x, Tracer) or _checks.is_spread(x) for x in (p, self.entries)):
+        if step < 2 or any(isinstance(x, Tracer) or _devices.is_spread(x) for x in (p, self.entries)):
             return None
         if not _is_smooth(self.entries, step):
             return None

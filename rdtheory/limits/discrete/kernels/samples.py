@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array, lax
 from jax.core import Tracer
 
-from rdtheory import _checks
+from rdtheory import _devices
 from rdtheory.limits.discrete.arithmetic import excess_over, scaled_kernel
 from rdtheory.limits.discrete.kernels import stored
 from rdtheory.limits.discrete.kernels.stored import Facts, Scaled, Stored
@@ -119,7 +119,7 @@ def _merged(p: Array, d: Cloud, most: int) -> tuple[Array, Cloud] | None:
 
     None where the cells would have to be large, or nothing is known of the samples yet.
     """
-    if any(isinstance(leaf, Tracer) or _checks.is_spread(leaf) for leaf in (p, d.source)):
+    if any(isinstance(leaf, Tracer) or _devices.is_spread(leaf) for leaf in (p, d.source)):
         return None
     p_, x = np.asarray(p), np.asarray(d.source)
     axes = x.shape[1]

@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 from jax.core import Tracer
 
-from rdtheory import _checks
+from rdtheory import _devices
 from rdtheory.limits.discrete.kernels import Stored, Table
 
 LEAST = 2**14  # entries from which on half a problem is so much cheaper that it is worth compiling
@@ -31,7 +31,7 @@ class Half(NamedTuple):
 
 
 def is_mirrored(p: Array, d: Array) -> bool:
-    if d.size < LEAST or any(isinstance(x, Tracer) or _checks.is_spread(x) for x in (p, d)):
+    if d.size < LEAST or any(isinstance(x, Tracer) or _devices.is_spread(x) for x in (p, d)):
         return False
     pmf, table = np.asarray(p), np.asarray(d)
     if not _agree(pmf, pmf[::-1], 0.0):
