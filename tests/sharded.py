@@ -14,12 +14,12 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import rdtheory as rd
-from rdtheory.limits.discrete.kernels import Matrix
+from rdtheory.limits.discrete.kernels import Matrix, matrix
 from rdtheory.limits.discrete.solvers import columns
 
 LETTERS = 64  # that column generation works with
 # Of a size class, and no source that reads the same backwards: on one device nothing is padded or folded, either.
-SIZES = {"all letters at once": (32, 16), "column generation": (192, 192)}
+SIZES = {"all letters at once": (32, 16), "column generation": (192, 192), "fewer rows first": (1024, 192)}
 
 
 def source(n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
@@ -40,6 +40,9 @@ def answers(place=lambda *arrays: arrays) -> dict[str, dict[str, list]]:
     }
     p, d = place(*source(*SIZES["column generation"]))
     results["rate_at, column generation"] = rd.rate_at(p, d, 0.3)
+    p, d = place(*source(*SIZES["fewer rows first"]))
+    assert Matrix(d**2).coarser(p) is not None
+    results["rate_at, fewer rows first"] = rd.rate_at(p, d**2, 0.3, tol=1e-7)
     keep = ("rate", "distortion", "gap", "reproduction_pmf", "converged", "steps", "method")
     return {name: {k: np.asarray(getattr(result, k)).tolist() for k in keep} for name, result in results.items()}
 
@@ -53,6 +56,7 @@ def place(*arrays: np.ndarray) -> list[jax.Array]:
 
 def collectives(n: int) -> dict[str, int]:
     """The most numbers that a program of column generation exchanges at once, of a source of n letters."""
+    held, count = n // jax.device_count(), matrix.ROWS // jax.device_count()
     p, d = (jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding) for x in place(*source(n, n)))
     guess, target = jax.ShapeDtypeStruct((n,), float), jax.ShapeDtypeStruct((), float)
     kind = jax.ShapeDtypeStruct((), int)  # whatever a point is asked for by
@@ -65,8 +69,11 @@ def collectives(n: int) -> dict[str, int]:
         prepared = columns.prepare(p, Matrix(d), target, kind=kind, store=False)
         return columns.certified(prepared, 1e-9, jax.numpy.arange(n), guess, target, size=LETTERS)
 
+    def thinned(p, d, *_):
+        return matrix._thinned(p, d, held=held, count=count)
+
     found = {}
-    for program in (improved, certified):
+    for program in (thinned, improved, certified):
         text = jax.jit(program).lower(p, d, guess, target, kind).compile().as_text()
         exchanged = re.findall(r"= (.*?) (?:all-|collective-|reduce-scatter)[a-z-]*\(", text)
         shapes = [shape.split(",") for kinds in exchanged for shape in re.findall(r"\w\[([\d,]*)\]", kinds)]

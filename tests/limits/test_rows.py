@@ -28,7 +28,7 @@ def test_rows_are_left_out_only_where_they_change_slowly():
     assert fewer(*one_more) is not None
 
 
-@pytest.mark.parametrize("row", [1, 993])
+@pytest.mark.parametrize("row", [1, 994])
 def test_a_row_may_be_a_fiftieth_of_the_largest_away_from_those_about_it(row):
     flat = jnp.full((N, 3), 5.0)
     assert fewer(P, flat.at[row, 1].add(5 * 0.0199)) is not None
@@ -42,7 +42,7 @@ def test_the_first_and_the_last_row_are_kept_and_a_law_with_the_same_means():
     p = np.exp(-x / 300) * (1 + 0.5 * np.sin(x / 50))
     p /= p.sum()
     mass, rows = fewer(jnp.asarray(p), SQUARES)
-    kept = np.append(x[::2], N - 1)
+    kept = np.rint(np.linspace(0, N - 1, ROWS)).astype(int)
     np.testing.assert_array_equal(rows, SQUARES[kept])
     np.testing.assert_allclose(mass.sum(), 1, rtol=1e-14)
     for power in range(6):
@@ -60,7 +60,7 @@ def test_moved_mass_keeps_the_means_of_polynomials():
     p = np.random.default_rng(0).dirichlet(np.ones(103))
     places = np.array([*range(0, 102, 6), 102])
     for stencil in (2, 6):
-        mass = moved(p, places, stencil)
+        mass = moved(jnp.asarray(p), places, stencil)
         for power in range(stencil):
             np.testing.assert_allclose(mass @ (places / 102) ** power, p @ (np.arange(103) / 102) ** power, rtol=1e-12)
 
@@ -69,7 +69,7 @@ def test_mass_goes_to_the_places_nearest_to_it():
     places = np.arange(0, 61, 6)
     for stencil in (2, 6):
         for index in range(18, 42):
-            mass = moved(np.eye(61)[index], places, stencil)
+            mass = np.asarray(moved(jnp.eye(61)[index], places, stencil))
             if index % 6:
                 assert (np.abs(places[mass != 0] - index) < 3 * stencil).all()
                 assert np.sum(mass != 0) == stencil

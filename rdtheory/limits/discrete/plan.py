@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.core import Tracer
 
+from rdtheory import _devices
 from rdtheory.limits.discrete.kernels import Cloud, Distortion, Lattice, Plane
 from rdtheory.limits.discrete.kernels.matrix import ROWS
 from rdtheory.limits.discrete.kernels.plane import comb
@@ -77,7 +78,10 @@ def make_plan(
         few = sizes(ROWS, m)
         inner = [size for size in few if (0 if warm else SIZES[1]) <= size <= m // 4] or few[:1]
         coarser = Stage("coarser", ROWS, tuple(_ladder(inner)))
-        stages[:0] = [coarser, Stage("square", m // OUT)] if kind == SLOPE and n == m and n * m <= DENSE else [coarser]
+        stages.insert(0, coarser)
+        # Spread over devices, a kernel would have to be gathered on each to be factored as a whole.
+        if kind == SLOPE and n == m and n * m <= DENSE and not _devices.is_spread(d.entries):
+            stages.insert(1, Stage("square", m // OUT))
     if kind == SLOPE and n * m > DENSE:
         stages.append(Stage("accelerated", m))
     return stages

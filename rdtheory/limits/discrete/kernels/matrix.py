@@ -1,24 +1,26 @@
 """A distortion matrix, stored. notation: see `problem`."""
 
+import math
 from functools import partial
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.core import Tracer
 from jax.scipy.special import xlog1py, xlogy
 
-from rdtheory import _devices
+from rdtheory import _compile, _devices
 from rdtheory.limits.discrete.arithmetic import LN2, excess_over, scaled_kernel
 from rdtheory.limits.discrete.kernels import stored
 from rdtheory.limits.discrete.kernels.stored import Facts, Scaled, Stored
 
 LARGE = 2**20  # entries
 STORED = 2**22  # entries up to which a kernel is stored
-BLOCK = 64  # columns
+BLOCK = 256  # columns
 ROWS = 2**9  # about as many are kept of a problem made smaller
+FEW = 2**4  # rows on one device below which they are no fewer
+EVERY = 8  # one interval in so many tells whether all are smooth
 SMOOTH = 0.02  # of the largest distortion, by which a row may differ from the mean of rows about it that are kept
 
 
@@ -93,15 +95,14 @@ class Matrix(NamedTuple):
 
     def coarser(self, p: Array, most: int = ROWS) -> "tuple[Array, Matrix, Array] | None":
         """Only the source, and only where rows change slowly: its mass is moved to few of them."""
-        step = len(p) // most
-        if step < 2 or any(isinstance(x, Tracer) or _devices.is_spread(x) for x in (p, self.entries)):
+        if any(isinstance(x, Tracer) for x in (p, self.entries)):
             return None
-        if not _is_smooth(self.entries, step):
+        held = math.gcd(*(x.sharding.shard_shape(x.shape)[0] for x in (p, self.entries)))  # by one device
+        count = most * held // len(p)
+        if count < FEW or held < 2 * count:
             return None
-        rows = np.minimum(step * np.arange(-(-(len(p) - 1) // step) + 1), len(p) - 1)
-        mass = moved(np.asarray(p), rows, 6)
-        mass = mass if (mass >= 0).all() else moved(np.asarray(p), rows, 2)
-        return jnp.asarray(mass / mass.sum()), Matrix(self.entries[rows]), jnp.arange(self.shape[1])
+        mass, rows, smooth = _thinned(p, self.entries, held=held, count=count)
+        return (mass, Matrix(rows), jnp.arange(self.shape[1])) if smooth else None
 
 
 def _entropy_of_nearest(p: Array, d: Array, floor: Array, best: Array) -> Array:
@@ -131,7 +132,24 @@ def _priced(d: Array, of: Scaled, s: Array, weights: Array) -> Array:
     return jnp.concatenate([blocks.ravel(), part(d[:, count * BLOCK :])])
 
 
-def moved(p: np.ndarray, places: np.ndarray, stencil: int) -> np.ndarray:
+@partial(_compile.jit, static_argnames=("held", "count"))
+def _thinned(p: Array, d: Array, *, held: int, count: int) -> tuple[Array, Array, Array]:
+    """So many rows of what each device holds, taken there, and the mass moved to them; whether rows change slowly."""
+    stretches = d.reshape(-1, held, d.shape[1])
+    kept = np.rint(np.linspace(0, held - 1, count)).astype(int)
+    before, after = kept[:-1:EVERY], kept[1::EVERY]
+    middle = (before + after) // 2
+    share = ((middle - before) / (after - before))[None, :, None]
+    low, between, high = (stretches[:, at] for at in (before, middle, after))
+    off, highest = jnp.abs((1 - share) * low + share * high - between), jnp.maximum(jnp.max(low), jnp.max(high))
+    smooth = jnp.isfinite(highest) & (jnp.max(off) <= SMOOTH * highest)
+    places = (held * np.arange(len(stretches))[:, None] + kept).ravel()
+    mass, mean = moved(p, places, 6), moved(p, places, 2)
+    mass = jnp.where(jnp.all(mass >= 0), mass, mean)
+    return mass / jnp.sum(mass), stretches[:, kept].reshape(-1, d.shape[1]), smooth
+
+
+def moved(p: Array, places: np.ndarray, stencil: int) -> Array:
     """Mass moved to some places, that of each index to the `stencil` about it: polynomials keep their means."""
     index = np.arange(len(p))
     before = np.searchsorted(places, index, side="right") - stencil // 2
@@ -139,12 +157,4 @@ def moved(p: np.ndarray, places: np.ndarray, stencil: int) -> np.ndarray:
     x = places[chosen].astype(float)
     others = ~np.eye(stencil, dtype=bool)  # Lagrange's basis: all factors but one's own
     ratios = (index[:, None, None] - x[:, None, :]) / np.where(others, x[:, :, None] - x[:, None, :], 1.0)
-    return np.bincount(chosen.ravel(), (p[:, None] * np.prod(ratios, axis=2, where=others)).ravel(), len(places))
-
-
-@partial(jax.jit, static_argnames="step")
-def _is_smooth(d: Array, step: int) -> Array:
-    count, stride = (len(d) - 1) // (8 * step), 8 * step  # one interval in eight will tell
-    below, between, above = (d[start::stride][:count] for start in (0, step // 2, step))
-    off, highest = jnp.abs((below + above) / 2 - between), jnp.maximum(jnp.max(below), jnp.max(above))
-    return jnp.isfinite(highest) & (jnp.max(off) <= SMOOTH * highest)
+    return jnp.zeros(len(places)).at[chosen].add(p[:, None] * np.prod(ratios, axis=2, where=others))
