@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.scipy.linalg import cho_solve
 
+from rdtheory.limits import _cholesky
 from rdtheory.limits.discrete.arithmetic import finite_or_zero, scaled_kernel
 
 TINY = 2.0**-900  # of z; so p / z times what is flushed is next to nothing
@@ -129,7 +130,7 @@ def inverse_of(gram: Array, ridge: Array) -> Callable[[Array], Array]:
     scale = 1 / jnp.sqrt(1 + jnp.diag(gram))
     equilibrated = scale[:, None] * (gram + identity) * scale[None, :] + ridge * identity
     kept = jnp.where(jnp.abs(equilibrated) > NEGLIGIBLE, equilibrated, 0.0)
-    factor = jnp.linalg.cholesky(kept, symmetrize_input=False)
+    factor = _cholesky.factor(kept)
     return lambda b: scale * cho_solve((factor, True), scale * b)
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.scipy.linalg import cho_solve
 
+from rdtheory.limits import _cholesky
 from rdtheory.limits.discrete import certificate
 from rdtheory.limits.discrete.arithmetic import LN2, times
 from rdtheory.limits.discrete.kernels import Columns, Stored, Table
@@ -186,7 +187,7 @@ def _is_smooth(kernel: Table, p: Array, here: End, z: Array, costs: Array) -> Ar
     norm = jnp.where(near, jnp.linalg.norm(scaled, axis=0), 1.0)
     scaled, b = scaled / norm[None, :], b / norm
     matrix = scaled.T @ scaled + jnp.diag(jnp.where(near, RIDGE, 1.0))
-    response = b @ cho_solve((jnp.linalg.cholesky(matrix), True), b) / LN2
+    response = b @ cho_solve((_cholesky.factor(matrix), True), b) / LN2
     return (jnp.sum(c > 1 - NEAR) <= len(p)) & (times(here.s, response) <= GENTLE * here.spent)
 
 
