@@ -14,7 +14,8 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.scipy.linalg import cho_factor, cho_solve
+
+from rdtheory.limits import _cholesky
 
 RIDGE = 4 * float(jnp.finfo(jnp.float64).eps)  # of the equilibrated matrix, per row
 REFINEMENTS = 4  # of each solution; with two, rounding led some problems astray when multipliers were near 1e-9
@@ -63,8 +64,7 @@ def minimize(
         matrix = hessian + jacobian.T @ ((y / w)[:, None] * jacobian)
         scale = lax.rsqrt(jnp.maximum(jnp.diagonal(matrix), jnp.finfo(x.dtype).tiny ** 0.5))
         scaled = matrix * scale[:, None] * scale[None, :]
-        identity = jnp.eye(x.shape[0])
-        inverse = cho_solve(cho_factor(scaled + RIDGE * x.shape[0] * identity), identity)
+        inverse = _cholesky.inverse(scaled + RIDGE * x.shape[0] * jnp.eye(x.shape[0]))
 
         def solve(right: Array) -> Array:
             rough = inverse @ (right * scale)
