@@ -223,3 +223,14 @@ def test_fine_grids(n, half_width, rate):
     assert_certified(fine, there)
     assert there.rate - there.gap <= result.rate
     assert result.rate - result.gap <= there.rate
+
+
+def test_what_few_letters_cannot_reach_is_not_searched_for():
+    """A distortion below the least one of the first letters: the rounds are there to find others."""
+    x = np.linspace(-4, 4, 200)
+    p = np.exp(-((x - 0.3) ** 2) / 2)
+    few = unnamed(p / p.sum(), (x[:, None] - x) ** 2)
+    result = jax.device_get(rd.rate_at(*few[1:3], 1 / 300))
+    assert result.converged
+    assert result.steps < 400  # of 1,373
+    assert_certified(few, result)
