@@ -224,12 +224,18 @@ def _convolve(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, float]:
 
 def exactly(tables: list[np.ndarray], low: int, q: np.ndarray, first: int, last: int) -> list[np.ndarray]:
     """What `spread` gives for the cells from first to last, term by term: no digit is lost where it is small."""
-    high = low + tables[0].shape[1] - 1
-    sums = [np.zeros((len(table), last - first)) for table in tables]
+    high, table = low + tables[0].shape[1] - 1, np.concatenate(tables)
+    total = np.zeros((len(table), last - first))
     near = np.nonzero(q[max(first - high, 0) : max(last - low, 0)])[0] + max(first - high, 0)
-    for j in near:
-        start, stop = max(low, first - j), min(high + 1, last - j)
-        if start < stop:
-            for table, total in zip(tables, sums, strict=True):
+    # The same sums in the same order, by edges or by distances, whichever are fewer.
+    if len(near) <= high - low + 1:
+        for j in near:
+            start, stop = max(low, first - j), min(high + 1, last - j)
+            if start < stop:
                 total[:, start + j - first : stop + j - first] += q[j] * table[:, start - low : stop - low]
-    return sums
+    else:
+        for k in range(high, low - 1, -1):
+            start, stop = max(first, k), min(last, len(q) + k)
+            if start < stop:
+                total[:, start - first : stop - first] += table[:, k - low, None] * q[start - k : stop - k]
+    return np.split(total, np.cumsum([len(one) for one in tables])[:-1])
