@@ -18,7 +18,7 @@ from rdtheory import _compile
 BLOCK = 64
 
 
-@functools.partial(_compile.jit, static_argnums=3)
+@functools.partial(_compile.jit, lengthy=2**16, static_argnums=3)
 def greedy(w: Array, importance: Array, left: Array, keep: int, damping: Array) -> tuple[Array, Array]:
     """Indices (keep,) of what is kept of the weights `left`, ascending, and all compressed weights (k,)."""
     inner, metric = w[left], importance[left][:, left]
