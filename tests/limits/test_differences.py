@@ -201,6 +201,20 @@ def test_the_supremum_is_over_all_y_and_not_over_the_edges():
             assert max(exact) > dual.c.max() or dual.above.max() > dual.c.max()
 
 
+@pytest.mark.parametrize("entries", [3, 30])
+def test_sums_term_by_term_are_those_of_the_whole_matrix(entries):
+    """A narrow table is gone through by its own entries, a wide one by the masses."""
+    rng = np.random.default_rng(entries)
+    low, cells = -(entries // 3), 25
+    tables, q = [rng.exponential(size=(rows, entries)) for rows in (2, 3)], rng.exponential(size=cells + 1)
+    k = np.arange(cells)[:, None] - np.arange(cells + 1) - low
+    for first, last in ((0, cells), (0, 4), (9, 17), (cells - 1, cells)):
+        found = _cells.exactly(tables, low, q, first, last)
+        for table, sums in zip(tables, found, strict=True):
+            matrix = np.where((k >= 0) & (k < entries), table[:, np.clip(k, 0, entries - 1)], 0.0)
+            np.testing.assert_allclose(sums, (matrix @ q)[:, first:last], rtol=1e-14)
+
+
 def test_bounds_from_the_edges_alone_would_have_been_wrong():
     """Without what c does between edges and without the excess of c the "lower bound" of a first round is above R."""
     truth = continuous.rate_at(sources.uniform(0.0, 1.0), 0.1, difference=1.0)
