@@ -42,7 +42,7 @@ def inverse(matrix: Array) -> Array:
     """
 
     def at_once(matrix: Array) -> Array:
-        return cho_solve(cho_factor(matrix), jnp.eye(len(matrix)))
+        return cho_solve(cho_factor(matrix), jnp.eye(len(matrix), dtype=matrix.dtype))
 
     def by_blocks(matrix: Array) -> Array:
         half = _inverse_by_blocks(factor(matrix))
@@ -87,8 +87,8 @@ def _inverse_by_blocks(lower: Array) -> Array:
 def _inverse_of_block(lower: Array) -> Array:
     """From the inverses of its halves, a few columns at a time."""
     n, half = len(lower), BLOCK // 2
-    lower = lower if n == BLOCK else jnp.eye(BLOCK).at[:n, :n].set(lower)
-    identity = jnp.eye(half).reshape(half, -1, NARROW).swapaxes(0, 1)
+    lower = lower if n == BLOCK else jnp.eye(BLOCK, dtype=lower.dtype).at[:n, :n].set(lower)
+    identity = jnp.eye(half, dtype=lower.dtype).reshape(half, -1, NARROW).swapaxes(0, 1)
     parts = len(identity)
     triangles = jnp.stack([lower[:half, :half]] * parts + [lower[half:, half:]] * parts)
     columns = lax.linalg.triangular_solve(triangles, jnp.concatenate([identity, identity]), left_side=True, lower=True)

@@ -91,3 +91,10 @@ def test_no_threads_are_taken_under_jit(function, n, demands):
         else:
             assert name == "dtrsm"
             assert shapes[1][-1] == 1 or shapes[1][-1] * shapes[1][-2] < 1024
+
+
+def test_single_precision_stays_so():
+    matrix = definite(150).astype(jnp.float32)
+    for found, wanted in ((_cholesky.factor(matrix), np.linalg.cholesky), (_cholesky.inverse(matrix), np.linalg.inv)):
+        assert found.dtype == jnp.float32
+        np.testing.assert_allclose(found, wanted(np.asarray(matrix, float)), rtol=0, atol=1e-4)

@@ -234,3 +234,14 @@ def test_what_few_letters_cannot_reach_is_not_searched_for():
     assert result.converged
     assert result.steps < 400  # of 1,373
     assert_certified(few, result)
+
+
+@pytest.mark.parametrize("letters", [3, 40, 300])
+def test_the_price_of_each_letter_of_a_large_matrix_is_found_block_by_block(monkeypatch, letters):
+    rng = np.random.default_rng(2)
+    d, weights = rng.uniform(size=(50, letters)), rng.uniform(size=50)
+    problem = problems.make(jnp.full(50, 0.02), Matrix(jnp.asarray(d)))
+    monkeypatch.setattr(matrix, "STORED", 0)
+    found, _ = problem.d.price(problem, jnp.asarray(2.0), jnp.asarray(weights))
+    excess = (d - d.min(axis=1, keepdims=True)) / problem.unit
+    np.testing.assert_allclose(found, weights @ np.exp2(-2.0 * excess), rtol=1e-12)

@@ -127,9 +127,10 @@ def _priced(d: Array, of: Scaled, s: Array, weights: Array) -> Array:
 
     # In blocks that stay in the cache, for storing the kernel would take longer than computing it. Blocks of columns:
     # where the rows are spread over devices, each has its own, and only sums of them are exchanged.
-    count = d.shape[1] // BLOCK
-    blocks = lax.map(lambda k: part(lax.dynamic_slice_in_dim(d, k * BLOCK, BLOCK, axis=1)), jnp.arange(count))
-    return jnp.concatenate([blocks.ravel(), part(d[:, count * BLOCK :])])
+    block = min(BLOCK, d.shape[1])
+    count = d.shape[1] // block
+    blocks = lax.map(lambda k: part(lax.dynamic_slice_in_dim(d, k * block, block, axis=1)), jnp.arange(count))
+    return jnp.concatenate([blocks.ravel(), part(d[:, count * block :])])
 
 
 @partial(_compile.jit, static_argnames=("held", "count"))

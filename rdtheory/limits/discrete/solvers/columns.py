@@ -186,7 +186,7 @@ def _first_letters(problem: Problem, size: int, guess: Array | None, s: Array) -
         return jnp.arange(m), jnp.where(problem.usable, mass, 0.0)
     if guess is None:
         letters, mass = problem.d.first(s / problem.unit, size)
-        letters = letters * jnp.sum(problem.usable) // m  # what a problem is filled up with comes last
+        letters = letters * jnp.sum(problem.usable) // m  # not those that a problem is filled up with, the last ones
     else:
         mass, letters = lax.top_k(guess, size)
         letters, mass = letters.astype(int), jnp.where(mass > DROPPED, mass, 0.0) if problem.d.drops else mass

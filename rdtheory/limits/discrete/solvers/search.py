@@ -28,7 +28,7 @@ STEEP = 1e2  # ratio of relative changes, of distortion to slope, from which on 
 PROBE = 0.01  # of the usual accuracy, there
 NEAR = 1e-4  # what a letter's c may be below one if it comes into use at a slope as close as that
 GENTLE = 10.0  # ratio of relative changes, of distortion to slope, up to which D(s) is called smooth
-ROOM = 1.5  # times the least distortion of a few letters, which steeper and steeper slopes only come close to
+ROOM = 1.5  # times the least distortion of a few letters
 RIDGE = 1e-12  # beside a diagonal of ones: what is singular shows, and rounding does not
 
 
@@ -75,7 +75,7 @@ def search(
     `p` is the source of a problem with that excess distortion. Unless `cold`, q is worth starting from.
     """
     live, (kind, target, fixed, _, least, _) = q > 0, aim
-    allowed = jnp.maximum(certificate.allowance(problem, target), _reached(problem, excess, p, live))
+    allowed = _within_reach(problem, excess, p, live, certificate.allowance(problem, target))
     accuracy = jnp.maximum(0.02 * tol, 0.1 * inner)
 
     def too_small(spent: Array, rate: Array) -> Array:
@@ -166,12 +166,13 @@ def search(
     return lax.while_loop(go_on, body, state)
 
 
-def _reached(problem: Problem, excess: Stored | Columns | Half, p: Array, live: Array) -> Array:
-    """Excess distortion that a few letters reach at a moderate slope; less may be out of their reach, or all but."""
+def _within_reach(problem: Problem, excess: Stored | Columns | Half, p: Array, live: Array, allowed: Array) -> Array:
+    """What is allowed, or, where no channel to a few letters gets there, what a moderate slope gets to."""
     if not isinstance(excess, Stored) or len(live) == len(problem.usable):
-        return jnp.zeros(())
+        return allowed
     nearest = jnp.min(jnp.where(live[None, :], excess.excess, jnp.inf), axis=1)
-    return ROOM * (p @ jnp.where(jnp.isfinite(nearest), nearest, 0.0))
+    least = p @ jnp.where(jnp.isfinite(nearest), nearest, 0.0)
+    return jnp.where(allowed < least, ROOM * least, allowed)
 
 
 def _is_slope(kind: int | Array) -> bool:
