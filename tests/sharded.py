@@ -15,6 +15,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import rdtheory as rd
 from rdtheory.limits.discrete.kernels import Matrix, matrix
+from rdtheory.limits.discrete.matched_slope import SLOPE
+from rdtheory.limits.discrete.plan import make_plan
 from rdtheory.limits.discrete.solvers import columns
 
 LETTERS = 64  # that column generation works with
@@ -43,6 +45,10 @@ def answers(place=lambda *arrays: arrays) -> dict[str, dict[str, list]]:
     p, d = place(*source(*SIZES["fewer rows first"]))
     p, d = jax.numpy.asarray(p), jax.numpy.asarray(d) ** 2
     assert Matrix(d).coarser(p) is not None
+    # Spread out, no kernel is factored as a whole.
+    (whole,) = place(np.zeros((1024, 1024)))
+    methods = [stage.method for stage in make_plan(Matrix(jax.numpy.asarray(whole)), SLOPE)]
+    assert ("square" in methods) == (jax.device_count() == 1)
     results["rate_at, fewer rows first"] = rd.rate_at(p, d, 0.3, tol=1e-7)
     keep = ("rate", "distortion", "gap", "reproduction_pmf", "converged", "steps", "method")
     return {name: {k: np.asarray(getattr(result, k)).tolist() for k in keep} for name, result in results.items()}

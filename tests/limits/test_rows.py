@@ -37,6 +37,11 @@ def test_a_row_may_be_a_fiftieth_of_the_largest_away_from_those_about_it(row):
     assert fewer(P, flat.at[row, 1].set(jnp.inf)) is None
 
 
+def test_rows_may_change_by_more_if_they_do_so_evenly():
+    """Of sixteen rows, each is a fifteenth away from the next, and the one between them a thirtieth."""
+    assert Matrix(jnp.linspace(0, 1, N)[:, None] * jnp.ones((1, 3))).coarser(P, 16) is not None
+
+
 def test_the_first_and_the_last_row_are_kept_and_a_law_with_the_same_means():
     x = np.arange(N)
     p = np.exp(-x / 300) * (1 + 0.5 * np.sin(x / 50))
