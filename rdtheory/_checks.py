@@ -22,6 +22,7 @@ from rdtheory._devices import is_spread
 Result = TypeVar("Result")
 Flag = Array | np.bool_
 LARGE = 2**16  # entries
+TINY = float(np.finfo(float).tiny)
 ORDINARY = 1e8  # beside entries up to this nothing is lost that is above 1e-299
 ON_HOST = (np.ndarray, np.generic, float, int)
 
@@ -257,11 +258,9 @@ def distortion_matrix(name: str, value: ArrayLike, source_pmf: Array | np.ndarra
             f"{name} has shape {d.shape}"
         )
     xp, v, p = look(d, source_pmf)
-    least, largest = v.min(axis=1), v.max()  # two readings and no copy, for these may be large
+    least = v.min(axis=1)
     ok = holds((least >= 0).all(), lambda: f"{name} must be >= 0 (infinity is allowed, NaN is not), got {_show(d)}")
-    if xp is jnp or not np.isfinite(largest):
-        largest = xp.where(xp.isfinite(v), v, 0.0).max()
-    ok &= no_flush(name, v, largest)
+    ok &= no_flush(name, v)
     dead = xp.isinf(least) & (p > 0)
     ok &= holds(
         ~dead.any(),
@@ -272,17 +271,13 @@ def distortion_matrix(name: str, value: ArrayLike, source_pmf: Array | np.ndarra
     return _on_device(d), ok
 
 
-def no_flush(name: str, v: Array | np.ndarray, largest: Array | np.ndarray | np.floating | None = None) -> Flag:
+def no_flush(name: str, v: Array | np.ndarray) -> Flag:
     """That no distortion or cost gets lost beside others, or all: arithmetic flushes what is below 2e-308 to zero."""
-    xp = jnp if isinstance(v, Array) or isinstance(largest, Array) else np
-    largest = xp.where(xp.isfinite(v), v, 0.0).max() if largest is None else largest
+    largest, smallest = _extremes(v)
     ok = holds(
         (largest == 0) | (largest >= 1e-290),
         lambda: f"the finite entries of {name} are at most {float(largest):.1e}; measure it in a smaller unit",
     )
-    if xp is np and not largest > ORDINARY:
-        return ok
-    smallest = xp.min(v, where=v >= np.finfo(float).tiny, initial=np.inf)
     return ok & holds(
         (largest <= ORDINARY) | (smallest >= 1e-300 * largest),
         lambda: (
@@ -290,6 +285,22 @@ def no_flush(name: str, v: Array | np.ndarray, largest: Array | np.ndarray | np.
             "inf for what is forbidden and 0 for what costs nothing"
         ),
     )
+
+
+def _extremes(v: Array | np.ndarray) -> tuple[Array | np.floating, Array | np.floating]:
+    """The largest finite entry, and the smallest that is not flushed; of ordinary ones zero, for it takes longer."""
+    if isinstance(v, Array):
+        return _extremes_compiled(v)
+    largest = v.max()  # one reading and no copy, for these may be large
+    if not np.isfinite(largest):
+        largest = np.where(np.isfinite(v), v, 0.0).max()
+    return largest, np.min(v, where=v >= TINY, initial=np.inf) if largest > ORDINARY else np.float64(0)
+
+
+@jax.jit
+def _extremes_compiled(v: Array) -> tuple[Array, Array]:
+    largest = jnp.max(jnp.where(jnp.isfinite(v), v, 0.0))
+    return largest, jnp.min(v, where=v >= TINY, initial=jnp.inf)
 
 
 def squares(x: Array, y: Array) -> Flag:

@@ -15,3 +15,10 @@ def place(*values: ArrayLike) -> jax.sharding.Sharding | None:
 def is_spread(value: ArrayLike) -> bool:
     """Whether a concrete array is held by several devices."""
     return isinstance(value, Array) and not isinstance(value, Tracer) and len(value.sharding.device_set) > 1
+
+
+def gathered(*arrays: Array) -> tuple[Array, ...]:
+    """The same on the first of the devices that hold them, if all belong to this process."""
+    if not all(is_spread(array) and array.is_fully_addressable for array in arrays):
+        return arrays
+    return jax.device_put(arrays, min(arrays[0].devices(), key=lambda device: device.id))

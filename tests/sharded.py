@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import rdtheory as rd
+from rdtheory import _devices
 from rdtheory.limits.discrete.kernels import Matrix, matrix
 from rdtheory.limits.discrete.matched_slope import SLOPE
 from rdtheory.limits.discrete.plan import make_plan
@@ -44,7 +45,9 @@ def answers(place=lambda *arrays: arrays) -> dict[str, dict[str, list]]:
     results["rate_at, column generation"] = rd.rate_at(p, d, 0.3)
     p, d = place(*source(*SIZES["fewer rows first"]))
     p, d = jax.numpy.asarray(p), jax.numpy.asarray(d) ** 2
-    assert Matrix(d).coarser(p) is not None
+    fewer = Matrix(d).coarser(p)
+    assert fewer is not None
+    assert _devices.is_spread(fewer[0]) == _devices.is_spread(fewer[1].entries) == (jax.process_count() > 1)
     # Spread out, no kernel is factored as a whole.
     (whole,) = place(np.zeros((1024, 1024)))
     methods = [stage.method for stage in make_plan(Matrix(jax.numpy.asarray(whole)), SLOPE)]

@@ -164,12 +164,18 @@ def _from_coarser(
     """The certificate, in this problem, of what is found in one like it."""
     p, d, letters = smaller
     guess = guess if isinstance(d, Matrix) else None  # which has the same letters
-    found = _found(stage.inner, task._replace(p=p, d=d, tol=task.tol / 2, max_steps=steps), guess)
+    inner = task._replace(p=p, d=d, tol=task.tol / 2, max_steps=steps)
+    if moved := _devices.is_spread(task.p) and not _devices.is_spread(p):
+        target, guess = jax.device_put((task.target, guess), p.sharding)
+        inner = inner._replace(target=target)
+    found = _found(stage.inner, inner, guess)
+    if moved:
+        found = jax.device_get(found)  # to all of the devices from there
     law, size = found.reproduction_pmf, SIZES[-1]
     if not isinstance(law, Tracer):
         size = min(32 * -(-int(_count(law)) // 32), size)
     result = columns.certified(prepared, task.tol, letters, law, found.slope, size=min(size, len(law)))
-    return result._replace(steps=found.steps)
+    return result._replace(steps=result.steps + found.steps)
 
 
 def curve(

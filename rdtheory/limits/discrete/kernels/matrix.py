@@ -94,7 +94,10 @@ class Matrix(NamedTuple):
         return stored.spread(self.shape[1], size)
 
     def coarser(self, p: Array, most: int = ROWS) -> "tuple[Array, Matrix, Array] | None":
-        """Only the source, and only where rows change slowly: its mass is moved to few of them."""
+        """Only the source, and only where rows change slowly: its mass is moved to few of them.
+
+        Of a matrix spread over devices they are solved on one, which they take no more room on than its share.
+        """
         if any(isinstance(x, Tracer) for x in (p, self.entries)):
             return None
         held = math.gcd(*(x.sharding.shard_shape(x.shape)[0] for x in (p, self.entries)))  # by one device
@@ -102,7 +105,10 @@ class Matrix(NamedTuple):
         if count < FEW or held < 2 * count:
             return None
         mass, rows, smooth = _thinned(p, self.entries, held=held, count=count)
-        return (mass, Matrix(rows), jnp.arange(self.shape[1])) if smooth else None
+        if not smooth:
+            return None
+        mass, rows = _devices.gathered(mass, rows)
+        return mass, Matrix(rows), jnp.arange(self.shape[1])
 
 
 def _entropy_of_nearest(p: Array, d: Array, floor: Array, best: Array) -> Array:
