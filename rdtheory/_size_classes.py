@@ -21,9 +21,13 @@ LARGEST = 64  # size up to which that is done: above, programs run longer than t
 
 
 def size_class(count: int) -> int:
-    """Least of 8, 16, 32, 48, 64, 96, 128, 192, ... that is not below `count`."""
+    """Least of 8, 16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 320, ... that is not below `count`.
+
+    The larger, the closer: what is computed grows with the cube of a size, and what is compiled does not.
+    """
     power = max(8, 1 << (count - 1).bit_length())
-    return 3 * power // 4 if count <= 3 * power // 4 and power >= 64 else power
+    step = power if power < 64 else power // 4 if power <= 128 else power // 8
+    return step * -(-count // step)
 
 
 def classes(shape: tuple[int, ...], *arguments: ArrayLike) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ from rdtheory.limits.discrete.solvers import columns
 
 LETTERS = 64  # that column generation works with
 # Of a size class, and no source that reads the same backwards: on one device nothing is padded or folded, either.
-SIZES = {"all letters at once": (32, 16), "column generation": (192, 192), "fewer rows first": (1024, 192)}
+SIZES = {"all letters at once": (32, 16), "column generation": (224, 224), "fewer rows first": (1024, 192)}
 
 
 def source(n: int, m: int) -> tuple[np.ndarray, np.ndarray]:

@@ -54,6 +54,7 @@ def hamming_rate(m, D):
 
 def test_the_classes_and_what_stays_as_it_is():
     assert [_size_classes.size_class(m) for m in (1, 8, 9, 17, 33, 49, 65)] == [8, 8, 16, 32, 48, 64, 96]
+    assert [_size_classes.size_class(m) for m in (129, 161, 256, 257, 513, 1024)] == [160, 192, 256, 320, 640, 1024]
     x = jnp.ones((9, 2))
     assert _size_classes.classes(x.shape, x) == (16, 8)
     assert _size_classes.classes((65, 2), x) == (65, 2)

@@ -18,7 +18,7 @@ from tests.problems import FAIR_COIN
 
 TOL = 1e-9
 SIZE = 64
-N = 176  # the least at which the everyday verbs generate columns is near
+N = 200  # the least at which the everyday verbs generate columns is near
 
 
 def unnamed(p, d):
@@ -202,6 +202,11 @@ def test_sizes_grow_to_all_letters_for_what_is_small_enough():
     assert plan.sizes(100, 100) == [100]
     assert plan.sizes(N, N) == [64, N]
     assert plan.sizes(600, 600) == [64, 192, 600]
+    kinds = {
+        n: "".join(stage.method[0] for stage in plan.make_plan(Matrix(jnp.zeros((n, n))), 1))
+        for n in (8, 200, 201, 600)
+    }
+    assert kinds == {8: "hc", 200: "hcc", 201: "cc", 600: "cchc"}  # half of the letters where that may do
     assert plan.sizes(10_000, 10_000)[-1] < 10_000  # never factored whole
 
 

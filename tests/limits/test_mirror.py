@@ -84,16 +84,29 @@ def test_a_straight_piece_is_found_in_the_half(name):
     np.testing.assert_allclose(result.segment, ends, rtol=0, atol=2e-6)
 
 
-def test_what_reads_otherwise_backwards_is_not_taken_for_it():
+@pytest.mark.parametrize("told", [mirror.is_mirrored, jax.jit(mirror.is_mirrored)], ids=["called", "compiled"])
+def test_what_reads_otherwise_backwards_is_not_taken_for_it(told):
     p, d = (jnp.asarray(part) for part in problem(140, 140)[1:3])
-    assert mirror.is_mirrored(p, d)
-    assert mirror.is_mirrored(p * (1 + 1e-15 * jnp.arange(140)), d + 5e-17 * jnp.arange(140.0)[:, None])  # rounding
-    assert not mirror.is_mirrored(p.at[3].multiply(1 + 1e-9), d)
-    assert not mirror.is_mirrored(p, d.at[70, 3].multiply(1 + 1e-9))
+    assert told(p, d)
+    assert told(p * (1 + 1e-15 * jnp.arange(140)), d + 5e-17 * jnp.arange(140.0)[:, None])  # rounding
+    assert not told(p.at[3].multiply(1 + 1e-9), d)
+    assert not told(p, d.at[70, 3].multiply(1 + 1e-9))
     for row in (0, 70, 139):  # whichever half is compared with the other
-        assert not mirror.is_mirrored(p, d.at[row, 130:].set(jnp.inf))
-    assert not mirror.is_mirrored(p, d.at[0, 0].add(1e-9))
-    assert not jax.jit(lambda p, d: jnp.asarray(mirror.is_mirrored(p, d)))(p, d)  # nobody knows
+        assert not told(p, d.at[row, 130:].set(jnp.inf))
+    assert not told(p, d.at[0, 0].add(1e-9))
+
+
+def test_under_transformations_half_is_solved_where_the_values_read_the_same_backwards():
+    mirrored = problem(140, 140)
+    other = shuffled(mirrored)
+    p, d = (jnp.stack([jnp.asarray(of[i]) for of in (mirrored, other)]) for i in (1, 2))
+    called = rd.rate_at(p[0], d[0], 0.1)
+    one, batch = jax.jit(rd.rate_at), jax.jit(jax.vmap(rd.rate_at, (0, 0, None)))
+    (half, whole), both = (one(p[i], d[i], 0.1) for i in range(2)), batch(p, d, 0.1)
+    for result in (half, whole, *(jax.tree.map(lambda leaf, i=i: leaf[i], both) for i in range(2))):
+        assert result.converged
+        assert abs(result.rate - called.rate) <= max(result.gap, called.gap)
+    np.testing.assert_array_equal(both.steps, [half.steps, whole.steps])
 
 
 @pytest.mark.parametrize("case", ["ties broken by rounding", "penalties"])

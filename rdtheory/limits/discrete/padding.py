@@ -33,7 +33,7 @@ def pad(p: Array, d: Array, *, mirrored: bool = True) -> Padded:
     if mirrored and (d.size <= PADDED or n % 2 == m % 2 == 0) and mirror.is_mirrored(p, d):
         if d.size > PADDED:
             return Padded(p, d, True)
-        n, m = (2 * size_class(-(-length // 2)) for length in (n, m))
+        n, m = (size_class(length + length % 2) for length in (n, m))
         padded, folded = mirror.about_middle(p, d, n, m), True
     else:
         shape = size_class(n), size_class(m)

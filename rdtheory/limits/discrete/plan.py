@@ -24,7 +24,7 @@ from rdtheory.limits.discrete.kernels.matrix import ROWS
 from rdtheory.limits.discrete.kernels.plane import comb
 from rdtheory.limits.discrete.matched_slope import SLOPE
 
-DIRECT = 2**21  # n m min(n, m) up to which the interior point takes all letters at once
+DIRECT = 192**3  # n m min(n, m) up to which the interior point takes all letters at once
 MIRRORED = 2**27  # the same if the problem reads the same backwards
 SIZES = (64, 192, 384, 1024)  # letters that column generation works with
 PLANE = (512, 1024, 1536, 2048)  # the same on a grid of several axes
@@ -40,10 +40,10 @@ class Stage(NamedTuple):
 
     ``columns``: the interior point on `size` letters at a time, which is all of them if there are no more.
     ``half``: on all letters of a problem that reads the same backwards, together with their images; skipped if it does
-    not. ``coarser``: a problem like this one of about `size` source letters, by stages of its own; its law is then
-    certified here; skipped if there is none. ``square``: Newton's method on a kernel factored as a whole, of as many
-    letters as source letters, `size` of them out of use at most; skipped where the stage before was a help.
-    ``accelerated``: Blahut-Arimoto.
+    not, which is found out at each call where the values are not known when the plan is made. ``coarser``: a problem
+    like this one of about `size` source letters, by stages of its own; its law is then certified here; skipped if there
+    is none. ``square``: Newton's method on a kernel factored as a whole, of as many letters as source letters, `size`
+    of them out of use at most; skipped where the stage before was a help. ``accelerated``: Blahut-Arimoto.
     """
 
     method: str
@@ -68,11 +68,12 @@ def make_plan(
         fewer = [most if isinstance(d, Lattice) else m for most in levels]  # letters there
         inner = [tuple(_ladder(sizes(*shape))) for shape in zip(levels, fewer, strict=True)]
         return [*(Stage("coarser", *level) for level in zip(levels, inner, strict=True)), *_ladder(sizes(n, m))]
+    mirrored = False if n % 2 or m % 2 else mirrored
     if is_small(d.shape, bool(mirrored)):
-        return whole(m, bool(mirrored))
+        return whole(m, mirrored)
     stages = _ladder(sizes(n, m))
-    if stages[-1].size == m and n % 2 == m % 2 == 0 and mirrored is not False:
-        stages.insert(-1, Stage("half", m, known=bool(mirrored)))
+    if stages[-1].size == m and mirrored is not False:
+        stages.insert(0 if is_small(d.shape, mirrored=True) else -1, Stage("half", m, known=bool(mirrored)))
     if n // ROWS >= 2:
         # Rows are few, so columns need not be: a solution on 64 letters that fails is a poor place to go on from.
         few = sizes(ROWS, m)
@@ -87,9 +88,9 @@ def make_plan(
     return stages
 
 
-def whole(m: int, mirrored: bool) -> list[Stage]:
+def whole(m: int, mirrored: bool | None) -> list[Stage]:
     """All letters at once."""
-    return [*([Stage("half", m, known=True)] if mirrored else []), Stage("columns", m)]
+    return [*([] if mirrored is False else [Stage("half", m, known=bool(mirrored))]), Stage("columns", m)]
 
 
 def is_small(shape: tuple[int, ...], mirrored: bool) -> bool:

@@ -88,10 +88,13 @@ def _found(plan: Sequence[Stage], task: Task, guess: Array | None) -> RateDistor
         # Where a smaller problem was there and no help, it may be that most letters are in use.
         helped = result is None or isinstance(result.gap, Tracer) or result.gap < FAR
         attempt = _attempt(stage, plan[i + 1 :], task, prepared, guess)
-        if attempt is None or (stage.method == "square" and helped):
+        fit = stage.method != "half" or stage.known or _is_mirrored(task)
+        if attempt is None or fit is False or (stage.method == "square" and helped):
             continue
+        if result is None and isinstance(fit, Tracer):
+            result = _nothing(attempt, steps)
         with _progress.doing("all letters" if stage.method == "square" else f"{stage.size} letters"):
-            result = attempt(steps) if result is None else _unless_over(result, attempt, steps)
+            result = attempt(steps) if result is None else _unless_over(result, attempt, steps, fit)
         # Where half a problem does not do, rounding broke ties, and where a factor of the kernel does not, it has no
         # meaning: their laws are no help.
         if stage.method not in ("half", "square"):
@@ -101,18 +104,26 @@ def _found(plan: Sequence[Stage], task: Task, guess: Array | None) -> RateDistor
     return result
 
 
+def _is_mirrored(task: Task) -> bool | Array:
+    mirrored = isinstance(task.d, Matrix) and mirror.is_mirrored(task.p, task.d.entries)
+    return mirrored if isinstance(mirrored, Tracer) else bool(mirrored)
+
+
+def _nothing(attempt: Callable[[ArrayLike], RateDistortion], steps: ArrayLike) -> RateDistortion:
+    """What is worse than anything."""
+    shapes = jax.eval_shape(attempt, steps)
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)._replace(gap=jnp.asarray(jnp.inf))
+
+
 def _unless_over(
-    before: RateDistortion, attempt: Callable[[ArrayLike], RateDistortion], steps: ArrayLike
+    before: RateDistortion, attempt: Callable[[ArrayLike], RateDistortion], steps: ArrayLike, fit: ArrayLike
 ) -> RateDistortion:
-    """What was found, or the better one of that and what is found now."""
-    over = before.converged | (before.steps >= steps)
-
-    def go_on() -> RateDistortion:
-        return _better(before, attempt(jnp.maximum(steps - before.steps, 1)))
-
-    if isinstance(over, Tracer):
-        return lax.cond(over, lambda: before, go_on)
-    return before if bool(over) else go_on()
+    """What was found, or the better one of that and, if it is fit for the problem, what is found now."""
+    over, left = before.converged | (before.steps >= steps) | ~jnp.asarray(fit), steps - before.steps
+    if not isinstance(over, Tracer):
+        return before if bool(over) else _better(before, attempt(left))
+    # Under `vmap` it is done for a whole batch, of which those that are over must not hold up the others.
+    return lax.cond(over, lambda: before, lambda: _better(before, attempt(jnp.where(over, 0, left))))
 
 
 def _attempt(
@@ -133,14 +144,6 @@ def _attempt(
         assert prepared is not None
         return lambda steps: square.solve(prepared, tol, steps, size=stage.size)
     half = stage.method == "half"
-    if (
-        half
-        and not stage.known
-        and not (
-            isinstance(d, Matrix) and not is_traced(target, tol, task.max_steps) and mirror.is_mirrored(p, d.entries)
-        )
-    ):
-        return None
     if not half and guess is not None and _are_too_few(stage, later, d, guess):
         return None
     if prepared is None:

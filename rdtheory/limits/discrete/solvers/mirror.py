@@ -30,9 +30,12 @@ class Half(NamedTuple):
         return Table(*map(fold_matrix, self.whole.at(s)))
 
 
-def is_mirrored(p: Array, d: Array) -> bool:
-    if d.size < LEAST or any(isinstance(x, Tracer) or _devices.is_spread(x) for x in (p, d)):
+def is_mirrored(p: Array, d: Array) -> bool | Array:
+    """Whether a problem does, as far as rounding tells; of traced arrays that is traced, too."""
+    if d.size < LEAST or any(map(_devices.is_spread, (p, d))):
         return False
+    if any(isinstance(x, Tracer) for x in (p, d)):
+        return jnp.logical_and(_agree(p, p[::-1], 0.0), _agree(d, d[::-1, ::-1], ROUNDING))
     pmf, table = np.asarray(p), np.asarray(d)
     if not _agree(pmf, pmf[::-1], 0.0):
         return False
@@ -40,11 +43,12 @@ def is_mirrored(p: Array, d: Array) -> bool:
     return all(_agree(rows, others, ROUNDING) for rows, others in pairs)
 
 
-def _agree(a: np.ndarray, b: np.ndarray, rounding: float) -> bool:
-    finite = np.where(np.isfinite(b), b, 0.0)
-    off = TOLERANCE * finite + rounding * np.max(finite, initial=0.0)
+def _agree(a: Array | np.ndarray, b: Array | np.ndarray, rounding: float) -> Array | np.bool_:
+    xp = jnp if isinstance(a, Array) else np
+    finite = xp.where(xp.isfinite(b), b, 0.0)
+    off = TOLERANCE * finite + rounding * xp.max(finite, initial=0.0)
     with np.errstate(invalid="ignore"):  # two infinities, which are equal
-        return bool(np.all((np.abs(a - b) <= off) | (a == b)))
+        return xp.all((xp.abs(a - b) <= off) | (a == b))
 
 
 def about_middle(p: Array, d: Array, n: int, m: int) -> tuple[Array, Array]:
