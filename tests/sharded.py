@@ -66,7 +66,7 @@ def place(*arrays: np.ndarray) -> list[jax.Array]:
 
 def collectives(n: int) -> dict[str, int]:
     """The most numbers that a program of column generation exchanges at once, of a source of n letters."""
-    held, count = n // jax.device_count(), matrix.ROWS // jax.device_count()
+    held = n // jax.device_count()
     p, d = (jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding) for x in place(*source(n, n)))
     guess, target = jax.ShapeDtypeStruct((n,), float), jax.ShapeDtypeStruct((), float)
     kind = jax.ShapeDtypeStruct((), int)  # whatever a point is asked for by
@@ -80,7 +80,7 @@ def collectives(n: int) -> dict[str, int]:
         return columns.certified(prepared, 1e-9, jax.numpy.arange(n), guess, target, size=LETTERS)
 
     def thinned(p, d, *_):
-        return matrix._thinned(p, d, held=held, count=count)
+        return matrix._thinned(p, d, held=held, step=n // matrix.ROWS)
 
     found = {}
     for program in (thinned, improved, certified):
