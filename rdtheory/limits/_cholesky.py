@@ -1,7 +1,7 @@
 """Cholesky factors and inverses without LAPACK's threads, which wait in a loop that starves XLA's: see `_threads`.
 
-Under an outer `jit` nobody can hold them back. So blocks on the diagonal are as small as what LAPACK does in one
-thread, and the rest is products, which are XLA's own.
+Under an outer `jit` nobody can hold them back. There blocks on the diagonal are as small as what LAPACK does in one
+thread, and the rest is products, which are XLA's own. Where they are held back LAPACK does it faster.
 """
 
 from functools import partial
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.scipy.linalg import cho_factor, cho_solve
 
+ONE_THREAD = ()  # in place of None, for `jit` compiles anew for another structure of its arguments: LAPACK has one
 THREADED = 128  # rows from which on OpenBLAS takes threads for a factor,
 UNKNOWNS = 1024  # and unknowns from which on it does so for a triangular system, unless of a single right-hand side
 BLOCK = 64
@@ -17,8 +18,10 @@ NARROW = 16  # right-hand sides of half a block
 MANY = 1024  # rows from which on to compile so many blocks takes too long
 
 
-def factor(matrix: Array) -> Array:
+def factor(matrix: Array, threads: tuple[()] | None = None) -> Array:
     """Lower triangular L with LLᵀ the matrix, of which the lower triangle is read; NaN in it if it is not definite.
+
+    `threads` is `ONE_THREAD` where LAPACK is kept to one while this runs.
 
     Examples
     --------
@@ -26,7 +29,7 @@ def factor(matrix: Array) -> Array:
     [[2. 0.]
      [1. 1.]]
     """
-    if not THREADED <= len(matrix) <= MANY:
+    if threads == ONE_THREAD or not THREADED <= len(matrix) <= MANY:
         return _at_once(matrix)
     return lax.platform_dependent(matrix, cpu=_by_blocks, default=_at_once)
 

@@ -28,6 +28,7 @@ class Problem(NamedTuple):
     most: Array  # bits that some channel of least distortion gets by with
     smallest: Array  # excess distortion above zero, in units of `unit`; infinite if there is none
     largest: Array  # likewise, of those that are finite
+    threads: tuple[()] | None = None  # of LAPACK: see `_cholesky`
     kernel: Array | None = None  # of all letters, where only one slope is of interest and it is worth storing
 
 
@@ -38,7 +39,7 @@ class View(NamedTuple):
     letters: Array  # (k,) which they are
 
 
-def make(p: Array, d: Distortion) -> Problem:
+def make(p: Array, d: Distortion, threads: tuple[()] | None = None) -> Problem:
     facts = d.facts(p)
     unit = unit_of(facts.largest)
     return Problem(
@@ -54,6 +55,7 @@ def make(p: Array, d: Distortion) -> Problem:
         most=facts.most,
         smallest=facts.smallest / unit,
         largest=facts.largest / unit,
+        threads=threads,
     )
 
 

@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 from rdtheory import _compile, _devices, _progress
 from rdtheory._compile import is_traced
 from rdtheory.distortion import Grid, Samples
+from rdtheory.limits._cholesky import ONE_THREAD
 from rdtheory.limits._threads import with_one_thread
 from rdtheory.limits.discrete import kernels, padding
 from rdtheory.limits.discrete.kernels import Cloud, Distortion, Matrix
@@ -38,6 +39,7 @@ class Task(NamedTuple):
     tol: ArrayLike
     max_steps: ArrayLike
     kind: int
+    threads: tuple[()] | None  # of LAPACK: see `_cholesky`
 
 
 def point(
@@ -51,13 +53,14 @@ def point(
     kind: int,
 ) -> RateDistortion:
     """R(D) at a slope, a distortion or a rate. `guess` is a pmf that may be about right, if the problem is large."""
+    threads = _threads(p, distortion, target, tol, max_steps)
     if isinstance(distortion, Grid | Samples):
-        task = Task(p, kernels.of(distortion), target, tol, max_steps, kind)
+        task = Task(p, kernels.of(distortion), target, tol, max_steps, kind, threads)
         return carry_out(make_plan(task.d, kind, target), task)
     asked = distortion.size <= padding.PADDED and not is_traced(target, tol, max_steps)
     padded = padding.pad(p, distortion, mirrored=asked)
     guess = None if guess is None else padding.pad_pmf(guess, padded)
-    task = Task(padded.p, Matrix(padded.d), target, tol, max_steps, kind)
+    task = Task(padded.p, Matrix(padded.d), target, tol, max_steps, kind, threads)
     plan = make_plan(task.d, kind, mirrored=padded.mirrored if asked else None, warm=guess is not None)
     return padding.unpad(carry_out(plan, task, guess), padded, distortion.shape[1])
 
@@ -65,13 +68,17 @@ def point(
 def directly(p: Array, d: Array, slope: Array, tol: ArrayLike, max_steps: ArrayLike) -> RateDistortion:
     """R(D) at a slope by the interior point on all letters, whatever the size."""
     padded = padding.pad(p, d, mirrored=not is_traced(slope, tol, max_steps))
-    task = Task(padded.p, Matrix(padded.d), slope, tol, max_steps, SLOPE)
+    task = Task(padded.p, Matrix(padded.d), slope, tol, max_steps, SLOPE, _threads(p, d, slope, tol, max_steps))
     return padding.unpad(carry_out(whole(padded.d.shape[1], padded.mirrored), task), padded, d.shape[1])
 
 
 def carry_out(plan: list[Stage], task: Task, guess: Array | None = None) -> RateDistortion:
     """What the stages found, the gap met or not."""
     return _guarded(lambda: _found(plan, task, guess), task.d, task)
+
+
+def _threads(*arguments) -> tuple[()] | None:
+    return None if is_traced(arguments) else ONE_THREAD
 
 
 def _guarded(solve: Callable[[], RateDistortion], d: Distortion, arguments: tuple) -> RateDistortion:
@@ -82,19 +89,24 @@ def _guarded(solve: Callable[[], RateDistortion], d: Distortion, arguments: tupl
 def _found(plan: Sequence[Stage], task: Task, guess: Array | None) -> RateDistortion:
     m = task.d.shape[1]
     at_once = guess is None and all(stage.method in ("half", "columns") and stage.size >= m for stage in plan)
-    prepared = None if at_once else columns.prepare(task.p, task.d, task.target, kind=task.kind)
-    result, steps = None, task.max_steps
+    prepared = None if at_once else columns.prepare(task.p, task.d, task.target, kind=task.kind, threads=task.threads)
+    result, over, steps = None, False, task.max_steps
     for i, stage in enumerate(plan):
+        if not isinstance(over, Tracer) and bool(over):
+            break
         # Where a smaller problem was there and no help, it may be that most letters are in use.
         helped = result is None or isinstance(result.gap, Tracer) or result.gap < FAR
         attempt = _attempt(stage, plan[i + 1 :], task, prepared, guess)
         fit = stage.method != "half" or stage.known or _is_mirrored(task)
         if attempt is None or fit is False or (stage.method == "square" and helped):
             continue
-        if result is None and isinstance(fit, Tracer):
-            result = _nothing(attempt, steps)
         with _progress.doing("all letters" if stage.method == "square" else f"{stage.size} letters"):
-            result = attempt(steps) if result is None else _unless_over(result, attempt, steps, fit)
+            if isinstance(over, Tracer) or isinstance(fit, Tracer):
+                before = _nothing(attempt, steps) if result is None else result
+                result = _unless(over | ~jnp.asarray(fit), before, attempt, steps)
+            else:
+                result = attempt(steps) if result is None else _better(result, attempt(steps - result.steps))
+        over = result.converged | (result.steps >= steps)
         # Where half a problem does not do, rounding broke ties, and where a factor of the kernel does not, it has no
         # meaning: their laws are no help.
         if stage.method not in ("half", "square"):
@@ -115,22 +127,20 @@ def _nothing(attempt: Callable[[ArrayLike], RateDistortion], steps: ArrayLike) -
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)._replace(gap=jnp.asarray(jnp.inf))
 
 
-def _unless_over(
-    before: RateDistortion, attempt: Callable[[ArrayLike], RateDistortion], steps: ArrayLike, fit: ArrayLike
+def _unless(
+    over: Array, before: RateDistortion, attempt: Callable[[ArrayLike], RateDistortion], steps: ArrayLike
 ) -> RateDistortion:
-    """What was found, or the better one of that and, if it is fit for the problem, what is found now."""
-    over, left = before.converged | (before.steps >= steps) | ~jnp.asarray(fit), steps - before.steps
-    if not isinstance(over, Tracer):
-        return before if bool(over) else _better(before, attempt(left))
-    # Under `vmap` it is done for a whole batch, of which those that are over must not hold up the others.
-    return lax.cond(over, lambda: before, lambda: _better(before, attempt(jnp.where(over, 0, left))))
+    """What was found, or the better one of that and what is found now, where that is known at the call."""
+    # Under `vmap` both are done for a whole batch, of which those that are over must not hold up the others.
+    left = jnp.where(over, 0, steps - before.steps)
+    return lax.cond(over, lambda: before, lambda: _better(before, attempt(left)))
 
 
 def _attempt(
     stage: Stage, later: Sequence[Stage], task: Task, prepared: Prepared | None, guess: Array | None
 ) -> Callable[[ArrayLike], RateDistortion] | None:
     """What a stage does in so many steps; None if it is skipped."""
-    p, d, target, tol, _, kind = task
+    p, d, target, tol, _, kind, threads = task
     if stage.method == "accelerated":
         assert isinstance(d, Matrix)
         return partial(blahut_arimoto.accelerated_at_slope, p, d.entries, target, tol)
@@ -147,7 +157,8 @@ def _attempt(
     if not half and guess is not None and _are_too_few(stage, later, d, guess):
         return None
     if prepared is None:
-        return lambda steps: columns.solve(p, d, target, tol, steps, kind=kind, size=stage.size, mirrored=half)
+        solve = partial(columns.solve, kind=kind, size=stage.size, mirrored=half, threads=threads)
+        return lambda steps: solve(p, d, target, tol, steps)
     return lambda steps: columns.improve(prepared, tol, steps, guess, size=stage.size, mirrored=half)
 
 
@@ -195,7 +206,8 @@ def curve(
 
             def solve() -> RateDistortion:
                 d = Matrix(padded.d)
-                return _small_curve(padded.p, d, many, len(slopes), tol, max_steps, mirrored=padded.mirrored)
+                threads = _threads(p, distortion, slopes, tol, max_steps)
+                return _small_curve(padded.p, d, many, len(slopes), tol, max_steps, threads, mirrored=padded.mirrored)
 
             points = _guarded(solve, Matrix(padded.d), (p, distortion, slopes))
             points = padding.unpad(points, padded, distortion.shape[1], len(slopes))
@@ -223,13 +235,21 @@ def _completed(points: RateDistortion, p: Array, d: Array, tol: ArrayLike, max_s
 
 @partial(_compile.jit, static_argnames="mirrored")
 def _small_curve(
-    p: Array, d: Matrix, slopes: Array, count: ArrayLike, tol: Array, max_steps: Array, *, mirrored: bool
+    p: Array,
+    d: Matrix,
+    slopes: Array,
+    count: ArrayLike,
+    tol: Array,
+    max_steps: Array,
+    threads: tuple[()] | None,
+    *,
+    mirrored: bool,
 ) -> RateDistortion:
     """At the first `count` slopes; what is returned for the others means nothing."""
     n, m = d.shape
 
     def at(s: Array) -> RateDistortion:
-        solve = partial(columns.solve, kind=SLOPE, size=m, mirrored=mirrored, slopes_only=True)
+        solve = partial(columns.solve, kind=SLOPE, size=m, mirrored=mirrored, slopes_only=True, threads=threads)
         return solve(p, d, s, tol, max_steps)
 
     if n * m <= TOGETHER:

@@ -36,7 +36,7 @@ class Lattice(NamedTuple):
         return self.view(of, jnp.arange(self.shape[1]))
 
     def view(self, of: Scaled, letters: Array) -> Stored:
-        return Stored(excess_over(of.p, columns(self.offsets, letters), of.floor) / of.unit)
+        return Stored(excess_over(of.p, columns(self.offsets, letters), of.floor) / of.unit, of.threads)
 
     def once(self, of: Scaled, letters: Array) -> "Shifted":
         return Shifted(tuple(table / of.unit for table in self.offsets), letters)

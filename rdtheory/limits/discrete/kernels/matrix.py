@@ -1,9 +1,11 @@
 """A distortion matrix, stored. notation: see `problem`."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
@@ -17,7 +19,7 @@ from rdtheory.limits.discrete.kernels.stored import Facts, Scaled, Stored
 
 LARGE = 2**20  # entries
 STORED = 2**22  # entries up to which a kernel is stored
-BLOCK = 256  # columns
+BLOCK = 32  # rows
 ROWS = 2**9  # about as many are kept of a problem made smaller
 FEW = 2**4  # rows on one device below which they are no fewer
 EVERY = 8  # one interval in so many tells whether all are smooth
@@ -54,11 +56,11 @@ class Matrix(NamedTuple):
         best, most = jnp.argmin(means), stored.log_letters(p, usable)
         if d.size <= LARGE:
             most = jnp.minimum(most, _entropy_of_nearest(p, d, floor, best))
-        above = excess_over(p, d, floor)
+        smallest = _smallest(d, p, floor) if d.size <= LARGE else jnp.min(_folded(_smallest, jnp.minimum, d, p, floor))
         return Facts(
             floor=floor,
             largest=jnp.max(jnp.where((p > 0) & (highest >= floor), highest - floor, 0.0)),
-            smallest=jnp.min(jnp.where(above > 0, above, jnp.inf)),
+            smallest=smallest,
             spent=jnp.min(means),
             best=best,
             nearest=~jnp.any(excess_over(p, jnp.take(d, best[None], axis=1), floor) > 0),
@@ -68,10 +70,10 @@ class Matrix(NamedTuple):
 
     def whole(self, of: Scaled) -> Stored:
         """Made anew where it is needed: compiled into what uses it, it costs no memory."""
-        return Stored(excess_over(of.p, self.entries, of.floor) / of.unit)
+        return Stored(excess_over(of.p, self.entries, of.floor) / of.unit, of.threads)
 
     def view(self, of: Scaled, letters: Array) -> Stored:
-        return Stored(excess_over(of.p, self.entries[:, letters], of.floor) / of.unit)
+        return Stored(excess_over(of.p, self.entries[:, letters], of.floor) / of.unit, of.threads)
 
     def once(self, of: Scaled, letters: Array) -> Stored:
         return self.view(of, letters)
@@ -111,6 +113,12 @@ class Matrix(NamedTuple):
         return mass, Matrix(rows), jnp.arange(self.shape[1])
 
 
+def _smallest(d: Array, p: Array, floor: Array) -> Array:
+    """Excess distortion above zero."""
+    above = excess_over(p, d, floor)
+    return jnp.min(above, where=above > 0, initial=jnp.inf)
+
+
 def _entropy_of_nearest(p: Array, d: Array, floor: Array, best: Array) -> Array:
     """Of the letter shown where each is shown the nearest: `best` where that is among them."""
     nearest = jnp.where(jnp.take(d, best, axis=1) == floor, best, jnp.argmin(d, axis=1))
@@ -125,18 +133,30 @@ def _entropy_of_nearest(p: Array, d: Array, floor: Array, best: Array) -> Array:
 
 
 def _priced(d: Array, of: Scaled, s: Array, weights: Array) -> Array:
-    def part(columns: Array) -> Array:
-        return weights @ scaled_kernel(excess_over(of.p, columns, of.floor) / of.unit, s)
+    def part(d: Array, p: Array, floor: Array, weights: Array) -> Array:
+        return jnp.einsum("...x,...xy->...y", weights, scaled_kernel(excess_over(p, d, floor) / of.unit, s))
 
     if d.size <= STORED:
-        return part(d)
+        return part(d, of.p, of.floor, weights)
+    # Storing the kernel would take longer than computing it.
+    return jnp.sum(_folded(part, jnp.add, d, of.p, of.floor, weights), axis=0)
 
-    # In blocks that stay in the cache, for storing the kernel would take longer than computing it. Blocks of columns:
-    # where the rows are spread over devices, each has its own, and only sums of them are exchanged.
-    block = min(BLOCK, d.shape[1])
-    count = d.shape[1] // block
-    blocks = lax.map(lambda k: part(lax.dynamic_slice_in_dim(d, k * block, block, axis=1)), jnp.arange(count))
-    return jnp.concatenate([blocks.ravel(), part(d[:, count * block :])])
+
+def _folded(part: Callable[..., Array], combine: Callable[[Array, Array], Array], *rows: Array) -> Array:
+    """What `part` makes of some rows, combined, for as few at a time as stay in the cache, by the rows of each device.
+
+    Of rows that are spread over devices each device so goes through its own.
+    """
+    n, devices = len(rows[0]), jax.device_count()
+    shares = [x.reshape(devices if n % devices == 0 else 1, -1, *x.shape[1:]) for x in rows]
+    held = shares[0].shape[1]
+    block = min(BLOCK, held)
+    whole = held // block * block
+
+    def go_on(so_far: Array, start: Array) -> tuple[Array, None]:
+        return combine(so_far, part(*(lax.dynamic_slice_in_dim(x, start, block, axis=1) for x in shares))), None
+
+    return lax.scan(go_on, part(*(x[:, whole:] for x in shares)), jnp.arange(0, whole, block))[0]
 
 
 @partial(_compile.jit, static_argnames=("held", "step"))

@@ -59,10 +59,10 @@ class Plane(NamedTuple):
 
     def whole(self, of: Scaled) -> Stored:
         every = grid.columns(self.offsets, jnp.arange(self.shape[1]))
-        return Stored(excess_over(of.p, every, of.floor) / of.unit)
+        return Stored(excess_over(of.p, every, of.floor) / of.unit, of.threads)
 
     def view(self, of: Scaled, letters: Array) -> "Columns":
-        return Columns(tuple(table / of.unit for table in self.offsets), letters, of.p > 0)
+        return Columns(tuple(table / of.unit for table in self.offsets), letters, of.p > 0, of.threads)
 
     def once(self, of: Scaled, letters: Array) -> "Columns":
         return self.view(of, letters)
@@ -114,6 +114,7 @@ class Columns(NamedTuple):
     tables: tuple[Array, ...]  # offsets, in units of the problem
     letters: Array
     rows: Array  # source letters of positive mass; the others count as if nothing distorted them
+    threads: tuple[()] | None = None
 
     def at(self, s: Array) -> "PlaneKernel":
         return PlaneKernel(self, s, tuple(scaled_kernel(_matrix(table), s) for table in self.tables))
@@ -142,7 +143,7 @@ class PlaneKernel(NamedTuple):
         return whole.ravel()[self.columns.letters]
 
     def inverse(self, weights: Array, root: Array, ridge: Array) -> Callable[[Array], Array]:
-        return stored.inverse_of(root[:, None] * self.gram(weights) * root[None, :], ridge)
+        return stored.inverse_of(root[:, None] * self.gram(weights) * root[None, :], ridge, self.columns.threads)
 
     def sums(self, q: Array) -> tuple[Array, Array]:
         z, spent, _ = self.powers(q)

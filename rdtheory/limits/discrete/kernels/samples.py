@@ -58,7 +58,7 @@ class Cloud(NamedTuple):
         )
 
     def whole(self, of: Scaled) -> Stored:
-        return Stored(excess_over(of.p, _squared(*self), of.floor) / of.unit)
+        return Stored(excess_over(of.p, _squared(*self), of.floor) / of.unit, of.threads)
 
     def view(self, of: Scaled, letters: Array) -> Stored:
         return self._replace(reproduction=self.reproduction[letters]).whole(of)

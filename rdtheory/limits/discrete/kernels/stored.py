@@ -38,6 +38,8 @@ class Scaled(Protocol):
     def floor(self) -> Array: ...
     @property
     def unit(self) -> Array: ...
+    @property
+    def threads(self) -> tuple[()] | None: ...
 
 
 class Table(NamedTuple):
@@ -45,6 +47,7 @@ class Table(NamedTuple):
 
     values: Array
     costs: Array
+    threads: tuple[()] | None = None  # of LAPACK: see `_cholesky`
 
     def times(self, q: Array) -> Array:
         return self.values @ q
@@ -56,11 +59,11 @@ class Table(NamedTuple):
         """(I + BᵀB)⁻¹ with B = diag(weights)^½ K diag(root), factored as the smaller of that and I + BBᵀ."""
         n, m = self.values.shape
         if m <= n and n * m > SMALL:
-            return inverse_of(_gram(root[:, None] * self.values.T * jnp.sqrt(weights)[None, :]), ridge)
+            return inverse_of(_gram(root[:, None] * self.values.T * jnp.sqrt(weights)[None, :]), ridge, self.threads)
         scaled = jnp.sqrt(weights)[:, None] * self.values * root[None, :]
         if m <= n:
-            return inverse_of(scaled.T @ scaled, ridge)
-        inner = inverse_of(_gram(scaled), ridge)
+            return inverse_of(scaled.T @ scaled, ridge, self.threads)
+        inner = inverse_of(_gram(scaled), ridge, self.threads)
 
         def woodbury(b: Array) -> Array:
             return b - inner(scaled @ b) @ scaled
@@ -85,10 +88,11 @@ class Stored(NamedTuple):
     """Excess distortion of some letters."""
 
     excess: Array  # (n, k)
+    threads: tuple[()] | None = None
 
     def at(self, s: Array) -> Table:
         kernel = scaled_kernel(self.excess, s)
-        return Table(kernel, finite_or_zero(self.excess * kernel))
+        return Table(kernel, finite_or_zero(self.excess * kernel), self.threads)
 
     def moments(self, q: Array, s: Array) -> tuple[Array, Array, Array]:
         """Z, mean and variance of the excess given each source letter; where z is lost the others mean nothing."""
@@ -124,13 +128,13 @@ def _gram(x: Array) -> Array:
     return jnp.concatenate([jnp.pad(first, ((0, 0), (0, len(x) - half))), x[half:] @ x.T])
 
 
-def inverse_of(gram: Array, ridge: Array) -> Callable[[Array], Array]:
+def inverse_of(gram: Array, ridge: Array, threads: tuple[()] | None) -> Callable[[Array], Array]:
     """(I + gram)⁻¹ by a Cholesky factor, equilibrated; of `gram` the lower triangle is read."""
     identity = jnp.eye(len(gram))
     scale = 1 / jnp.sqrt(1 + jnp.diag(gram))
     equilibrated = scale[:, None] * (gram + identity) * scale[None, :] + ridge * identity
     kept = jnp.where(jnp.abs(equilibrated) > NEGLIGIBLE, equilibrated, 0.0)
-    factor = _cholesky.factor(kept)
+    factor = _cholesky.factor(kept, threads)
     return lambda b: scale * cho_solve((factor, True), scale * b)
 
 

@@ -60,20 +60,31 @@ def solve(
     size: int,
     mirrored: bool = False,
     slopes_only: bool = False,
+    threads: tuple[()] | None = None,
 ) -> RateDistortion:
     """The point of R(D) at a slope, a distortion or a rate: one compilation for all three, or a smaller for slopes."""
-    prepared = prepare(p, d, target, kind=kind, store=False)
+    prepared = prepare(p, d, target, kind=kind, store=False, threads=threads)
     return improve(prepared, tol, max_steps, size=size, mirrored=mirrored, slopes_only=slopes_only)
 
 
-def prepare(p: Array, d: Distortion, target: Array, *, kind: int | Array, store: bool = True) -> Prepared:
-    problem, aim = _prepare(p, d, target, kind=kind, stored=store and kind == SLOPE and d.storable)
+def prepare(
+    p: Array,
+    d: Distortion,
+    target: Array,
+    *,
+    kind: int | Array,
+    store: bool = True,
+    threads: tuple[()] | None = None,
+) -> Prepared:
+    problem, aim = _prepare(p, d, target, threads, kind=kind, stored=store and kind == SLOPE and d.storable)
     return Prepared(problem._replace(p=p, d=d), aim)
 
 
 @partial(_compile.jit, static_argnames="stored")
-def _prepare(p: Array, d: Distortion, target: Array, *, kind: int | Array, stored: bool) -> Prepared:
-    problem = make(p, d)
+def _prepare(
+    p: Array, d: Distortion, target: Array, threads: tuple[()] | None, *, kind: int | Array, stored: bool
+) -> Prepared:
+    problem = make(p, d, threads)
     aim = matched_slope.aim(problem, kind, target)
     kernel = scaled_kernel(d.whole(problem).excess, aim.fixed) if stored else None
     # Handed through a compiled function the matrix would be copied: `prepare` puts it back.

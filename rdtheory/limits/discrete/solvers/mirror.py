@@ -27,7 +27,8 @@ class Half(NamedTuple):
     whole: Stored
 
     def at(self, s: Array) -> Table:
-        return Table(*map(fold_matrix, self.whole.at(s)))
+        whole = self.whole.at(s)
+        return whole._replace(values=fold_matrix(whole.values), costs=fold_matrix(whole.costs))
 
 
 def is_mirrored(p: Array, d: Array) -> bool | Array:

@@ -197,7 +197,7 @@ def _is_smooth(kernel: Table, p: Array, here: End, z: Array, costs: Array) -> Ar
     norm = jnp.where(near, jnp.linalg.norm(scaled, axis=0), 1.0)
     scaled, b = scaled / norm[None, :], b / norm
     matrix = scaled.T @ scaled + jnp.diag(jnp.where(near, RIDGE, 1.0))
-    response = b @ cho_solve((_cholesky.factor(matrix), True), b) / LN2
+    response = b @ cho_solve((_cholesky.factor(matrix, kernel.threads), True), b) / LN2
     return (jnp.sum(c > 1 - NEAR) <= len(p)) & (times(here.s, response) <= GENTLE * here.spent)
 
 

@@ -66,7 +66,8 @@ def solve(prepared: Prepared, tol: Array, max_steps: Array, *, size: int) -> Rat
         # What was found to be out of use (a slack is zero until then), then what is likely to be.
         letters = lax.top_k(jnp.where(state.slack > state.q, jnp.inf, -near), size)[1]
         columns = lu_solve(factor, jnp.zeros((m, size)).at[letters, jnp.arange(size)].set(1.0), trans=1)
-        slack, steps = _slacks(p, all_in_use, columns, SHARE * LN2 * tol, max_steps - state.steps)
+        accuracy, left = SHARE * LN2 * tol, max_steps - state.steps
+        slack, steps = _slacks(p, all_in_use, columns, accuracy, left, problem.threads)
         every = jnp.zeros(m).at[letters].set(slack)
         q = lu_solve(factor, p / (all_in_use - columns @ slack))
         bound = gap(q)
@@ -92,12 +93,14 @@ def solve(prepared: Prepared, tol: Array, max_steps: Array, *, size: int) -> Rat
     return at_its_slope(result_of(problem, point, tol, state.steps, SQUARE), aim)
 
 
-def _slacks(p: Array, all_in_use: Array, columns: Array, accuracy: Array, budget: Array) -> tuple[Array, Array]:
+def _slacks(
+    p: Array, all_in_use: Array, columns: Array, accuracy: Array, budget: Array, threads: tuple[()] | None
+) -> tuple[Array, Array]:
     """Y >= 0 of least -Σ p log(ν⁰ - G y) by the predictor-corrector of `interior_point`, and its steps.
 
     The gradient Gᵀ(p/ν) is to be q >= 0 with q y = 0.
     """
-    table, ridge = Table(columns, columns), jnp.asarray(4 * jnp.finfo(p.dtype).eps)
+    table, ridge = Table(columns, columns, threads), jnp.asarray(4 * jnp.finfo(p.dtype).eps)
 
     def potential(slack: Array) -> Array:
         return all_in_use - columns @ slack
