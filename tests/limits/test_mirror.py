@@ -107,6 +107,12 @@ def test_under_transformations_half_is_solved_where_the_values_read_the_same_bac
         assert result.converged
         assert abs(result.rate - called.rate) <= max(result.gap, called.gap)
     np.testing.assert_array_equal(both.steps, [half.steps, whole.steps])
+    # Without `jit` some arguments are traced and others are not.
+    rates = jax.vmap(lambda p, d: rd.rate_at(p, d, 0.1).rate)(p, d)
+    np.testing.assert_allclose(rates, both.rate, rtol=0, atol=1e-9)
+    at_slope = jax.vmap(lambda p: rd.interior_point(p, d[0], 3.0).gap)(p[:1])
+    on_a_curve = jax.vmap(lambda p: rd.curve(p, d[0], jnp.array([3.0])).gap[0])(p[:1])
+    assert at_slope[0] <= 1e-9 and on_a_curve[0] <= 1e-9
 
 
 @pytest.mark.parametrize("case", ["ties broken by rounding", "penalties"])

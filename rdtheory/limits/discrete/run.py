@@ -57,7 +57,7 @@ def point(
     if isinstance(distortion, Grid | Samples):
         task = Task(p, kernels.of(distortion), target, tol, max_steps, kind, threads)
         return carry_out(make_plan(task.d, kind, target), task)
-    asked = distortion.size <= padding.PADDED and not is_traced(target, tol, max_steps)
+    asked = distortion.size <= padding.PADDED and threads is not None
     padded = padding.pad(p, distortion, mirrored=asked)
     guess = None if guess is None else padding.pad_pmf(guess, padded)
     task = Task(padded.p, Matrix(padded.d), target, tol, max_steps, kind, threads)
@@ -67,8 +67,9 @@ def point(
 
 def directly(p: Array, d: Array, slope: Array, tol: ArrayLike, max_steps: ArrayLike) -> RateDistortion:
     """R(D) at a slope by the interior point on all letters, whatever the size."""
-    padded = padding.pad(p, d, mirrored=not is_traced(slope, tol, max_steps))
-    task = Task(padded.p, Matrix(padded.d), slope, tol, max_steps, SLOPE, _threads(p, d, slope, tol, max_steps))
+    threads = _threads(p, d, slope, tol, max_steps)
+    padded = padding.pad(p, d, mirrored=threads is not None)
+    task = Task(padded.p, Matrix(padded.d), slope, tol, max_steps, SLOPE, threads)
     return padding.unpad(carry_out(whole(padded.d.shape[1], padded.mirrored), task), padded, d.shape[1])
 
 
@@ -78,6 +79,7 @@ def carry_out(plan: list[Stage], task: Task, guess: Array | None = None) -> Rate
 
 
 def _threads(*arguments) -> tuple[()] | None:
+    """Of LAPACK: one where a function is called directly, and nobody knows how many under a transformation."""
     return None if is_traced(arguments) else ONE_THREAD
 
 
@@ -196,23 +198,22 @@ def curve(
     p: Array, distortion: Array | Grid | Samples, slopes: Array, tol: ArrayLike, max_steps: ArrayLike
 ) -> RateDistortion:
     """R(D) at many slopes."""
+    threads = _threads(p, distortion, slopes, tol, max_steps)
     if not isinstance(distortion, Grid | Samples):
-        mirrored = distortion.size <= padding.PADDED and not is_traced(slopes, tol, max_steps)
-        padded = padding.pad(p, distortion, mirrored=mirrored)
+        asked = distortion.size <= padding.PADDED and threads is not None
+        padded = padding.pad(p, distortion, mirrored=asked)
         if is_small(padded.d.shape, padded.mirrored) or sizes(*distortion.shape) == [distortion.shape[1]]:
-            as_they_are = is_traced(p, distortion, slopes, tol, max_steps)
-            as_they_are |= any(map(_devices.is_spread, (p, distortion, slopes)))
+            as_they_are = threads is None or any(map(_devices.is_spread, (p, distortion, slopes)))
             many = slopes if as_they_are else padding.pad_last(slopes)
 
             def solve() -> RateDistortion:
                 d = Matrix(padded.d)
-                threads = _threads(p, distortion, slopes, tol, max_steps)
                 return _small_curve(padded.p, d, many, len(slopes), tol, max_steps, threads, mirrored=padded.mirrored)
 
             points = _guarded(solve, Matrix(padded.d), (p, distortion, slopes))
             points = padding.unpad(points, padded, distortion.shape[1], len(slopes))
             return _completed(points, p, distortion, tol, max_steps) if padded.mirrored else points
-    if is_traced(p, distortion, slopes, tol, max_steps):
+    if threads is None:
         return lax.map(lambda s: point(p, distortion, s, tol, max_steps, kind=SLOPE), slopes)
     points: dict[int, RateDistortion] = {}
     guess = last = None
