@@ -98,3 +98,14 @@ def test_single_precision_stays_so():
     for found, wanted in ((_cholesky.factor(matrix), np.linalg.cholesky), (_cholesky.inverse(matrix), np.linalg.inv)):
         assert found.dtype == jnp.float32
         np.testing.assert_allclose(found, wanted(np.asarray(matrix, float)), rtol=0, atol=1e-4)
+
+
+def test_a_solver_called_directly_leaves_factors_to_lapack(monkeypatch):
+    traced = []
+    by_blocks = _cholesky._by_blocks
+    monkeypatch.setattr(_cholesky, "_by_blocks", lambda matrix: (traced.append(len(matrix)), by_blocks(matrix))[1])
+    p, d = jnp.full(137, 1 / 137), jnp.asarray(np.random.default_rng(0).uniform(size=(137, 137)))
+    assert rd.interior_point(p, d, 3.0).converged
+    assert not traced
+    assert jax.jit(rd.interior_point)(p, d, 3.0).converged  # where nobody can keep it to one thread
+    assert 137 in traced

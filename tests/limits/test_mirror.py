@@ -240,3 +240,19 @@ def test_products_with_what_reads_the_same_are_those_of_the_half():
     np.testing.assert_allclose(mirror.fold_matrix(whole) @ x, (whole @ mirror.unfold(x))[:4], rtol=1e-14)
     np.testing.assert_allclose(mirror.fold(mirror.unfold(x)), x, rtol=1e-15)
     np.testing.assert_array_equal(mirror.fold(jnp.arange(6.0)), [5, 5, 5])
+
+
+def test_nothing_found_by_half_is_worse_than_what_few_steps_find():
+    p, d = (jnp.asarray(part) for part in shuffled(problem(140, 140))[1:3])
+    called, compiled = (function(p, d, 0.1, max_steps=1) for function in (rd.rate_at, jax.jit(rd.rate_at)))
+    assert not called.converged and not compiled.converged
+    np.testing.assert_allclose(compiled.reproduction_pmf.sum(), 1)
+    assert compiled.rate + 1e-12 >= called.rate - called.gap
+
+
+@pytest.mark.parametrize("n", [140, 141])
+def test_arrays_from_outside_a_compiled_function_are_looked_at_when_it_is_made(n):
+    p, d = (jnp.asarray(part) for part in problem(n, n)[1:3])
+    called, compiled = rd.rate_at(p, d, 0.1), jax.jit(lambda D: rd.rate_at(p, d, D))(0.1)
+    assert called.converged and compiled.converged
+    assert abs(compiled.rate - called.rate) <= 1e-9

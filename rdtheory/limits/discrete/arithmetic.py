@@ -16,7 +16,7 @@ def scaled_kernel(excess: Array, s: Array) -> Array:
 
 def excess_over(p: Array, d: Array, floor: Array) -> Array:
     """Distortion above the row's minimum; zero in rows without mass, whatever they hold."""
-    return jnp.where((p > 0)[..., None], d - floor[..., None], 0.0)
+    return jnp.where((p > 0)[:, None], d - floor[:, None], 0.0)
 
 
 def unit_of(largest: Array) -> Array:

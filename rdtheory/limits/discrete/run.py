@@ -57,7 +57,7 @@ def point(
     if isinstance(distortion, Grid | Samples):
         task = Task(p, kernels.of(distortion), target, tol, max_steps, kind, threads)
         return carry_out(make_plan(task.d, kind, target), task)
-    asked = distortion.size <= padding.PADDED and threads is not None
+    asked = distortion.size <= padding.PADDED and not any(isinstance(x, Tracer) for x in (p, distortion))
     padded = padding.pad(p, distortion, mirrored=asked)
     guess = None if guess is None else padding.pad_pmf(guess, padded)
     task = Task(padded.p, Matrix(padded.d), target, tol, max_steps, kind, threads)
@@ -92,8 +92,9 @@ def _found(plan: Sequence[Stage], task: Task, guess: Array | None) -> RateDistor
     m = task.d.shape[1]
     at_once = guess is None and all(stage.method in ("half", "columns") and stage.size >= m for stage in plan)
     prepared = None if at_once else columns.prepare(task.p, task.d, task.target, kind=task.kind, threads=task.threads)
-    result, over, steps = None, False, task.max_steps
+    result, steps = None, task.max_steps
     for i, stage in enumerate(plan):
+        over = False if result is None else result.converged | (result.steps >= steps)
         if not isinstance(over, Tracer) and bool(over):
             break
         # Where a smaller problem was there and no help, it may be that most letters are in use.
@@ -108,7 +109,6 @@ def _found(plan: Sequence[Stage], task: Task, guess: Array | None) -> RateDistor
                 result = _unless(over | ~jnp.asarray(fit), before, attempt, steps)
             else:
                 result = attempt(steps) if result is None else _better(result, attempt(steps - result.steps))
-        over = result.converged | (result.steps >= steps)
         # Where half a problem does not do, rounding broke ties, and where a factor of the kernel does not, it has no
         # meaning: their laws are no help.
         if stage.method not in ("half", "square"):
@@ -180,11 +180,11 @@ def _from_coarser(
     """The certificate, in this problem, of what is found in one like it."""
     p, d, letters = smaller
     guess = guess if isinstance(d, Matrix) else None  # which has the same letters
-    inner = task._replace(p=p, d=d, tol=task.tol / 2, max_steps=steps)
-    if moved := _devices.is_spread(task.p) and not _devices.is_spread(p):
-        target, guess = jax.device_put((task.target, guess), p.sharding)
-        inner = inner._replace(target=target)
-    found = _found(stage.inner, inner, guess)
+    target, tol = task.target, task.tol
+    spread = any(map(_devices.is_spread, jax.tree.leaves((task.p, task.d))))
+    if moved := spread and not _devices.is_spread(p):
+        target, tol, steps, guess = jax.device_put((target, tol, steps, guess), p.sharding)
+    found = _found(stage.inner, task._replace(p=p, d=d, target=target, tol=tol / 2, max_steps=steps), guess)
     if moved:
         found = jax.device_get(found)  # to all of the devices from there
     law, size = found.reproduction_pmf, SIZES[-1]
@@ -285,5 +285,6 @@ def _count(q: Array) -> Array:
 @partial(_compile.jit, brief=True)
 def _better(before: RateDistortion, after: RateDistortion) -> RateDistortion:
     """The one of smaller gap, with the steps of both."""
-    best = jax.tree.map(lambda a, b: jnp.where(after.gap < before.gap, a, b), after, before)
+    better = (after.gap < before.gap) | jnp.isinf(before.gap)
+    best = jax.tree.map(lambda a, b: jnp.where(better, a, b), after, before)
     return best._replace(steps=before.steps + after.steps)

@@ -19,7 +19,7 @@ from rdtheory.limits.discrete.kernels.stored import Facts, Scaled, Stored
 
 LARGE = 2**20  # entries
 STORED = 2**22  # entries up to which a kernel is stored
-BLOCK = 32  # rows
+BLOCK, COLUMNS = 32, 256  # rows and columns that are read at a time
 ROWS = 2**9  # about as many are kept of a problem made smaller
 FEW = 2**4  # rows on one device below which they are no fewer
 EVERY = 8  # one interval in so many tells whether all are smooth
@@ -56,7 +56,8 @@ class Matrix(NamedTuple):
         best, most = jnp.argmin(means), stored.log_letters(p, usable)
         if d.size <= LARGE:
             most = jnp.minimum(most, _entropy_of_nearest(p, d, floor, best))
-        smallest = _smallest(d, p, floor) if d.size <= LARGE else jnp.min(_folded(_smallest, jnp.minimum, d, p, floor))
+        in_blocks = d.size > LARGE and _on_one_cpu()
+        smallest = _folded(_smallest, jnp.minimum, d, p, floor) if in_blocks else _smallest(d, p, floor)
         return Facts(
             floor=floor,
             largest=jnp.max(jnp.where((p > 0) & (highest >= floor), highest - floor, 0.0)),
@@ -134,29 +135,37 @@ def _entropy_of_nearest(p: Array, d: Array, floor: Array, best: Array) -> Array:
 
 def _priced(d: Array, of: Scaled, s: Array, weights: Array) -> Array:
     def part(d: Array, p: Array, floor: Array, weights: Array) -> Array:
-        return jnp.einsum("...x,...xy->...y", weights, scaled_kernel(excess_over(p, d, floor) / of.unit, s))
+        return weights @ scaled_kernel(excess_over(p, d, floor) / of.unit, s)
 
+    # In blocks that stay in the cache, for storing the kernel would take longer than computing it.
     if d.size <= STORED:
         return part(d, of.p, of.floor, weights)
-    # Storing the kernel would take longer than computing it.
-    return jnp.sum(_folded(part, jnp.add, d, of.p, of.floor, weights), axis=0)
+    if _on_one_cpu():
+        return _folded(part, jnp.add, d, of.p, of.floor, weights)
+    # Blocks of columns: where the rows are spread over devices, each has its own, and only sums of them are exchanged.
+    block = min(COLUMNS, d.shape[1])
+    count = d.shape[1] // block
+    blocks = lax.map(
+        lambda k: part(lax.dynamic_slice_in_dim(d, k * block, block, axis=1), of.p, of.floor, weights),
+        jnp.arange(count),
+    )
+    return jnp.concatenate([blocks.ravel(), part(d[:, count * block :], of.p, of.floor, weights)])
 
 
-def _folded(part: Callable[..., Array], combine: Callable[[Array, Array], Array], *rows: Array) -> Array:
-    """What `part` makes of some rows, combined, for as few at a time as stay in the cache, by the rows of each device.
+def _on_one_cpu() -> bool:
+    return jax.device_count() == 1 and jax.default_backend() == "cpu"
 
-    Of rows that are spread over devices each device so goes through its own.
-    """
-    n, devices = len(rows[0]), jax.device_count()
-    shares = [x.reshape(devices if n % devices == 0 else 1, -1, *x.shape[1:]) for x in rows]
-    held = shares[0].shape[1]
-    block = min(BLOCK, held)
-    whole = held // block * block
+
+def _folded(part: Callable[..., Array], combine: Callable[[Array, Array], Array], *arrays: Array) -> Array:
+    """What `part` makes of some rows of all arrays at a time, combined."""
+    n = len(arrays[0])
+    block = min(BLOCK, n)
+    whole = n // block * block
 
     def go_on(so_far: Array, start: Array) -> tuple[Array, None]:
-        return combine(so_far, part(*(lax.dynamic_slice_in_dim(x, start, block, axis=1) for x in shares))), None
+        return combine(so_far, part(*(lax.dynamic_slice_in_dim(x, start, block) for x in arrays))), None
 
-    return lax.scan(go_on, part(*(x[:, whole:] for x in shares)), jnp.arange(0, whole, block))[0]
+    return lax.scan(go_on, part(*(x[whole:] for x in arrays)), jnp.arange(0, whole, block))[0]
 
 
 @partial(_compile.jit, static_argnames=("held", "step"))

@@ -8,6 +8,7 @@ that reads the same but for rounding.
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -32,10 +33,15 @@ class Half(NamedTuple):
 
 
 def is_mirrored(p: Array, d: Array) -> bool | Array:
-    """Whether a problem does, as far as rounding tells; of traced arrays that is traced, too."""
+    """Whether a problem does, as far as rounding tells; of traced arrays that is traced, too.
+
+    Of arrays spread over devices, or traced where they may be, it is not asked: each would need the rows of another.
+    """
     if d.size < LEAST or any(map(_devices.is_spread, (p, d))):
         return False
     if any(isinstance(x, Tracer) for x in (p, d)):
+        if jax.device_count() > 1:
+            return False
         return jnp.logical_and(_agree(p, p[::-1], 0.0), _agree(d, d[::-1, ::-1], ROUNDING))
     pmf, table = np.asarray(p), np.asarray(d)
     if not _agree(pmf, pmf[::-1], 0.0):
