@@ -56,12 +56,10 @@ class Matrix(NamedTuple):
         best, most = jnp.argmin(means), stored.log_letters(p, usable)
         if d.size <= LARGE:
             most = jnp.minimum(most, _entropy_of_nearest(p, d, floor, best))
-        in_blocks = d.size > LARGE and _on_one_cpu()
-        smallest = _folded(_smallest, jnp.minimum, d, p, floor) if in_blocks else _smallest(d, p, floor)
         return Facts(
             floor=floor,
             largest=jnp.max(jnp.where((p > 0) & (highest >= floor), highest - floor, 0.0)),
-            smallest=smallest,
+            smallest=_smallest(d, p, floor),
             spent=jnp.min(means),
             best=best,
             nearest=~jnp.any(excess_over(p, jnp.take(d, best[None], axis=1), floor) > 0),
@@ -116,8 +114,18 @@ class Matrix(NamedTuple):
 
 def _smallest(d: Array, p: Array, floor: Array) -> Array:
     """Excess distortion above zero."""
-    above = excess_over(p, d, floor)
-    return jnp.min(above, where=above > 0, initial=jnp.inf)
+
+    def part(d: Array, p: Array, floor: Array) -> Array:
+        above = excess_over(p, d, floor)
+        return jnp.min(above, axis=1, where=above > 0, initial=jnp.inf)
+
+    # Unless in blocks the compiler takes one number at a time.
+    if d.size <= LARGE:
+        return jnp.min(part(d, p, floor))
+    if _on_one_cpu():
+        return _folded(lambda *rows: jnp.min(part(*rows), initial=jnp.inf), jnp.minimum, d, p, floor)
+    blocks, rest = _by_columns(lambda columns: part(columns, p, floor), d)
+    return jnp.minimum(jnp.min(blocks), jnp.min(rest))
 
 
 def _entropy_of_nearest(p: Array, d: Array, floor: Array, best: Array) -> Array:
@@ -142,18 +150,20 @@ def _priced(d: Array, of: Scaled, s: Array, weights: Array) -> Array:
         return part(d, of.p, of.floor, weights)
     if _on_one_cpu():
         return _folded(part, jnp.add, d, of.p, of.floor, weights)
-    # Blocks of columns: where the rows are spread over devices, each has its own, and only sums of them are exchanged.
-    block = min(COLUMNS, d.shape[1])
-    count = d.shape[1] // block
-    blocks = lax.map(
-        lambda k: part(lax.dynamic_slice_in_dim(d, k * block, block, axis=1), of.p, of.floor, weights),
-        jnp.arange(count),
-    )
-    return jnp.concatenate([blocks.ravel(), part(d[:, count * block :], of.p, of.floor, weights)])
+    blocks, rest = _by_columns(lambda columns: part(columns, of.p, of.floor, weights), d)
+    return jnp.concatenate([blocks.ravel(), rest])
 
 
 def _on_one_cpu() -> bool:
     return jax.device_count() == 1 and jax.default_backend() == "cpu"
+
+
+def _by_columns(part: Callable[[Array], Array], d: Array) -> tuple[Array, Array]:
+    """What `part` makes of some columns at a time: where rows are spread over devices, each so keeps to its own."""
+    block = min(COLUMNS, d.shape[1])
+    whole = d.shape[1] // block * block
+    blocks = lax.map(lambda start: part(lax.dynamic_slice_in_dim(d, start, block, axis=1)), jnp.arange(0, whole, block))
+    return blocks, part(d[:, whole:])
 
 
 def _folded(part: Callable[..., Array], combine: Callable[[Array, Array], Array], *arrays: Array) -> Array:
