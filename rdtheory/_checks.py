@@ -13,7 +13,7 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
@@ -299,8 +299,12 @@ def _extremes(v: Array | np.ndarray) -> tuple[Array | np.floating, Array | np.fl
 
 @jax.jit
 def _extremes_compiled(v: Array) -> tuple[Array, Array]:
-    largest = jnp.max(jnp.where(jnp.isfinite(v), v, 0.0))
-    return largest, jnp.min(v, where=v >= TINY, initial=jnp.inf)
+    highest = jnp.max(v)
+    largest = lax.cond(jnp.isfinite(highest), lambda: highest, lambda: jnp.max(jnp.where(jnp.isfinite(v), v, 0.0)))
+    smallest = lax.cond(
+        largest > ORDINARY, lambda: jnp.min(v, where=v >= TINY, initial=jnp.inf), lambda: jnp.zeros((), v.dtype)
+    )
+    return largest, smallest
 
 
 def squares(x: Array, y: Array) -> Flag:
