@@ -248,6 +248,9 @@ def test_nothing_found_by_half_is_worse_than_what_few_steps_find():
     assert not called.converged and not compiled.converged
     np.testing.assert_allclose(compiled.reproduction_pmf.sum(), 1)
     assert compiled.rate + 1e-12 >= called.rate - called.gap
+    without = called._replace(gap=jnp.asarray(jnp.inf))  # a certificate, if what is found has none
+    nothing = jax.tree.map(jnp.zeros_like, without)._replace(gap=without.gap)
+    np.testing.assert_array_equal(run._better(nothing, without).reproduction_pmf, without.reproduction_pmf)
 
 
 @pytest.mark.parametrize("n", [140, 141])
