@@ -227,3 +227,17 @@ def test_the_remedies_that_messages_name_work():
     assert rd.continuous.rate_at(rd.sources.from_samples(samples), 5.0).upper == 0
     table = np.array([[abs(x - y) for y in (0, 1)] for x in (0, 1)])
     np.testing.assert_array_equal(table, WRONG)
+
+
+@pytest.mark.parametrize(
+    ("entries", "sound"),
+    [([0.0, np.inf, 2.0], True), ([np.inf, 1e-295], False), ([1e-200, 1e150], False), ([0.0, 0.0], True)],
+)
+def test_what_is_traced_is_checked_as_what_is_known_is(entries, sound):
+    entries = np.array([entries])
+    assert bool(jax.jit(lambda v: _checks.no_flush("d", v))(jnp.asarray(entries))) == sound
+    if sound:
+        assert _checks.no_flush("d", entries)
+    else:
+        with pytest.raises(ValueError, match="entries of d"):
+            _checks.no_flush("d", entries)
